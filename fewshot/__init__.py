@@ -1,0 +1,1 @@
+"""Turn a handful of examples into a typed Python function."""

@@ -1,0 +1,232 @@
+"""The values that flow through a call: prompt in, request out, completion in, result out.
+
+All are frozen. Nothing here does I/O or knows a template, a task or a client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
+
+from fewshot.errors import FewshotError
+
+__all__ = [
+    "Completion",
+    "Example",
+    "Form",
+    "Message",
+    "Prefix",
+    "Request",
+    "Result",
+    "Role",
+    "TokenLogprob",
+    "Usage",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+Role = Literal["system", "developer", "user", "assistant"]
+Form = Literal["chat", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The part of a chat that stays the same from call to call: instruction and shots, first in the prompt.
+
+    Kept as one object, so that it is rendered once and serialised once.
+    """
+
+    messages: tuple[Message, ...] = ()
+
+    @cached_property
+    def json(self) -> bytes:
+        """The messages as comma-joined JSON objects, without the enclosing brackets."""
+        turns = ({"role": m.role, "content": m.content} for m in self.messages)
+        return ",".join(json.dumps(turn, ensure_ascii=False) for turn in turns).encode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One shot: the inputs of a task and the output wanted for them.
+
+    `line` is the line in the example file (1-based), or the position in a list; 0 when neither is known.
+    """
+
+    inputs: Mapping[str, Any]
+    output: Any
+    id: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to one model: everything that can change the answer, and nothing else.
+
+    Either a chat (`prefix` then `messages`) or, when `text` is given, a plain completion prompt.
+    A setting that is None is left out of what is sent.
+    """
+
+    model: str
+    prefix: Prefix = Prefix()
+    messages: tuple[Message, ...] = ()
+    text: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = 0.0
+    seed: int | None = 0
+    stop: tuple[str, ...] = ()
+    top_logprobs: int | None = None
+    """Ask for the log-probabilities of this many most likely tokens at each position."""
+    schema: str | None = None
+    """A strict JSON schema for the answer, as JSON text."""
+    n: int = 1
+    """How many answers to sample."""
+    extra: tuple[tuple[str, Any], ...] = ()
+    """Further body parameters, such as `("reasoning_effort", "none")`."""
+
+    @property
+    def form(self) -> Form:
+        """Which endpoint this is for: chat completions or plain completions."""
+        return "chat" if self.text is None else "text"
+
+    @property
+    def chat(self) -> tuple[Message, ...]:
+        """All turns of the chat, the constant ones first."""
+        return self.prefix.messages + self.messages
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens used. `cached_tokens` is the part of `input_tokens` that the provider read from its prompt cache."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One generated token with its natural-log probability and the likeliest tokens at its place.
+
+    Tokens are bytes, since a token may be a part of a character.
+    """
+
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One answer of a model to a `Request`, as the service gave it."""
+
+    text: str
+    finish_reason: str = "stop"
+    """`"stop"`, `"length"`, `"content_filter"`, `"refusal"` or `"tool_calls"`."""
+    texts: tuple[str, ...] = ()
+    """All answers when several were sampled (`Request.n`), the first one included."""
+    tokens: tuple[TokenLogprob, ...] = ()
+    usage: Usage = Usage()
+    model: str = ""
+    """The model that the service says has answered."""
+    request_id: str | None = None
+    fingerprint: str | None = None
+    cached: bool = False
+    """Whether this came from our own cache, and so cost nothing."""
+    attempts: int = 1
+    """HTTP requests that it took."""
+    dropped: tuple[str, ...] = ()
+    """Parameters that the model refused, and that were left out or replaced."""
+    probabilities: Mapping[str, float] | None = None
+    """A distribution over the labels, where the endpoint gives one itself (decisions)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Generic[T_co]):
+    """What came of one call.
+
+    Exactly one of three: a `value`; `abstained` (value None, on purpose); an `error` (value None).
+    """
+
+    value: T_co | None = None
+    probabilities: Mapping[str, float] | None = None
+    """Calibrated probability of each label (sums to 1), where the output is a closed set and can be scored."""
+    confidence: float | None = None
+    """Probability that `value` is right, from 0 to 1; None when the endpoint offers no ground for one."""
+    abstained: bool = False
+    error: FewshotError | None = None
+    method: str = "answer"
+    """How the value was found: `"logprobs"`, `"decisions"`, `"votes"`, `"schema"` or `"answer"`."""
+    calibration: str = "none"
+    """The calibration applied to the probabilities, by name."""
+    coverage: float | None = None
+    """Probability mass that the labels held before renormalising."""
+    warnings: tuple[str, ...] = ()
+    raw: str = ""
+    """The last answer as the model gave it."""
+    model: str = ""
+    usage: Usage = Usage()
+    cost: float | None = None
+    """US dollars; None when a price is unknown."""
+    cached: bool = False
+    attempts: int = 0
+    dropped: tuple[str, ...] = ()
+    request: Request | None = None
+    completions: tuple[Completion, ...] = ()
+    examples: tuple[Example, ...] = ()
+    """The shots that the prompt held, in their order."""
+    task: str = ""
+    """`name@version` and content hash of the task, as `sentiment@1#3f2a9c`."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    row: int | None = None
+    """Position of the row in a bulk run, counted from 0."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as plain JSON values: one line of `fewshot run --json`."""
+        value = self.value
+        return {
+            "value": value.model_dump(mode="json") if hasattr(value, "model_dump") else _plain(value),
+            "probabilities": None if self.probabilities is None else dict(self.probabilities),
+            "confidence": self.confidence,
+            "abstained": self.abstained,
+            "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
+            "method": self.method,
+            "calibration": self.calibration,
+            "coverage": self.coverage,
+            "warnings": list(self.warnings),
+            "model": self.model,
+            "usage": {
+                "input_tokens": self.usage.input_tokens,
+                "output_tokens": self.usage.output_tokens,
+                "cached_tokens": self.usage.cached_tokens,
+            },
+            "cost": self.cost,
+            "cached": self.cached,
+            "attempts": self.attempts,
+            "dropped": list(self.dropped),
+            "task": self.task,
+            "examples": [e.id for e in self.examples],
+            "row": self.row,
+        }
+
+
+def _plain(value: object) -> object:
+    """Turn a value that JSON lacks (Decimal) into one that it has, keeping its digits."""
+    return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)
