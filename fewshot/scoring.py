@@ -1,0 +1,142 @@
+"""The probability of each label, read from the log-probabilities at the answer's place.
+
+A token that begins exactly one label counts for it. A token that begins several is settled by asking what follows it,
+so that no mass is counted twice (Zhao et al. 2021, arXiv 2102.09690, sums over single-token label names; this extends
+it to any label strings). What the labels hold together before renormalising is the coverage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fewshot.types import TokenLogprob
+
+__all__ = ["LabelTree", "Open", "mean_logprob"]
+
+_NEGLIGIBLE = 0.005
+"""Share of the covered mass below which what follows a shared token is not asked, but split in proportion."""
+_LEADING = b" \t\r\n"
+_ENDS = frozenset(b" \t\r\n.,;:!?\"'`*)]}<")
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Mass on a text that begins several labels: which of them is meant depends on what follows."""
+
+    text: bytes
+    mass: float
+
+
+@dataclass
+class LabelTree:
+    """Collects probability mass for labels, token by token.
+
+    Arguments:
+        words: for each label the string that the model is to write.
+    """
+
+    words: Mapping[str, str]
+    mass: dict[str, float] = field(default_factory=dict)
+    open: list[Open] = field(default_factory=list)
+    floor: float = 0.0
+    """Upper bound of the mass of anything that was not listed."""
+
+    def __post_init__(self) -> None:
+        self._spelled = {label: _fold(word.encode()) for label, word in self.words.items()}
+        if len(set(self._spelled.values())) < len(self._spelled):  # labels that differ only by case
+            self._spelled = {label: word.encode() for label, word in self.words.items()}
+            self._fold = _same
+        else:
+            self._fold = _fold
+        self.mass = dict.fromkeys(self.words, 0.0)
+
+    def add(self, position: TokenLogprob, after: Open | None = None) -> None:
+        """Count the likeliest tokens at one position: the answer's first, or the one that follows `after`."""
+        listed = position.top or ((position.token, position.logprob),)
+        written, share = (after.text, after.mass) if after else (b"", 1.0)
+        for token, logprob in listed:
+            self._count(written, token, math.exp(logprob) * share)
+        if after is None:
+            rest = max(0.0, 1.0 - math.fsum(math.exp(p) for _, p in listed))
+            self.floor = min(math.exp(listed[-1][1]), rest) if rest else math.exp(listed[-1][1])
+
+    def next_open(self) -> Open | None:
+        """Give the heaviest shared beginning that still has to be asked about, and take it off the list."""
+        worth = _NEGLIGIBLE * self.coverage
+        heaviest = max(self.open, key=lambda o: o.mass, default=None)
+        if heaviest is None or heaviest.mass <= worth:
+            return None
+        self.open.remove(heaviest)
+        return heaviest
+
+    def spread(self, shared: Open) -> None:
+        """Split mass that cannot be settled over the labels it may belong to, in proportion to what they have."""
+        labels = self._begun_by(shared.text)
+        total = math.fsum(self.mass[label] for label in labels)
+        for label in labels:
+            self.mass[label] += shared.mass * (self.mass[label] / total if total > 0 else 1 / len(labels))
+
+    @property
+    def coverage(self) -> float:
+        """Probability mass that the labels hold together, from 0 to 1."""
+        return min(1.0, math.fsum(self.mass.values()) + math.fsum(o.mass for o in self.open))
+
+    def logprobs(self) -> dict[str, float]:
+        """Give the natural-log probability of each label, renormalised over the labels.
+
+        A label that was not among the listed tokens gets the largest mass that it could have had unlisted.
+        """
+        for shared in self.open:
+            self.spread(shared)
+        self.open.clear()
+        floor = max(self.floor, 1e-9)
+        masses = {label: max(mass, min(floor, 1e-3)) for label, mass in self.mass.items()}
+        total = math.fsum(masses.values())
+        return {label: math.log(mass / total) for label, mass in masses.items()}
+
+    def _count(self, written: bytes, token: bytes, mass: float) -> None:
+        text = written + self._fold(token if written else token.lstrip(_LEADING))
+        if text == written and not written:
+            return  # white space alone says nothing yet
+        labels = self._begun_by(text)
+        if len(labels) > 1 and text != written:
+            self._open(text, mass)
+        elif len(labels) == 1 and text != written:
+            self.mass[labels[0]] += mass
+        elif (finished := self._finished(text)) is not None:
+            self.mass[finished] += mass
+
+    def _open(self, text: bytes, mass: float) -> None:
+        for position, shared in enumerate(self.open):
+            if shared.text == text:
+                self.open[position] = Open(text, shared.mass + mass)
+                return
+        self.open.append(Open(text, mass))
+
+    def _begun_by(self, text: bytes) -> list[str]:
+        return [label for label, word in self._spelled.items() if word.startswith(text)]
+
+    def _finished(self, text: bytes) -> str | None:
+        """Find the longest label that the text has written out in full before ending or going on with other words."""
+        done = [
+            label
+            for label, word in self._spelled.items()
+            if text.startswith(word) and (len(text) == len(word) or text[len(word)] in _ENDS)
+        ]
+        return max(done, key=lambda label: len(self._spelled[label]), default=None)
+
+
+def _fold(token: bytes) -> bytes:
+    """Fold case without touching a token that is only a part of a character."""
+    return token.decode("utf-8", "surrogateescape").casefold().encode("utf-8", "surrogateescape")
+
+
+def _same(token: bytes) -> bytes:
+    return token
+
+
+def mean_logprob(tokens: Sequence[TokenLogprob]) -> float | None:
+    """Give the mean natural-log probability of the generated tokens; None when the endpoint gave none."""
+    return math.fsum(t.logprob for t in tokens) / len(tokens) if tokens else None

@@ -1,0 +1,112 @@
+"""How a task is asked: everything that may be overridden for one call, with its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from fewshot.errors import InputError
+from fewshot.template import did_you_mean
+from fewshot.types import Form
+
+if TYPE_CHECKING:
+    from fewshot.client import Client
+
+__all__ = ["Options", "Settings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of a task. None means: the default that suits the task and the endpoint."""
+
+    model: str | None = None
+    """Model name; `"local"` or a path to a GGUF file means the embedded model."""
+    base_url: str | None = None
+    """An OpenAI-compatible server."""
+    api_key: str | None = field(default=None, repr=False)
+    client: Any = field(default=None, repr=False, compare=False)
+    """Your own `openai.OpenAI`, `openai.AsyncOpenAI`, or anything with our `complete` method."""
+    form: Form | None = None
+    """`"chat"` or `"text"`; by default text for the embedded model and chat for services."""
+    k: int | None = None
+    """How many shots; by default all examples that fit."""
+    select: str = "first"
+    """Which shots: `"first"`, `"random"`, `"balanced"`, `"bm25"` or `"embedding"`."""
+    temperature: float = 0.0
+    seed: int = 0
+    max_tokens: int | None = None
+    """Longest answer, in tokens; by default enough for the labels, or 512."""
+    stop: tuple[str, ...] = ()
+    reasoning_effort: str | None = None
+    timeout: float = 60.0
+    """Seconds for one call as a whole, retries and repairs included."""
+    max_retries: int = 5
+    """How often a failing service is asked again."""
+    max_repairs: int = 2
+    """How often the model is asked again after an answer that is not valid."""
+    scoring: bool = True
+    """Read label probabilities from log-probabilities where the endpoint gives them."""
+    calibrate: bool | None = None
+    """Calibrate from the task's own examples at first use of a model; by default only the embedded one."""
+    votes: int = 1
+    """Sample this many answers and take the majority (self-consistency)."""
+    min_confidence: float | None = None
+    """Abstain below this probability (0 to 1)."""
+    cache: bool = False
+    """Keep answers on disk and give them again for the same request."""
+
+    def __post_init__(self) -> None:
+        self._check("k", self.k is None or self.k >= 0, "must be 0 or more")
+        self._check("max_tokens", self.max_tokens is None or self.max_tokens > 0, "must be above 0")
+        self._check("timeout", self.timeout > 0, "must be above 0 seconds")
+        self._check("max_retries", self.max_retries >= 0, "must be 0 or more")
+        self._check("max_repairs", self.max_repairs >= 0, "must be 0 or more")
+        self._check("votes", self.votes >= 1, "must be 1 or more")
+        self._check("temperature", 0 <= self.temperature <= 2, "must be from 0 to 2")
+        confidence = self.min_confidence
+        self._check("min_confidence", confidence is None or 0 <= confidence <= 1, "must be from 0 to 1")
+        self._check("form", self.form in (None, "chat", "text"), "must be 'chat' or 'text'")
+
+    def updated(self, options: Mapping[str, Any]) -> Settings:
+        """Give these settings with some of them replaced; raises InputError for an unknown name or a bad value."""
+        if not options:
+            return self
+        names = [f.name for f in fields(self)]
+        for name in options:
+            if name not in names:
+                raise InputError(f"unknown option {name!r}{did_you_mean(name, names)}", field=name)
+        try:
+            return replace(self, **options)
+        except TypeError as error:
+            raise InputError(f"an option has a wrong type: {error}; given: {sorted(options)}") from error
+
+    def _check(self, name: str, good: bool, problem: str) -> None:
+        if not good:
+            raise InputError(f"{name}={getattr(self, name)!r}: {problem}", field=name)
+
+
+class Options(TypedDict, total=False):
+    """Keyword options that every task function takes; see `Settings` for what each means."""
+
+    model: str | None
+    base_url: str | None
+    api_key: str | None
+    client: Client | Any
+    form: Form | None
+    k: int | None
+    select: Literal["first", "random", "balanced", "bm25", "embedding"]
+    temperature: float
+    seed: int
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    reasoning_effort: str | None
+    timeout: float
+    max_retries: int
+    max_repairs: int
+    scoring: bool
+    calibrate: bool | None
+    votes: int
+    min_confidence: float | None
+    cache: bool
+
