@@ -1,0 +1,327 @@
+"""One conversation with a model, without I/O: a generator that yields requests and is sent completions.
+
+Asking, reading label probabilities, settling shared tokens, asking again after an invalid answer and voting are all
+written here, once. `drive` runs a conversation against a client; sync calls, async calls and bulk runs all use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from fewshot.errors import OutputError, ServiceError
+from fewshot.output import Output
+from fewshot.prompt import Prompt
+from fewshot.scoring import LabelTree, Open, mean_logprob
+from fewshot.settings import Settings
+from fewshot.types import Completion, Form, Message, Request, TokenLogprob
+
+if TYPE_CHECKING:
+    from fewshot.calibration import Calibration
+    from fewshot.client import Client
+
+__all__ = ["Answer", "Question", "Talk", "ask", "drive", "score"]
+
+Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
+"""A conversation: yields requests to send side by side, is sent their completions, returns the answer."""
+
+_VOTING_TEMPERATURE = 0.7
+_FOLLOW_UPS = 8
+_LOW_COVERAGE = 0.1
+
+
+@dataclass(frozen=True)
+class Question:
+    """One input, and everything that decides how it is asked and how the answer is read."""
+
+    prompt: Prompt
+    inputs: Mapping[str, Any]
+    settings: Settings
+    model: str
+    form: Form
+    top_logprobs: int | None
+    """How many log-probabilities the endpoint lists; None when it lists none."""
+    continues: bool = False
+    """The endpoint goes on from an unfinished assistant turn (llama.cpp does)."""
+    extra: tuple[tuple[str, Any], ...] = ()
+    calibration: Calibration | None = None
+    completions: list[Completion] = field(default_factory=list)
+    """Filled as the conversation goes, so that nothing paid for is forgotten when it fails."""
+
+    @property
+    def output(self) -> Output[Any]:
+        """How the answer is read."""
+        return self.prompt.output
+
+    def request(self, **changes: Any) -> Request:
+        """Build the request for the question itself."""
+        settings = self.settings
+        common: dict[str, Any] = {
+            "model": self.model,
+            "temperature": settings.temperature,
+            "seed": settings.seed,
+            "max_tokens": settings.max_tokens or _longest_answer(self.output),
+            "extra": self.extra,
+        }
+        if self.form == "text":
+            common |= {"text": self.prompt.text(self.inputs), "stop": settings.stop or (self.prompt.stop,)}
+        else:
+            common |= {"prefix": self.prompt.prefix, "messages": (self.prompt.turn(self.inputs),), "stop": settings.stop}
+        return Request(**(common | changes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a conversation came to."""
+
+    value: Any
+    method: str
+    probabilities: Mapping[str, float] | None = None
+    confidence: float | None = None
+    coverage: float | None = None
+    calibration: str = "none"
+    warnings: tuple[str, ...] = ()
+
+
+def ask(question: Question) -> Talk:
+    """Answer a question in the way that suits its output and what the endpoint can do."""
+    if question.output.labels is not None and question.settings.scoring and question.top_logprobs is not None:
+        answer = yield from score(question)
+        if answer is not None:
+            return answer
+    if question.settings.votes > 1:
+        return (yield from _vote(question))
+    return (yield from _answer(question))
+
+
+def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
+    """Read the probability of every label where the answer begins; None when the endpoint gives no log-probabilities."""
+    output = question.output
+    assert output.labels is not None  # noqa: S101 - `ask` looked
+    tree = LabelTree({label: output.render(label) for label in output.labels})
+    request = question.request(max_tokens=1, top_logprobs=question.top_logprobs, stop=())
+    completion = yield from _send(question, request)
+    _refuse_unfinished(question, completion, cut_is_fine=True)
+    if not completion.tokens or not completion.tokens[0].top:
+        return None
+    tree.add(completion.tokens[0])
+    unsettled = False
+    for _ in range(_FOLLOW_UPS):
+        if (shared := tree.next_open()) is None:
+            break
+        follower = yield from _what_follows(question, request, shared, output)
+        if follower is None:
+            tree.spread(shared)
+            unsettled = True
+        else:
+            tree.add(follower, shared)
+    return _scored(question, tree, unsettled=unsettled)
+
+
+async def drive(talk: Talk, client: Client, *, deadline: float) -> Answer:
+    """Run a conversation against a client.
+
+    Arguments:
+        deadline: a `time.monotonic()` value by which everything must be over.
+
+    Raises:
+        ServiceError: the service failed; OutputError: no answer became valid.
+    """
+    try:
+        requests = next(talk)
+        while True:
+            try:
+                replies = await _send_all(client, requests, deadline)
+            except ServiceError as error:
+                requests = talk.throw(error)
+            else:
+                requests = talk.send(replies)
+    except StopIteration as done:
+        answer: Answer = done.value
+        return answer
+
+
+async def _send_all(client: Client, requests: tuple[Request, ...], deadline: float) -> tuple[Completion, ...]:
+    if len(requests) == 1:
+        return (await client.complete(requests[0], deadline=deadline),)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client.complete(request, deadline=deadline)) for request in requests]
+    return tuple(task.result() for task in tasks)
+
+
+def _send(question: Question, request: Request) -> Generator[tuple[Request, ...], tuple[Completion, ...], Completion]:
+    replies = yield (request,)
+    question.completions.extend(replies)
+    return replies[0]
+
+
+def _answer(question: Question) -> Talk:
+    """Ask for the answer itself; tell the model what was wrong with it, a bounded number of times."""
+    output, settings = question.output, question.settings
+    schema = output.schema() if output.kind == "schema" else None
+    request = question.request(schema=schema, top_logprobs=0 if question.top_logprobs is not None else None)
+    last: OutputError | None = None
+    for _ in range(settings.max_repairs + 1):
+        completion = yield from _send(question, request)
+        try:
+            _refuse_unfinished(question, completion)
+            value = _read(question, completion.text, sent_schema=request.schema is not None)
+        except OutputError as error:
+            if error.reason in ("content_filter", "refusal"):
+                raise
+            last = error
+            request = _repaired(question, request, error)
+            continue
+        mean = mean_logprob(completion.tokens)
+        return Answer(
+            value=value,
+            method="schema" if request.schema and "response_format" not in completion.dropped else "answer",
+            confidence=None if mean is None else math.exp(mean),
+        )
+    assert last is not None  # noqa: S101 - the loop ran at least once
+    tries = settings.max_repairs + 1
+    message = f"no valid answer in {tries} {'try' if tries == 1 else 'tries'}: {last}"
+    raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
+
+
+def _vote(question: Question) -> Talk:
+    """Sample several answers and take the majority of their values (self-consistency, arXiv 2203.11171, section 2).
+
+    Answers that are not valid abstain from the vote; the confidence is the winner's share of all that were asked.
+    """
+    votes, settings = question.settings.votes, question.settings
+    temperature = settings.temperature or _VOTING_TEMPERATURE
+    request = question.request(temperature=temperature, schema=question.output.schema())
+    ballots = tuple(replace(request, seed=settings.seed + i) for i in range(votes))
+    replies = yield ballots
+    question.completions.extend(replies)
+    values: list[Any] = []
+    last: OutputError | None = None
+    for completion in replies:
+        try:
+            _refuse_unfinished(question, completion)
+            values.append(_read(question, completion.text, sent_schema=request.schema is not None))
+        except OutputError as error:
+            last = error
+    if not values:
+        assert last is not None  # noqa: S101 - every ballot failed
+        message = f"none of {votes} sampled answers was valid: {last}"
+        raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
+    counts = Counter(map(repr, values))
+    winner, count = counts.most_common(1)[0]
+    value = next(v for v in values if repr(v) == winner)
+    labels = question.output.labels
+    shares = None if labels is None else {label: counts[repr(label)] / len(values) for label in labels}
+    return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes)
+
+
+def _what_follows(
+    question: Question, request: Request, shared: Open, output: Output[Any]
+) -> Generator[tuple[Request, ...], tuple[Completion, ...], TokenLogprob | None]:
+    """Ask what follows a text that begins several labels; None when the endpoint cannot be made to write that text."""
+    beginning = _as_written(shared.text, output)
+    if beginning is None:
+        return None
+    if request.text is not None:
+        completion = yield from _send(question, replace(request, text=f"{request.text} {beginning}"))
+        return completion.tokens[0] if completion.tokens else None
+    if question.continues:
+        turn = Message("assistant", beginning)
+        completion = yield from _send(question, replace(request, messages=(*request.messages, turn)))
+        return completion.tokens[0] if completion.tokens else None
+    completion = yield from _send(question, replace(request, max_tokens=_longest_answer(output)))
+    written = b""
+    for token in completion.tokens:
+        if written.lstrip().lower() == shared.text:
+            return token
+        written += token.token
+    return None
+
+
+def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
+    coverage = tree.coverage
+    logprobs = tree.logprobs()
+    calibration = question.calibration
+    if calibration is None:
+        probabilities, name = {label: math.exp(p) for label, p in logprobs.items()}, "none"
+    else:
+        probabilities, name = calibration.apply(logprobs), calibration.name
+    value = max(probabilities, key=probabilities.__getitem__)
+    warnings = []
+    if coverage < _LOW_COVERAGE:
+        warnings.append(f"the labels hold only {coverage:.1%} of the probability: the model would rather say other things")
+    if unsettled:
+        warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
+    return Answer(
+        value=value,
+        method="logprobs",
+        probabilities=probabilities,
+        confidence=probabilities[value],
+        coverage=coverage,
+        calibration=name,
+        warnings=tuple(warnings),
+    )
+
+
+def _read(question: Question, text: str, *, sent_schema: bool) -> Any:
+    output = question.output
+    return output.parse_json(text) if sent_schema else output.parse(text, cue=question.prompt.cue)
+
+
+def _refuse_unfinished(question: Question, completion: Completion, *, cut_is_fine: bool = False) -> None:
+    """Raise OutputError for a completion that is no answer: refused, filtered or cut off."""
+    reason = completion.finish_reason
+    seen = tuple(question.completions)
+    if reason == "refusal":
+        raise OutputError("the model refused to answer", reason="refusal", raw=completion.text, completions=seen)
+    if reason == "content_filter":
+        message = "the provider's content filter stopped the answer"
+        raise OutputError(message, reason="content_filter", raw=completion.text, completions=seen)
+    if reason == "length" and not cut_is_fine:
+        message = "the answer was cut off; raise max_tokens"
+        raise OutputError(message, reason="length", raw=completion.text, completions=seen)
+    if reason == "tool_calls":
+        raise OutputError("the model called a tool instead of answering", raw=completion.text, completions=seen)
+
+
+def _repaired(question: Question, request: Request, error: OutputError) -> Request:
+    """Ask again, with the error told to the model; after a cut answer, with more room."""
+    if error.reason == "length":
+        return replace(request, max_tokens=(request.max_tokens or 16) * 4)
+    shown = error.raw.strip()[:500]
+    wanted = _wanted(question.output)
+    told = f"That is not a valid answer: {error}. {wanted}"
+    if request.text is not None:
+        return replace(request, text=f"{request.text} {' '.join(shown.split())}\n({told})\n{question.prompt.cue}")
+    turns = (Message("assistant", shown), Message("user", told)) if shown else (Message("user", told),)
+    return replace(request, messages=(*request.messages, *turns))
+
+
+def _wanted(output: Output[Any]) -> str:
+    if output.labels is not None:
+        return f"Answer with exactly one of: {', '.join(map(output.render, output.labels))}."
+    if output.kind == "number":
+        return "Answer with the number alone."
+    return "Answer with valid JSON alone." if output.kind == "schema" else "Answer again."
+
+
+def _longest_answer(output: Output[Any]) -> int:
+    """Tokens enough for any valid answer: a token is seldom shorter than a byte of a label, or half a word."""
+    if output.labels is not None:
+        return 8 + max(len(output.render(label).encode()) for label in output.labels)
+    return 64 if output.kind == "number" else 512
+
+
+def _as_written(folded: bytes, output: Output[Any]) -> str | None:
+    """Give the beginning of a label as the label spells it; None when the cut falls inside a character."""
+    for label in output.labels or ():
+        word = output.render(label)
+        if word.casefold().encode().startswith(folded) or word.encode().startswith(folded):
+            for length in range(len(word) + 1):
+                if word[:length].casefold().encode() == folded or word[:length].encode() == folded:
+                    return word[:length]
+    return None

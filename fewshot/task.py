@@ -1,0 +1,333 @@
+"""A task: a template, examples, an output and settings, made into a function.
+
+A `Task` is a frozen value. It comes from a folder (`load("sentiment")`) or from code (`Task.of(...)`); calling it asks
+a model and gives the value. Changing an option makes another task: `task.using(k=4)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from fewshot.connection import Connection, connect
+from fewshot.errors import InputError, OutputError, ServiceError
+from fewshot.examples import check_examples, example_of, matching
+from fewshot.flow import Question, ask, drive
+from fewshot.output import Output, output_of
+from fewshot.price import cost_of
+from fewshot.prompt import Prompt
+from fewshot.selection import choose
+from fewshot.settings import Options, Settings
+from fewshot.template import Template, did_you_mean
+from fewshot.types import Completion, Example, Form, Message, Result, Usage
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fewshot.calibration import Calibration
+
+__all__ = ["Task"]
+
+T = TypeVar("T")
+REQUIRED = ...
+"""Stands for "no default" in `Task.inputs`."""
+_MAX_INPUT = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Generic[T]):
+    """A function learned from examples.
+
+    Attributes:
+        name: short name, as in `fewshot run NAME`.
+        template: how one example looks.
+        output: what an answer must be.
+        inputs: the inputs with their defaults; `...` where there is none.
+        parameters: what stays the same over many calls (a target language), with the values in force.
+        examples: all shots that there are; `settings.k` and `settings.select` choose from them.
+        calibration: applied to the label probabilities.
+    """
+
+    name: str
+    template: Template
+    output: Output[T]
+    inputs: Mapping[str, Any] = field(default_factory=lambda: {"text": REQUIRED})
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    description: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What each input and parameter means."""
+    version: str = "1"
+    path: Path | None = None
+    calibration: Calibration | None = None
+    _prompts: dict[Any, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    # -- making ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def of(
+        template: str,
+        output: Any,
+        examples: Iterable[Any] = (),
+        *,
+        name: str = "task",
+        inputs: Sequence[str] | Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> Task[Any]:
+        """Make a task in code.
+
+        Arguments:
+            template: the three blocks as text, or just an instruction: then an input looks like `Input: …` and an
+                output like `Output: …`.
+            output: a list of labels, `"text"`, `"number"`, a type, or a pydantic model.
+            examples: pairs (input, output) or dicts with an `output`.
+            inputs: names of the inputs; by default what the template uses.
+
+        Raises:
+            TaskError: the template or an example is not valid. InputError: an option is not.
+        """
+        source = template if "{%" in template and "block" in template else _plain_template(template)
+        compiled = Template(source, f"<{name}>")
+        if inputs is None:
+            constant = {*(parameters or {}), "labels", "descriptions", "output"}
+            inputs = [variable for variable in compiled.variables.get("input", {}) if variable not in constant]
+        declared = dict(inputs) if isinstance(inputs, Mapping) else dict.fromkeys(inputs, REQUIRED)
+        compiled.check(declared, parameters or {})
+        task: Task[Any] = Task(
+            name=name,
+            template=compiled,
+            output=output_of(output),
+            inputs=declared,
+            parameters=dict(parameters or {}),
+            settings=Settings().updated(options),
+        )
+        return task.using(examples=examples)
+
+    def using(self, *, examples: Iterable[Any] | None = None, **changes: Any) -> Task[T]:
+        """Give the same task with other options, parameters or examples.
+
+        Raises:
+            InputError: an unknown option, or a bad value. TaskError: an example is not valid.
+        """
+        parameters = {name: changes.pop(name) for name in list(changes) if name in self.parameters}
+        task = replace(
+            self,
+            parameters={**self.parameters, **parameters},
+            settings=self.settings.updated(changes),
+        )
+        if examples is None:
+            return task
+        rows = [example_of(shot, self.inputs) for shot in examples]
+        return replace(task, examples=check_examples(rows, self.inputs, self.parameters, self.output))
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **inputs: Any) -> T:
+        """Give the value for an input.
+
+        Raises:
+            InputError: the input is not what the task takes. ServiceError: the service failed.
+            OutputError: no answer became valid. Abstaining gives None.
+        """
+        return _value(self.run(*args, **inputs))
+
+    async def acall(self, *args: Any, **inputs: Any) -> T:
+        """Give the value for an input, without blocking; errors as for a call."""
+        return _value(await self.arun(*args, **inputs))
+
+    def run(self, *args: Any, **inputs: Any) -> Result[T]:
+        """Give the value with everything about the call; what the service or the model did wrong is in `error`.
+
+        Raises:
+            InputError, TaskError or ConfigError: the call itself is wrong.
+        """
+        from fewshot import loop
+
+        return loop.run(self.arun(*args, **inputs))
+
+    async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
+        """Give the result for an input, without blocking; see `run`."""
+        deadline = time.monotonic() + self.settings.timeout
+        task, bound = self.bind(*args, **inputs)
+        connection = await connect(task.settings)
+        return await task.answer(bound, connection, deadline=deadline)
+
+    async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
+        """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
+        prompt = await self.prompt_for(inputs, connection, deadline=deadline)
+        calibration = self.calibration or await self._own_calibration(prompt, connection, deadline=deadline)
+        question = self.question(inputs, prompt, connection, calibration)
+        try:
+            found = await drive(ask(question), connection.client, deadline=deadline)
+        except (ServiceError, OutputError) as error:
+            return self._failed(error, question, connection)
+        abstains = (
+            self.settings.min_confidence is not None
+            and found.confidence is not None
+            and found.confidence < self.settings.min_confidence
+        )
+        return replace(
+            self._result(question, connection),
+            value=None if abstains else found.value,
+            abstained=abstains,
+            probabilities=found.probabilities,
+            confidence=found.confidence,
+            method=found.method,
+            calibration=found.calibration,
+            coverage=found.coverage,
+            warnings=found.warnings,
+        )
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    @overload
+    def render(self, *args: Any, form: Literal["chat"] = "chat", **inputs: Any) -> list[Message]: ...
+    @overload
+    def render(self, *args: Any, form: Literal["text"], **inputs: Any) -> str: ...
+    def render(self, *args: Any, form: Form = "chat", **inputs: Any) -> list[Message] | str:
+        """Give exactly what would be sent, and send nothing: messages for a chat, one string for a completion."""
+        task, bound = self.bind(*args, **inputs)
+        prompt = task.prompt(bound)
+        return prompt.text(bound) if form == "text" else [*prompt.prefix.messages, prompt.turn(bound)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of everything that decides the prompt and the reading of answers: 12 hex digits."""
+        content = [
+            self.template.source,
+            repr(self.output),
+            dict(self.parameters),
+            [[dict(e.inputs), self.output.render(e.output)] for e in self.examples],
+            [self.settings.k, self.settings.select, self.settings.seed, self.settings.form],
+        ]
+        text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def bind(self, *args: Any, **given: Any) -> tuple[Task[T], Mapping[str, Any]]:
+        """Check the inputs of a call and fill in defaults; parameters among them make a task with those set.
+
+        Raises:
+            InputError: a missing, unknown or unusable input; names the field.
+        """
+        if len(args) == 1 and isinstance(args[0], Mapping) and not given:
+            given, args = dict(args[0]), ()
+        names = list(self.inputs)
+        if len(args) > len(names):
+            raise InputError(f"{self.name} takes {len(names)} input(s) ({', '.join(names)}), not {len(args)}")
+        given = {**dict(zip(names, args, strict=False)), **given}
+        known = [*names, *self.parameters]
+        for name in given:
+            if name not in known:
+                message = f"unknown input {name!r}{did_you_mean(name, known)}; {self.name} takes {', '.join(known)}"
+                raise InputError(message, field=name)
+        parameters = {name: given.pop(name) for name in list(given) if name in self.parameters}
+        task = self.using(**parameters) if parameters else self
+        inputs = {name: given.get(name, default) for name, default in self.inputs.items()}
+        for name, value in inputs.items():
+            _check_input(self.name, name, value, optional=self.inputs[name] is None)
+        return task, inputs
+
+    def prompt(self, inputs: Mapping[str, Any], shots: Sequence[Example] | None = None) -> Prompt:
+        """Give the constant part of the prompt for these inputs; the same object whenever the shots are the same."""
+        if shots is None:
+            filled = frozenset(name for name, value in inputs.items() if value is not None)
+            known = self._prompts.get(filled)
+            if known is not None:
+                return known
+            fitting = matching(self.examples, inputs, self.parameters)
+            shots = choose(fitting, self.settings.k, self.settings.select, seed=self.settings.seed)
+            return self._prompts.setdefault(filled, self._prompt_of(shots))
+        return self._prompt_of(shots)
+
+    async def prompt_for(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Prompt:
+        """Give the prompt for these inputs, asking the endpoint where the selection of shots needs it."""
+        return self.prompt(inputs)
+
+    def question(
+        self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection, calibration: Calibration | None = None
+    ) -> Question:
+        """Join inputs, prompt, settings and endpoint to what a conversation needs."""
+        return Question(
+            prompt=prompt,
+            inputs=inputs,
+            settings=self.settings,
+            model=connection.model,
+            form=self.settings.form or connection.form,
+            top_logprobs=connection.top_logprobs(self.settings.form),
+            continues=connection.local,
+            extra=connection.extra,
+            calibration=calibration,
+        )
+
+    def _prompt_of(self, shots: Sequence[Example]) -> Prompt:
+        return Prompt(self.template, self.output, self.parameters, tuple(shots))
+
+    async def _own_calibration(
+        self, prompt: Prompt, connection: Connection, *, deadline: float
+    ) -> Calibration | None:
+        return None
+
+    def _result(self, question: Question, connection: Connection) -> Result[T]:
+        completions = tuple(question.completions)
+        usage = sum((c.usage for c in completions if not c.cached), Usage())
+        last = completions[-1] if completions else Completion(text="")
+        return Result(
+            raw=last.text,
+            model=last.model or connection.model,
+            usage=usage,
+            cost=0.0 if connection.local else cost_of(connection.model, usage),
+            cached=bool(completions) and all(c.cached for c in completions),
+            attempts=sum(c.attempts for c in completions),
+            dropped=tuple(dict.fromkeys(name for c in completions for name in c.dropped)),
+            request=question.request(),
+            completions=completions,
+            examples=question.prompt.examples,
+            task=f"{self.name}@{self.version}#{self.fingerprint}",
+            inputs=question.inputs,
+        )
+
+    def _failed(self, error: ServiceError | OutputError, question: Question, connection: Connection) -> Result[T]:
+        result = self._result(question, connection)
+        attempts = result.attempts + (error.attempts if isinstance(error, ServiceError) else 0)
+        return replace(result, error=error, attempts=attempts)
+
+
+def _value(result: Result[T]) -> T:
+    if result.error is not None:
+        raise result.error
+    return result.value  # type: ignore[return-value]  # None only where the task abstains
+
+
+def _check_input(task: str, name: str, value: Any, *, optional: bool) -> None:
+    if value is REQUIRED:
+        raise InputError(f"{task} needs the input {name!r}", field=name)
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        what = "None" if value is None else f"a {type(value).__name__}"
+        raise InputError(f"{name} must be text, not {what}", field=name)
+    if isinstance(value, str):
+        if not value.strip():
+            raise InputError(f"{name} is empty; give it some text", field=name)
+        if len(value) > _MAX_INPUT:
+            raise InputError(f"{name} has {len(value):,} characters; the limit is {_MAX_INPUT:,}", field=name)
+
+
+def _plain_template(instruction: str) -> str:
+    """Make the three blocks from an instruction; it is put in as data, not as template source."""
+    quoted = json.dumps(instruction, ensure_ascii=False)
+    return (
+        f"{{% block instruction %}}{{{{ {quoted} }}}}{{% endblock %}}\n"
+        "{% block input %}Input: {{ text }}{% endblock %}\n"
+        "{% block output %}Output: {{ output }}{% endblock %}\n"
+    )
