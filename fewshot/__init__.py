@@ -1,1 +1,95 @@
-"""Turn a handful of examples into a typed Python function."""
+"""Turn a handful of examples into a typed Python function.
+
+>>> from fewshot import classify_sentiment
+>>> classify_sentiment("I love this phone, the battery lasts forever.")  # doctest: +SKIP
+'positive'
+
+Importing this does no work: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fewshot.client import ScriptedClient
+    from fewshot.errors import ConfigError, FewshotError, InputError, OutputError, ServiceError, TaskError
+    from fewshot.folder import load
+    from fewshot.task import Task
+    from fewshot.tasks import (
+        answer,
+        calculate,
+        classify,
+        classify_sentiment,
+        complete_pattern,
+        detect_injection,
+        extract,
+        summarize,
+        translate,
+    )
+    from fewshot.types import Completion, Example, Message, Request, Result, Usage
+
+_HOME = {
+    "client": ("ScriptedClient",),
+    "errors": ("ConfigError", "FewshotError", "InputError", "OutputError", "ServiceError", "TaskError"),
+    "folder": ("load",),
+    "task": ("Task",),
+    "tasks": (
+        "answer",
+        "calculate",
+        "classify",
+        "classify_sentiment",
+        "complete_pattern",
+        "detect_injection",
+        "extract",
+        "summarize",
+        "translate",
+    ),
+    "types": ("Completion", "Example", "Message", "Request", "Result", "Usage"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Completion",
+    "ConfigError",
+    "Example",
+    "FewshotError",
+    "InputError",
+    "Message",
+    "OutputError",
+    "Request",
+    "Result",
+    "ScriptedClient",
+    "ServiceError",
+    "Task",
+    "TaskError",
+    "Usage",
+    "answer",
+    "calculate",
+    "classify",
+    "classify_sentiment",
+    "complete_pattern",
+    "detect_injection",
+    "extract",
+    "load",
+    "summarize",
+    "translate",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fewshot")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"fewshot.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

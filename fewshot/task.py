@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -68,6 +69,7 @@ class Task(Generic[T]):
     path: Path | None = None
     calibration: Calibration | None = None
     _prompts: dict[Any, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _variants: dict[Any, Task[T]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     # -- making ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +200,7 @@ class Task(Generic[T]):
         prompt = task.prompt(bound)
         return prompt.text(bound) if form == "text" else [*prompt.prefix.messages, prompt.turn(bound)]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Content hash of everything that decides the prompt and the reading of answers: 12 hex digits."""
         content = [
@@ -231,7 +233,7 @@ class Task(Generic[T]):
                 message = f"unknown input {name!r}{did_you_mean(name, known)}; {self.name} takes {', '.join(known)}"
                 raise InputError(message, field=name)
         parameters = {name: given.pop(name) for name in list(given) if name in self.parameters}
-        task = self.using(**parameters) if parameters else self
+        task = self._with_parameters(parameters) if parameters else self
         inputs = {name: given.get(name, default) for name, default in self.inputs.items()}
         for name, value in inputs.items():
             _check_input(self.name, name, value, optional=self.inputs[name] is None)
@@ -268,6 +270,13 @@ class Task(Generic[T]):
             extra=connection.extra,
             calibration=calibration,
         )
+
+    def _with_parameters(self, parameters: Mapping[str, Any]) -> Task[T]:
+        """Give this task with parameters set; kept, so that a prompt is rendered once for each set of them."""
+        key = tuple(sorted(parameters.items()))
+        if key not in self._variants:
+            self._variants[key] = self.using(**parameters)
+        return self._variants[key]
 
     def _prompt_of(self, shots: Sequence[Example]) -> Prompt:
         return Prompt(self.template, self.output, self.parameters, tuple(shots))
