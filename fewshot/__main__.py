@@ -1,0 +1,8 @@
+"""`python -m fewshot` is the command `fewshot`."""
+
+import sys
+
+from fewshot.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

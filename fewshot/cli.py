@@ -1,0 +1,89 @@
+"""The command `fewshot`: data goes to standard output, everything meant for a person to standard error.
+
+Exit codes: 0 done, 1 some rows failed, 2 wrong use or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from fewshot.errors import ConfigError, FewshotError, InputError, TaskError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "run": "run a task on inputs, a file or standard input",
+    "tasks": "list the tasks that can be found",
+    "show": "show the exact prompt of a task, in both forms",
+    "doctor": "tell what is configured, what would be called and what is missing",
+}
+"""Each command is a module of `fewshot.commands` with `add_arguments(parser)` and `run(args) -> exit code`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Arguments:
+        argv: the words after `fewshot`; by default those of this process.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(words)
+    args = parser.parse_args(words)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return int(import_module(f"fewshot.commands.{args.command}").run(args))
+    except (InputError, TaskError, ConfigError) as error:
+        return _say(error, 2)
+    except FewshotError as error:
+        return _say(error, 1)
+    except KeyboardInterrupt:
+        print("fewshot: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`head`, say) has enough. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Make the parser; only the command that is asked for is imported."""
+    parser = argparse.ArgumentParser(
+        prog="fewshot", description="Turn a handful of examples into a typed function.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and stop")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    asked = next((word for word in words if not word.startswith("-")), None)
+    for name, about in COMMANDS.items():
+        command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        if name == asked:
+            import_module(f"fewshot.commands.{name}").add_arguments(command)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from fewshot import __version__
+
+        print(f"fewshot {__version__}")
+        parser.exit()
+
+
+def _say(error: FewshotError, code: int) -> int:
+    print(f"fewshot: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

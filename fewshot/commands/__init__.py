@@ -1,0 +1,1 @@
+"""The commands of `fewshot`, one module each, imported when called."""

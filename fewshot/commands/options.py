@@ -1,0 +1,50 @@
+"""The options that several commands share, and how they become a task."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fewshot.errors import InputError
+from fewshot.folder import load
+from fewshot.task import Task
+
+__all__ = ["add_task_options", "task_of"]
+
+
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    """Add the task and the options that say which model answers it and how."""
+    parser.add_argument("task", metavar="TASK", help="a task's name, or a path to its folder")
+    parser.add_argument("--model", help="model name; 'local' or a GGUF file for the embedded model")
+    parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server")
+    parser.add_argument("--k", type=int, metavar="K", help="how many shots")
+    parser.add_argument("--form", choices=("chat", "text"), help="chat turns or plain completion")
+    parser.add_argument("--timeout", type=float, metavar="S", help="seconds for one call as a whole")
+    parser.add_argument("--min-confidence", type=float, metavar="P", help="abstain below this probability")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the task, as target=Korean"
+    )
+
+
+def task_of(args: argparse.Namespace) -> Task[Any]:
+    """Load the task that the arguments name, with their options."""
+    names = ("model", "base_url", "k", "form", "timeout", "min_confidence")
+    options: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    task = load(args.task)
+    for assignment in args.set:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise InputError(f"--set {assignment!r} must be NAME=VALUE")
+        known = task.parameters.get(name)
+        options[name] = _like(known, value)
+    return task.using(**options) if options else task
+
+
+def _like(known: object, value: str) -> object:
+    """Read a parameter's value as the type that its default has."""
+    if isinstance(known, bool) or not isinstance(known, int | float):
+        return value
+    try:
+        return type(known)(value)
+    except ValueError as error:
+        raise InputError(f"{value!r} is not a number") from error

@@ -1,0 +1,79 @@
+"""From settings and environment to a client that is ready to be asked, and what its endpoint can do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fewshot.client import Client, client_for
+from fewshot.endpoint import Endpoint, resolve
+from fewshot.errors import ConfigError
+from fewshot.settings import Settings
+from fewshot.types import Form
+
+if TYPE_CHECKING:
+    import openai
+
+__all__ = ["Connection", "connect"]
+
+_LISTED = {"chat": 20, "text": 5}
+"""How many log-probabilities the services list at most: OpenAI's documented limits for its two endpoints."""
+_LISTED_LOCALLY = 200
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client together with the endpoint that it talks to."""
+
+    client: Client
+    endpoint: Endpoint
+
+    @property
+    def model(self) -> str:
+        """The model's name, as the endpoint knows it."""
+        return self.endpoint.model
+
+    @property
+    def local(self) -> bool:
+        """Whether this is the embedded model."""
+        return self.endpoint.local
+
+    @property
+    def form(self) -> Form:
+        """The form that suits the endpoint."""
+        return self.endpoint.form
+
+    @property
+    def extra(self) -> tuple[tuple[str, Any], ...]:
+        """Body parameters that the endpoint's models want."""
+        return self.endpoint.extra
+
+    def top_logprobs(self, form: Form | None) -> int | None:
+        """How many log-probabilities to ask for; None where the model is known to give none."""
+        refused: frozenset[str] = getattr(self.client, "refused", lambda _: frozenset())(self.model)
+        if "logprobs" in refused or "top_logprobs" in refused:
+            return None
+        return _LISTED_LOCALLY if self.local else _LISTED[form or self.form]
+
+
+async def connect(settings: Settings) -> Connection:
+    """Give a connection for these settings; the embedded model is started when it is meant.
+
+    Raises:
+        ConfigError: a key, a model or an extra is missing, or the settings contradict each other.
+    """
+    if settings.client is not None and hasattr(settings.client, "complete"):
+        endpoint = Endpoint(model=settings.model or "scripted", base_url=None, form=settings.form or "chat")
+        return Connection(settings.client, endpoint)
+    if settings.client is not None:
+        return _through(settings.client, settings)
+    endpoint = resolve(
+        model=settings.model, base_url=settings.base_url, api_key=settings.api_key, form=settings.form
+    )
+    if endpoint.local:
+        from fewshot import local
+
+        server = await asyncio.to_thread(local.serve, endpoint.model)
+        endpoint = replace(endpoint, base_url=server.base_url, api_key=server.api_key, model=server.model)
+    return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)
