@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot.errors import OutputError, ServiceError
 from fewshot.output import Output
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from fewshot.calibration import Calibration
     from fewshot.client import Client
 
-__all__ = ["Answer", "Question", "Talk", "ask", "drive", "score"]
+__all__ = ["Answer", "Question", "Talk", "ask", "drive", "score", "side_by_side"]
+
+T = TypeVar("T")
 
 Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 """A conversation: yields requests to send side by side, is sent their completions, returns the answer."""
@@ -122,7 +124,9 @@ def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     return _scored(question, tree, unsettled=unsettled)
 
 
-async def drive(talk: Talk, client: Client, *, deadline: float) -> Answer:
+async def drive(
+    talk: Generator[tuple[Request, ...], tuple[Completion, ...], T], client: Client, *, deadline: float
+) -> T:
     """Run a conversation against a client.
 
     Arguments:
@@ -141,16 +145,24 @@ async def drive(talk: Talk, client: Client, *, deadline: float) -> Answer:
             else:
                 requests = talk.send(replies)
     except StopIteration as done:
-        answer: Answer = done.value
+        answer: T = done.value
         return answer
 
 
 async def _send_all(client: Client, requests: tuple[Request, ...], deadline: float) -> tuple[Completion, ...]:
     if len(requests) == 1:
         return (await client.complete(requests[0], deadline=deadline),)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(client.complete(request, deadline=deadline)) for request in requests]
-    return tuple(task.result() for task in tasks)
+    return tuple(await side_by_side(client.complete(request, deadline=deadline) for request in requests))
+
+
+async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await jobs together, results in order; the first error cancels the others and is raised itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def _send(question: Question, request: Request) -> Generator[tuple[Request, ...], tuple[Completion, ...], Completion]:

@@ -13,9 +13,11 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+from fewshot.calibrate import CONTENT_FREE, calibration_key, kept, own_calibration
 from fewshot.connection import Connection, connect
 from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.examples import check_examples, example_of, matching
@@ -39,6 +41,7 @@ T = TypeVar("T")
 REQUIRED = ...
 """Stands for "no default" in `Task.inputs`."""
 _MAX_INPUT = 2_000_000
+_MAX_VARIANTS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,6 @@ class Task(Generic[T]):
         inputs: the inputs with their defaults; `...` where there is none.
         parameters: what stays the same over many calls (a target language), with the values in force.
         examples: all shots that there are; `settings.k` and `settings.select` choose from them.
-        calibration: applied to the label probabilities.
     """
 
     name: str
@@ -67,7 +69,8 @@ class Task(Generic[T]):
     """What each input and parameter means."""
     version: str = "1"
     path: Path | None = None
-    calibration: Calibration | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    """Fitted calibrations, each under its `calibration_key`, so that none is applied to another prompt or model."""
     _prompts: dict[Any, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
     _variants: dict[Any, Task[T]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -113,22 +116,40 @@ class Task(Generic[T]):
         )
         return task.using(examples=examples)
 
-    def using(self, *, examples: Iterable[Any] | None = None, **changes: Any) -> Task[T]:
-        """Give the same task with other options, parameters or examples.
+    def using(
+        self, *, examples: Iterable[Any] | None = None, output: Output[Any] | None = None, **changes: Any
+    ) -> Task[Any]:
+        """Give the same task with other options, parameters, examples or output.
 
         Raises:
             InputError: an unknown option, or a bad value. TaskError: an example is not valid.
         """
-        parameters = {name: changes.pop(name) for name in list(changes) if name in self.parameters}
-        task = replace(
+        shots = None if examples is None else tuple(examples)
+        key = (shots, output, tuple(sorted(changes.items(), key=itemgetter(0))))
+        try:
+            known = self._variants.get(key)
+        except TypeError:  # an example is a dict, say: not a key, so make the task anew
+            return self._changed(shots, output, changes)
+        if known is None:
+            if len(self._variants) >= _MAX_VARIANTS:
+                self._variants.clear()
+            known = self._variants[key] = self._changed(shots, output, changes)
+        return known
+
+    def _changed(
+        self, examples: tuple[Any, ...] | None, output: Output[Any] | None, changes: Mapping[str, Any]
+    ) -> Task[Any]:
+        parameters = {name: value for name, value in changes.items() if name in self.parameters}
+        task: Task[Any] = replace(
             self,
             parameters={**self.parameters, **parameters},
-            settings=self.settings.updated(changes),
+            settings=self.settings.updated({k: v for k, v in changes.items() if k not in self.parameters}),
+            output=output or self.output,
         )
         if examples is None:
             return task
         rows = [example_of(shot, self.inputs) for shot in examples]
-        return replace(task, examples=check_examples(rows, self.inputs, self.parameters, self.output))
+        return replace(task, examples=check_examples(rows, self.inputs, self.parameters, task.output))
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -165,7 +186,9 @@ class Task(Generic[T]):
     async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
         """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
         prompt = await self.prompt_for(inputs, connection, deadline=deadline)
-        calibration = self.calibration or await self._own_calibration(prompt, connection, deadline=deadline)
+        started = time.monotonic()
+        calibration = await self._calibration_for(inputs, prompt, connection)
+        deadline += time.monotonic() - started  # fitting at first use is not charged to the call that happens to be first
         question = self.question(inputs, prompt, connection, calibration)
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
@@ -233,7 +256,7 @@ class Task(Generic[T]):
                 message = f"unknown input {name!r}{did_you_mean(name, known)}; {self.name} takes {', '.join(known)}"
                 raise InputError(message, field=name)
         parameters = {name: given.pop(name) for name in list(given) if name in self.parameters}
-        task = self._with_parameters(parameters) if parameters else self
+        task = self.using(**parameters) if parameters else self
         inputs = {name: given.get(name, default) for name, default in self.inputs.items()}
         for name, value in inputs.items():
             _check_input(self.name, name, value, optional=self.inputs[name] is None)
@@ -271,20 +294,35 @@ class Task(Generic[T]):
             calibration=calibration,
         )
 
-    def _with_parameters(self, parameters: Mapping[str, Any]) -> Task[T]:
-        """Give this task with parameters set; kept, so that a prompt is rendered once for each set of them."""
-        key = tuple(sorted(parameters.items()))
-        if key not in self._variants:
-            self._variants[key] = self.using(**parameters)
-        return self._variants[key]
-
     def _prompt_of(self, shots: Sequence[Example]) -> Prompt:
         return Prompt(self.template, self.output, self.parameters, tuple(shots))
 
-    async def _own_calibration(
-        self, prompt: Prompt, connection: Connection, *, deadline: float
+    async def _calibration_for(
+        self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
     ) -> Calibration | None:
-        return None
+        """Find the calibration for this prompt on this model, or fit one from the task's own examples at first use."""
+        settings = self.settings
+        if self.output.labels is None or not settings.scoring or settings.calibrate is False:
+            return None
+        key = self.calibration_key(connection)
+        calibration = self.calibrations.get(key) or kept(key)
+        if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
+            return calibration
+        fitting = matching(self.examples, inputs, self.parameters)
+        spare = [example for example in fitting if example not in prompt.examples]
+        labelled = [(self.question(e.inputs, prompt, connection), e.output) for e in spare]
+        content_free = [
+            self.question({**inputs, **dict.fromkeys(self._required, text)}, prompt, connection) for text in CONTENT_FREE
+        ]
+        return await own_calibration(key, labelled, content_free, connection.client)
+
+    def calibration_key(self, connection: Connection) -> str:
+        """Name what a calibration of this task is for: its content, the model and the form."""
+        return calibration_key(self.fingerprint, connection.model, self.settings.form or connection.form)
+
+    @cached_property
+    def _required(self) -> tuple[str, ...]:
+        return tuple(name for name, default in self.inputs.items() if default is REQUIRED)
 
     def _result(self, question: Question, connection: Connection) -> Result[T]:
         completions = tuple(question.completions)

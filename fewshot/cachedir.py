@@ -1,0 +1,38 @@
+"""Where things are kept between runs: one private folder of the user's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_dir", "write_private"]
+
+
+def cache_dir(*parts: str) -> Path:
+    """Give a folder inside the cache folder, made for the user alone if it is not there.
+
+    The cache folder is `FEWSHOT_CACHE_DIR`, else the platform's own place for caches.
+    """
+    folder = Path(os.environ.get("FEWSHOT_CACHE_DIR") or _default(), *parts)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only the user can read, all of it or nothing."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def _default() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "fewshot"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "fewshot"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fewshot"

@@ -1,0 +1,151 @@
+"""Fitting a calibration to one prompt on one model, and keeping it where it is found again.
+
+A calibration is kept under a hash of everything that it was fitted for (template, shots, labels, settings, model), so
+it can never be applied to another prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fewshot.cachedir import cache_dir, write_private
+from fewshot.calibration import Calibration, batch, contextual
+from fewshot.client import Client
+from fewshot.errors import ConfigError, OutputError, ServiceError
+from fewshot.fitting import Fitted, fit
+from fewshot.flow import Question, drive, score, side_by_side
+
+__all__ = [
+    "CONTENT_FREE",
+    "calibration_key",
+    "fit_calibration",
+    "keep",
+    "kept",
+    "own_calibration",
+    "score_all",
+    "unlabelled_calibration",
+]
+
+CONTENT_FREE = ("N/A", "[MASK]", "...")
+"""Inputs without content: what the prompt says to these is its bias (arXiv 2102.09690, section 4)."""
+_ENOUGH = 10
+"""Unlabelled inputs that batch calibration needs (arXiv 2309.17249, section 4.3: about ten)."""
+_IN_FLIGHT = 4
+_PATIENCE = 120.0
+"""Seconds that fitting at first use may take."""
+
+_log = logging.getLogger("fewshot")
+
+
+def calibration_key(fingerprint: str, model: str, form: str) -> str:
+    """Name what a calibration is for: a task's content, the model and the form."""
+    return hashlib.sha256(f"1|{fingerprint}|{model}|{form}".encode()).hexdigest()[:32]
+
+
+def kept(key: str) -> Calibration | None:
+    """Give the calibration kept under a key; None when there is none, or what is there cannot be read."""
+    if key not in _known:
+        _known[key] = _read(cache_dir("calibrations") / f"{key}.json")
+    return _known[key]
+
+
+def keep(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
+    """Keep a calibration under its key, with what it was fitted on for a person to read."""
+    record = {"about": dict(about), "calibration": json.loads(calibration.to_json())}
+    write_private(cache_dir("calibrations") / f"{key}.json", json.dumps(record, indent=1, ensure_ascii=False))
+    _known[key] = calibration
+
+
+_known: dict[str, Calibration | None] = {}
+"""What `kept` has looked up, so that a call does not read a file."""
+
+
+def _read(path: Path) -> Calibration | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return Calibration.from_json(json.dumps(record["calibration"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        _log.warning("the calibration in %s cannot be read (%s); it is fitted anew", path, error)
+        return None
+
+
+async def score_all(questions: Sequence[Question], client: Client, *, deadline: float) -> list[dict[str, float]]:
+    """Read the natural-log probabilities of the labels for each question, before any calibration.
+
+    Raises:
+        ConfigError: the endpoint gives no log-probabilities. ServiceError, OutputError: as for a call.
+    """
+    gate = asyncio.Semaphore(_IN_FLIGHT)
+
+    async def one(question: Question) -> dict[str, float]:
+        async with gate:
+            answer = await drive(score(question), client, deadline=deadline)
+        if answer is None or answer.probabilities is None:
+            raise ConfigError("this endpoint gives no log-probabilities, so there is nothing to calibrate")
+        return {label: math.log(max(p, 1e-12)) for label, p in answer.probabilities.items()}
+
+    return await side_by_side(one(question) for question in questions)
+
+
+async def fit_calibration(
+    questions: Sequence[Question], answers: Sequence[str], client: Client, *, deadline: float
+) -> Fitted:
+    """Fit a calibration on labelled questions; see `fewshot.fitting.fit` for the choice."""
+    return fit(await score_all(questions, client, deadline=deadline), answers)
+
+
+async def unlabelled_calibration(questions: Sequence[Question], client: Client, *, deadline: float) -> Calibration:
+    """Fit without labels: batch calibration on enough inputs, contextual calibration on content-free ones."""
+    scores = await score_all(questions, client, deadline=deadline)
+    return batch(scores) if len(scores) >= _ENOUGH else contextual(scores)
+
+
+async def own_calibration(
+    key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], client: Client
+) -> Calibration | None:
+    """Calibrate a prompt from its task's own examples, once; None when that fails, with the reason in the log.
+
+    Arguments:
+        labelled: the examples that are not shots, asked as questions, with their labels; ten or more are fitted on.
+        content_free: questions without content, for a task with fewer examples.
+    """
+    running = _running.get((id(asyncio.get_running_loop()), key))
+    if running is None:
+        running = asyncio.ensure_future(_own(key, labelled, content_free, client))
+        _running[(id(asyncio.get_running_loop()), key)] = running
+        running.add_done_callback(lambda _: _running.pop((id(running.get_loop()), key), None))
+    return await asyncio.shield(running)
+
+
+_running: dict[tuple[int, str], asyncio.Future[Calibration | None]] = {}
+"""Calibrations being fitted, so that many first calls at once fit one."""
+
+
+async def _own(
+    key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], client: Client
+) -> Calibration | None:
+    deadline = time.monotonic() + _PATIENCE
+    questions = [question for question, _ in labelled]
+    try:
+        if len(labelled) >= _ENOUGH:
+            fitted = await fit_calibration(questions, [label for _, label in labelled], client, deadline=deadline)
+            calibration, about = fitted.calibration, fitted.to_dict()
+        else:
+            calibration = await unlabelled_calibration(content_free, client, deadline=deadline)
+            about = {"chosen": calibration.name, "rows": 0}
+    except (ServiceError, OutputError, ConfigError) as error:
+        _log.warning("not calibrated: %s", error)
+        _known[key] = None
+        return None
+    keep(key, calibration, about)
+    return calibration
