@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from fewshot.client import Client, client_for
+from fewshot.client import Client, OpenAIClient, client_for
 from fewshot.endpoint import Endpoint, resolve
-from fewshot.errors import ConfigError
 from fewshot.settings import Settings
 from fewshot.types import Form
-
-if TYPE_CHECKING:
-    import openai
 
 __all__ = ["Connection", "connect"]
 
@@ -68,12 +65,23 @@ async def connect(settings: Settings) -> Connection:
         return Connection(settings.client, endpoint)
     if settings.client is not None:
         return _through(settings.client, settings)
-    endpoint = resolve(
-        model=settings.model, base_url=settings.base_url, api_key=settings.api_key, form=settings.form
-    )
+    endpoint = resolve(model=settings.model, base_url=settings.base_url, api_key=settings.api_key, form=settings.form)
     if endpoint.local:
         from fewshot import local
 
         server = await asyncio.to_thread(local.serve, endpoint.model)
         endpoint = replace(endpoint, base_url=server.base_url, api_key=server.api_key, model=server.model)
     return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)
+
+
+def _through(client: Any, settings: Settings) -> Connection:
+    """Give a connection through the caller's own openai client; made once for each client."""
+    known = _OWN.get(client)
+    if known is None:
+        base_url = settings.base_url or str(client.base_url)
+        endpoint = resolve(model=settings.model, base_url=base_url, api_key=client.api_key, form=settings.form)
+        known = _OWN[client] = Connection(OpenAIClient(endpoint, client=client), endpoint)
+    return known
+
+
+_OWN: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()

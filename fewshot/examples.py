@@ -39,7 +39,9 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return reader(text, path)
 
 
-def read_examples(path: Path, inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any]) -> tuple[Example, ...]:
+def read_examples(
+    path: Path, inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any]
+) -> tuple[Example, ...]:
     """Read and check an example file.
 
     Arguments:
@@ -80,7 +82,9 @@ def check_examples(
         try:
             value = output.check(row["output"])
         except ValueError as error:
-            raise TaskError(f"the example's output is not valid: {error}", path=path or "examples", line=line) from error
+            raise TaskError(
+                f"the example's output is not valid: {error}", path=path or "examples", line=line
+            ) from error
         given = {key: row[key] for key in row if key not in _RESERVED and row[key] is not None}
         found.append(Example(given, value, id=str(row.get("id", line)), line=line))
     return tuple(found)
@@ -164,5 +168,5 @@ def _parse(text: str, path: Path, line: int | None) -> Any:
 
 def _row(row: Any, path: Path, line: int) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise TaskError(f"must be an object like {{\"text\": …, \"output\": …}}, not {row!r:.60}", path=path, line=line)
+        raise TaskError(f'must be an object like {{"text": …, "output": …}}, not {row!r:.60}', path=path, line=line)
     return row

@@ -72,7 +72,11 @@ class Question:
         if self.form == "text":
             common |= {"text": self.prompt.text(self.inputs), "stop": settings.stop or (self.prompt.stop,)}
         else:
-            common |= {"prefix": self.prompt.prefix, "messages": (self.prompt.turn(self.inputs),), "stop": settings.stop}
+            common |= {
+                "prefix": self.prompt.prefix,
+                "messages": (self.prompt.turn(self.inputs),),
+                "stop": settings.stop,
+            }
         return Request(**(common | changes))
 
 
@@ -101,7 +105,7 @@ def ask(question: Question) -> Talk:
 
 
 def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
-    """Read the probability of every label where the answer begins; None when the endpoint gives no log-probabilities."""
+    """Read the probability of every label where the answer begins; None without log-probabilities."""
     output = question.output
     assert output.labels is not None  # noqa: S101 - `ask` looked
     tree = LabelTree({label: output.render(label) for label in output.labels})
@@ -265,7 +269,9 @@ def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
     value = max(probabilities, key=probabilities.__getitem__)
     warnings = []
     if coverage < _LOW_COVERAGE:
-        warnings.append(f"the labels hold only {coverage:.1%} of the probability: the model would rather say other things")
+        warnings.append(
+            f"the labels hold only {coverage:.1%} of the probability: the model would rather say other things"
+        )
     if unsettled:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
     return Answer(
@@ -330,10 +336,8 @@ def _longest_answer(output: Output[Any]) -> int:
 
 def _as_written(folded: bytes, output: Output[Any]) -> str | None:
     """Give the beginning of a label as the label spells it; None when the cut falls inside a character."""
-    for label in output.labels or ():
-        word = output.render(label)
-        if word.casefold().encode().startswith(folded) or word.encode().startswith(folded):
-            for length in range(len(word) + 1):
-                if word[:length].casefold().encode() == folded or word[:length].encode() == folded:
-                    return word[:length]
+    for word in map(output.render, output.labels or ()):
+        for length in range(1, len(word) + 1):
+            if folded in (word[:length].casefold().encode(), word[:length].encode()):
+                return word[:length]
     return None

@@ -29,12 +29,15 @@ _KEYS = ("description", "version", "output", "inputs", "parameters", "settings",
 _NAME = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
 
 
-def load(name: str | os.PathLike[str], *, examples: Any = None, **options: Any) -> Task[Any]:
+def load(
+    name: str | os.PathLike[str], *, examples: Any = None, output: Output[Any] | None = None, **options: Any
+) -> Task[Any]:
     """Load a task by name or from a folder.
 
     Arguments:
         name: a task's name, or a path to its folder (anything with a path separator).
         examples: shots to use instead of the folder's own: pairs or dicts.
+        output: what an answer must be, instead of what the folder says.
         options: see `Settings`; also values for the task's parameters.
 
     Raises:
@@ -42,7 +45,9 @@ def load(name: str | os.PathLike[str], *, examples: Any = None, **options: Any) 
         InputError: an option is not valid.
     """
     task = _read(find(name))
-    return task.using(examples=examples, **options) if options or examples is not None else task
+    if examples is None and output is None and not options:
+        return task
+    return task.using(examples=examples, output=output, **options)
 
 
 def find(name: str | os.PathLike[str]) -> Path:
@@ -96,7 +101,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=256)
-def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:
+def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: ARG001 - a part of the cache's key
     """Read a folder; `stamps` (time and size of its files) make an edited folder be read again."""
     path = folder / "task.toml"
     try:
@@ -134,7 +139,7 @@ def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:
 def _output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:
     wanted = spec.get("output")
     if wanted is None:
-        raise TaskError("has no 'output': a list of labels, \"text\", \"number\" or \"schema.json\"", path=path)
+        raise TaskError('has no \'output\': a list of labels, "text", "number" or "schema.json"', path=path)
     try:
         if isinstance(wanted, str) and wanted.endswith(".json"):
             return output_of(json.loads((folder / Path(wanted).name).read_text(encoding="utf-8")))
@@ -151,8 +156,8 @@ def _output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:
 def _settings(table: Mapping[str, Any], path: Path) -> Settings:
     refused = {"api_key", "client", "base_url"} & set(table)
     if refused:
-        message = f"{sorted(refused)[0]!r} has no place in a task folder; set it in the environment or in the call"
-        raise TaskError(message, path=path, line=_line_of(path, sorted(refused)[0]))
+        message = f"{min(refused)!r} has no place in a task folder; set it in the environment or in the call"
+        raise TaskError(message, path=path, line=_line_of(path, min(refused)))
     try:
         return Settings().updated({k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
     except InputError as error:

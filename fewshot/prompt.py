@@ -62,7 +62,7 @@ class Prompt:
 
     @property
     def stop(self) -> str:
-        """Where an answer in the text form ends: at the next line where answers have one line, else at the next shot."""
+        """Where an answer in the text form ends: at the line's end where answers have one line, else at the next shot."""
         one_line = all("\n" not in self.output.render(e.output) for e in self.examples)
         return "\n" if one_line else _BETWEEN_SHOTS
 

@@ -109,4 +109,3 @@ class Options(TypedDict, total=False):
     votes: int
     min_confidence: float | None
     cache: bool
-

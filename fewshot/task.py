@@ -6,11 +6,10 @@ a model and gives the value. Changing an option makes another task: `task.using(
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
@@ -185,10 +184,12 @@ class Task(Generic[T]):
 
     async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
         """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
-        prompt = await self.prompt_for(inputs, connection, deadline=deadline)
+        prompt = self.prompt(inputs)
         started = time.monotonic()
         calibration = await self._calibration_for(inputs, prompt, connection)
-        deadline += time.monotonic() - started  # fitting at first use is not charged to the call that happens to be first
+        deadline += (
+            time.monotonic() - started
+        )  # fitting at first use is not charged to the call that happens to be first
         question = self.question(inputs, prompt, connection, calibration)
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
@@ -274,10 +275,6 @@ class Task(Generic[T]):
             return self._prompts.setdefault(filled, self._prompt_of(shots))
         return self._prompt_of(shots)
 
-    async def prompt_for(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Prompt:
-        """Give the prompt for these inputs, asking the endpoint where the selection of shots needs it."""
-        return self.prompt(inputs)
-
     def question(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection, calibration: Calibration | None = None
     ) -> Question:
@@ -312,7 +309,8 @@ class Task(Generic[T]):
         spare = [example for example in fitting if example not in prompt.examples]
         labelled = [(self.question(e.inputs, prompt, connection), e.output) for e in spare]
         content_free = [
-            self.question({**inputs, **dict.fromkeys(self._required, text)}, prompt, connection) for text in CONTENT_FREE
+            self.question({**inputs, **dict.fromkeys(self._required, text)}, prompt, connection)
+            for text in CONTENT_FREE
         ]
         return await own_calibration(key, labelled, content_free, connection.client)
 

@@ -7,10 +7,10 @@ same without blocking, `.render` shows the prompt and calls nothing, `.task` giv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from fewshot.errors import InputError
 from fewshot.folder import load
@@ -93,7 +93,7 @@ class Function(Generic[P, T]):
 
     @staticmethod
     def _rendered(call: Call[T], form: Form) -> list[Message] | str:
-        return call.task.render(call.inputs, form=form)  # type: ignore[call-overload,no-any-return]
+        return call.task.render(call.inputs, form=form)
 
     def __repr__(self) -> str:
         return f"<fewshot function {self.__name__}>"  # type: ignore[attr-defined]
@@ -109,7 +109,8 @@ def classify_sentiment(text: str, **options: Unpack[Options]) -> Call[Sentiment]
     return Call(load("sentiment", **options), {"text": text})
 
 
-def _classify(
+@Function
+def classify(
     text: str,
     labels: Sequence[Label] | Mapping[Label, str],
     *,
@@ -127,11 +128,7 @@ def _classify(
     """
     descriptions = dict(labels) if isinstance(labels, Mapping) else {}
     output: Output[Any] = _labels(tuple(labels), tuple(descriptions.items()))
-    task = replace(load("classify", **options), output=output, examples=())
-    return Call(task.using(examples=examples), {"text": text})
-
-
-classify = Function(_classify)
+    return Call(load("classify", output=output, examples=examples, **options), {"text": text})
 
 
 @Function
@@ -191,9 +188,8 @@ def calculate(question: str, **options: Unpack[Options]) -> Call[int | float | D
     return Call(load("calculate", **options), {"question": question})
 
 
-def _extract(
-    text: str, schema: type[Model], *, examples: Iterable[Any] = (), **options: Unpack[Options]
-) -> Call[Model]:
+@Function
+def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **options: Unpack[Options]) -> Call[Model]:
     """Read an instance of your pydantic model out of a text.
 
     Arguments:
@@ -201,11 +197,8 @@ def _extract(
         examples: pairs (text, instance or dict).
     """
     fields = ", ".join(schema.model_fields)
-    task = replace(load("extract", fields=fields, **options), output=_schema(schema), examples=())
-    return Call(task.using(examples=examples), {"text": text})
-
-
-extract = Function(_extract)
+    task = load("extract", output=_schema(schema), examples=examples, fields=fields, **options)
+    return Call(task, {"text": text})
 
 
 @Function

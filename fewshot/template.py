@@ -20,6 +20,7 @@ from fewshot.errors import TaskError
 
 if TYPE_CHECKING:
     import jinja2
+    from jinja2 import nodes
 
 __all__ = ["BLOCKS", "PROVIDED", "Template", "did_you_mean"]
 
@@ -84,7 +85,7 @@ class Template:
         tree = _environment().parse(self.source)
         found: dict[str, dict[str, int]] = {}
         for block in tree.find_all(nodes.Block):
-            names = meta.find_undeclared_variables(nodes.Template(block.body, lineno=1).set_environment(_environment()))
+            names = meta.find_undeclared_variables(_whole(block))
             lines: dict[str, int] = {}
             for node in block.find_all(nodes.Name):
                 if node.name in names:
@@ -158,6 +159,15 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Give ` (did you mean 'x'?)` for a near miss, else nothing."""
     near = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _whole(block: nodes.Block) -> nodes.Template:
+    """Make a template of one block, since Jinja looks for variables in whole templates only."""
+    from jinja2 import nodes
+
+    template = nodes.Template(block.body, lineno=block.lineno)
+    template.set_environment(_environment())
+    return template
 
 
 def _unknown(name: str, block: str, inputs: Iterable[str], allowed: Iterable[str]) -> str:

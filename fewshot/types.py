@@ -202,7 +202,7 @@ class Result(Generic[T_co]):
         """Give the result as plain JSON values: one line of `fewshot run --json`."""
         value = self.value
         return {
-            "value": value.model_dump(mode="json") if hasattr(value, "model_dump") else _plain(value),
+            "value": _plain(value),
             "probabilities": None if self.probabilities is None else dict(self.probabilities),
             "confidence": self.confidence,
             "abstained": self.abstained,
@@ -228,5 +228,7 @@ class Result(Generic[T_co]):
 
 
 def _plain(value: object) -> object:
-    """Turn a value that JSON lacks (Decimal) into one that it has, keeping its digits."""
+    """Turn a value that JSON lacks (a pydantic model, a Decimal) into one that it has, keeping its digits."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
     return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)
