@@ -76,12 +76,15 @@ async def connect(settings: Settings) -> Connection:
 
 def _through(client: Any, settings: Settings) -> Connection:
     """Give a connection through the caller's own openai client; made once for each client."""
-    known = _OWN.get(client)
-    if known is None:
+    wanted = (settings.model, settings.base_url, settings.form, settings.max_retries)
+    known = _OWN.setdefault(client, {})
+    if wanted not in known:
         base_url = settings.base_url or str(client.base_url)
         endpoint = resolve(model=settings.model, base_url=base_url, api_key=client.api_key, form=settings.form)
-        known = _OWN[client] = Connection(OpenAIClient(endpoint, client=client), endpoint)
-    return known
+        own = OpenAIClient(endpoint, client=client, max_retries=settings.max_retries)
+        known[wanted] = Connection(own, endpoint)
+    return known[wanted]
 
 
-_OWN: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
+_OWN: WeakKeyDictionary[Any, dict[object, Connection]] = WeakKeyDictionary()
+"""Connections through the caller's own clients, for as long as those live."""
