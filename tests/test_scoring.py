@@ -1,0 +1,111 @@
+"""Label probabilities from token log-probabilities, whatever the labels look like."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewshot.scoring import LabelTree, Open, mean_logprob
+from fewshot.types import TokenLogprob
+
+
+def position(**shares: float) -> TokenLogprob:
+    top = tuple((token.replace("_", " ").encode(), math.log(p)) for token, p in shares.items())
+    return TokenLogprob(*top[0], top)
+
+
+def tree(*labels: str) -> LabelTree:
+    return LabelTree({label: label for label in labels})
+
+
+def shares(found: LabelTree) -> dict[str, float]:
+    return {label: round(math.exp(p), 3) for label, p in found.logprobs().items()}
+
+
+def test_a_token_that_begins_one_label_counts_for_it() -> None:
+    found = tree("positive", "negative")
+    found.add(position(_positive=0.5, _neg=0.2, Pos=0.1, _fine=0.1))
+    assert found.coverage == pytest.approx(0.8)
+    assert shares(found) == {"positive": 0.75, "negative": 0.25}
+    assert found.next_open() is None
+
+
+def test_a_token_that_begins_several_labels_is_asked_about_once() -> None:
+    found = tree("very good", "very bad", "fine")
+    found.add(position(_very=0.8, _fine=0.2))
+    shared = found.next_open()
+    assert shared == Open(b"very", pytest.approx(0.8))
+    found.add(position(_good=0.75, _bad=0.25), shared)
+    assert shares(found) == {"very good": 0.6, "very bad": 0.2, "fine": 0.2}
+    assert found.next_open() is None
+
+
+def test_labels_that_are_prefixes_of_others_are_told_apart_by_how_they_end() -> None:
+    found = tree("sport", "sports")
+    found.add(position(_sport=0.6, _sports=0.2))
+    shared = found.next_open()
+    assert shared is not None
+    top = ((b"\n", math.log(0.5)), (b"s", math.log(0.25)), (b"<|im_end|>", math.log(0.25)))
+    found.add(TokenLogprob(*top[0], top), shared)
+    assert shares(found) == {"sport": pytest.approx(0.562), "sports": pytest.approx(0.438)}
+
+
+def test_digits_that_begin_longer_numbers() -> None:
+    found = tree("1", "10", "2")
+    found.add(position(**{"1": 0.6, "2": 0.3, "10": 0.1}))
+    shared = found.next_open()
+    assert shared is not None
+    found.add(position(**{"0": 0.5, "\n": 0.5}), shared)
+    assert shares(found) == {"1": 0.3, "10": 0.4, "2": 0.3}
+
+
+def test_a_part_of_a_character_begins_a_label() -> None:
+    found = tree("긍정", "부정")
+    first = "긍".encode()[:2]
+    top = ((first, math.log(0.7)), ("부".encode(), math.log(0.3)))
+    found.add(TokenLogprob(*top[0], top))
+    assert shares(found) == {"긍정": 0.7, "부정": 0.3}
+
+
+def test_labels_that_differ_only_by_case_stay_apart() -> None:
+    found = tree("us", "US")
+    found.add(position(us=0.9, US=0.1))
+    assert shares(found) == {"us": 0.9, "US": 0.1}
+
+
+def test_a_label_that_was_not_listed_gets_little_but_not_nothing() -> None:
+    found = tree("yes", "no")
+    found.add(position(yes=0.999))
+    assert 0 < shares(found)["no"] <= 0.001
+
+
+def test_mass_that_cannot_be_settled_is_split_in_proportion() -> None:
+    found = tree("ab", "ac", "d")
+    found.add(position(a=0.6, ab=0.1, d=0.3))
+    shared = found.next_open()
+    assert shared is not None
+    found.spread(shared)
+    assert sum(shares(found).values()) == pytest.approx(1, abs=0.01)
+    assert shares(found)["ab"] > shares(found)["ac"]
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=6), min_size=2, max_size=6, unique_by=str.casefold),
+    st.lists(st.tuples(st.binary(max_size=5), st.floats(0.001, 1)), min_size=1, max_size=12),
+)
+def test_whatever_the_tokens_the_result_is_a_distribution(labels: list[str], tokens: list[tuple[bytes, float]]) -> None:
+    total = sum(p for _, p in tokens)
+    top = tuple((token, math.log(p / total)) for token, p in tokens)
+    found = LabelTree({label: label for label in labels})
+    found.add(TokenLogprob(*top[0], top))
+    probabilities = [math.exp(p) for p in found.logprobs().values()]
+    assert math.fsum(probabilities) == pytest.approx(1)
+    assert all(p > 0 for p in probabilities)
+
+
+def test_mean_logprob_is_none_without_tokens() -> None:
+    assert mean_logprob(()) is None
+    assert mean_logprob([TokenLogprob(b"a", -1.0), TokenLogprob(b"b", -2.0)]) == -1.5
