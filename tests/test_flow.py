@@ -1,0 +1,157 @@
+"""Conversations, driven by hand: no client, no network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fewshot.errors import OutputError
+from fewshot.flow import Answer, Question, Talk, ask
+from fewshot.output import output_of
+from fewshot.prompt import Prompt
+from fewshot.settings import Settings
+from fewshot.template import Template
+from fewshot.types import Completion, Example, Request, TokenLogprob
+
+SHOTS = (Example({"text": "I love it."}, "positive"), Example({"text": "Awful."}, "negative"))
+SOURCE = "{% block input %}Text: {{ text }}{% endblock %}\n{% block output %}Answer: {{ output }}{% endblock %}"
+
+
+def question(output: Any = ("positive", "negative"), *, shots: Sequence[Example] = SHOTS, **changes: Any) -> Question:
+    prompt = Prompt(Template(SOURCE), output_of(output), {}, tuple(shots))
+    asked = Question(
+        prompt=prompt, inputs={"text": "Fine."}, settings=Settings(), model="m", form="chat", top_logprobs=None
+    )
+    return replace(asked, **changes)
+
+
+def said(text: str, finish_reason: str = "stop", **tokens: float) -> Completion:
+    top = tuple((token.replace("_", " ").encode(), math.log(p)) for token, p in tokens.items())
+    positions = (TokenLogprob(*top[0], top),) if top else ()
+    return Completion(text=text, finish_reason=finish_reason, tokens=positions)
+
+
+def hold(talk: Talk, *answers: Completion) -> tuple[Answer, list[Request]]:
+    """Run a conversation with these answers; give what it came to and what it asked."""
+    asked: list[Request] = []
+    rest = list(answers)
+    try:
+        requests = next(talk)
+        while True:
+            asked += requests
+            requests = talk.send(tuple(rest.pop(0) for _ in requests))
+    except StopIteration as done:
+        assert not rest, "answers were left over"
+        answer: Answer = done.value
+        return answer, asked
+
+
+def test_a_valid_answer_is_taken_at_once() -> None:
+    answer, asked = hold(ask(question()), said("The answer is positive."))
+    assert (answer.value, answer.method, len(asked)) == ("positive", "answer", 1)
+
+
+def test_the_chat_holds_the_shots_as_turns_and_the_question_last() -> None:
+    _, (request,) = hold(ask(question()), said("positive"))
+    roles = [(turn.role, turn.content) for turn in request.chat]
+    assert roles == [
+        ("user", "Text: I love it.\nAnswer:"),
+        ("assistant", "positive"),
+        ("user", "Text: Awful.\nAnswer:"),
+        ("assistant", "negative"),
+        ("user", "Text: Fine.\nAnswer:"),
+    ]
+
+
+def test_the_text_form_goes_on_from_the_cue() -> None:
+    _, (request,) = hold(ask(question(form="text")), said(" positive"))
+    assert request.text == "Text: I love it.\nAnswer: positive\n\nText: Awful.\nAnswer: negative\n\nText: Fine.\nAnswer:"
+    assert request.stop == ("\n",)
+
+
+def test_an_invalid_answer_is_told_to_the_model_and_asked_again() -> None:
+    answer, asked = hold(ask(question()), said("maybe"), said("negative"))
+    assert answer.value == "negative"
+    assert [turn.role for turn in asked[1].messages] == ["user", "assistant", "user"]
+    assert "positive, negative" in asked[1].messages[-1].content
+
+
+def test_after_the_last_repair_one_error_carries_the_raw_answer() -> None:
+    with pytest.raises(OutputError, match="no valid answer in 3 tries") as caught:
+        hold(ask(question()), said("maybe"), said("perhaps"), said("who knows"))
+    assert caught.value.raw == "who knows"
+    assert [c.text for c in caught.value.completions] == ["maybe", "perhaps", "who knows"]
+
+
+@pytest.mark.parametrize("reason", ["refusal", "content_filter"])
+def test_a_refusal_is_not_an_answer_and_not_asked_again(reason: str) -> None:
+    with pytest.raises(OutputError) as caught:
+        hold(ask(question()), said("positive", reason))
+    assert caught.value.reason == reason
+
+
+def test_a_cut_answer_gets_more_room_and_is_never_a_value() -> None:
+    answer, asked = hold(ask(question()), said("positive, beca", "length"), said("positive"))
+    assert answer.value == "positive"
+    assert asked[1].max_tokens is not None
+    assert asked[0].max_tokens is not None
+    assert asked[1].max_tokens > asked[0].max_tokens
+
+
+def test_labels_are_scored_by_one_token_where_the_endpoint_lists_logprobs() -> None:
+    answer, (request,) = hold(ask(question(top_logprobs=20)), said("neg", "length", negative=0.6, pos=0.2))
+    assert (answer.value, answer.method, request.max_tokens) == ("negative", "logprobs", 1)
+    assert answer.probabilities == {"positive": pytest.approx(0.25), "negative": pytest.approx(0.75)}
+    assert answer.confidence == pytest.approx(0.75)
+    assert answer.coverage == pytest.approx(0.8)
+
+
+def test_low_coverage_is_a_warning() -> None:
+    answer, _ = hold(ask(question(top_logprobs=20)), said("The", "length", The=0.95, positive=0.02, negative=0.01))
+    assert "only 3.0%" in answer.warnings[0]
+
+
+def test_an_endpoint_without_logprobs_is_asked_for_the_answer_itself() -> None:
+    answer, asked = hold(ask(question(top_logprobs=20)), said("pos", "length"), said("positive"))
+    assert (answer.value, answer.method, answer.probabilities) == ("positive", "answer", None)
+    assert len(asked) == 2
+
+
+def test_a_shared_first_token_is_settled_by_a_following_request_in_the_text_form() -> None:
+    labels = ("very good", "very bad")
+    asked = question(labels, shots=(), form="text", top_logprobs=20)
+    answer, requests = hold(ask(asked), said(" very", "length", _very=1.0), said(" bad", "length", _bad=0.9, _good=0.1))
+    assert answer.value == "very bad"
+    assert answer.probabilities == {"very good": pytest.approx(0.1), "very bad": pytest.approx(0.9)}
+    assert requests[1].text is not None
+    assert requests[1].text.endswith("Answer: very")
+
+
+def test_a_shared_first_token_is_settled_by_reading_on_in_a_chat() -> None:
+    asked = question(("very good", "very bad"), shots=(), top_logprobs=20)
+    longer = Completion(
+        text="very bad",
+        tokens=(
+            TokenLogprob(b"very", 0.0, ((b"very", 0.0),)),
+            TokenLogprob(b" bad", math.log(0.8), ((b" bad", math.log(0.8)), (b" good", math.log(0.2)))),
+        ),
+    )
+    answer, _ = hold(ask(asked), said("very", "length", very=1.0), longer)
+    assert answer.probabilities == {"very good": pytest.approx(0.2), "very bad": pytest.approx(0.8)}
+
+
+def test_votes_are_counted_on_values_and_not_on_wordings() -> None:
+    asked = question("number", shots=(), settings=Settings(votes=3))
+    answer, requests = hold(ask(asked), said("4"), said("The answer is 4."), said("5"))
+    assert (answer.value, answer.method, answer.confidence) == (4, "votes", pytest.approx(2 / 3))
+    assert len({request.seed for request in requests}) == 3
+    assert all(request.temperature == 0.7 for request in requests)
+
+
+def test_an_answer_to_an_open_task_has_its_mean_token_probability_as_confidence() -> None:
+    answer, _ = hold(ask(question("text", shots=(), top_logprobs=20)), said("Paris", Paris=0.5))
+    assert (answer.value, answer.confidence) == ("Paris", pytest.approx(0.5))
