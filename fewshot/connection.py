@@ -48,10 +48,16 @@ class Connection:
 
     def top_logprobs(self, form: Form | None) -> int | None:
         """How many log-probabilities to ask for; None where the model is known to give none."""
-        refused: frozenset[str] = getattr(self.client, "refused", lambda _: frozenset())(self.model)
-        if "logprobs" in refused or "top_logprobs" in refused:
+        if self.model in _SILENT.get(self.client, ()):
             return None
+        if self.endpoint.base_url is None:  # the caller's own: it says itself whether it lists any
+            listed: int | None = getattr(self.client, "top_logprobs", None)
+            return listed
         return _LISTED_LOCALLY if self.local else _LISTED[form or self.form]
+
+    def gives_no_logprobs(self) -> None:
+        """Remember that this model listed no log-probabilities although it was asked to."""
+        _SILENT.setdefault(self.client, set()).add(self.model)
 
 
 async def connect(settings: Settings) -> Connection:
@@ -85,6 +91,9 @@ def _through(client: Any, settings: Settings) -> Connection:
         known[wanted] = Connection(own, endpoint)
     return known[wanted]
 
+
+_SILENT: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+"""Models that were seen to give no log-probabilities, for each client."""
 
 _OWN: WeakKeyDictionary[Any, dict[object, Connection]] = WeakKeyDictionary()
 """Connections through the caller's own clients, for as long as those live."""

@@ -59,6 +59,11 @@ class Question:
         """How the answer is read."""
         return self.prompt.output
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether label probabilities are to be read: a closed set, wanted, and the endpoint lists log-probabilities."""
+        return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
+
     def request(self, **changes: Any) -> Request:
         """Build the request for the question itself."""
         settings = self.settings
@@ -95,7 +100,7 @@ class Answer:
 
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
-    if question.output.labels is not None and question.settings.scoring and question.top_logprobs is not None:
+    if question.is_scored:
         answer = yield from score(question)
         if answer is not None:
             return answer

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from fewshot.calibrate import CONTENT_FREE, calibration_key, kept, own_calibration
 from fewshot.connection import Connection, connect
-from fewshot.errors import InputError, OutputError, ServiceError
+from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.examples import check_examples, example_of, matching
 from fewshot.flow import Question, ask, drive
 from fewshot.output import Output, output_of
@@ -96,7 +96,7 @@ class Task(Generic[T]):
             inputs: names of the inputs; by default what the template uses.
 
         Raises:
-            TaskError: the template or an example is not valid. InputError: an option is not.
+            TaskError: the template is not valid. InputError: an option or an example is not.
         """
         source = template if "{%" in template and "block" in template else _plain_template(template)
         compiled = Template(source, f"<{name}>")
@@ -121,7 +121,7 @@ class Task(Generic[T]):
         """Give the same task with other options, parameters, examples or output.
 
         Raises:
-            InputError: an unknown option, or a bad value. TaskError: an example is not valid.
+            InputError: an unknown option, a bad value, or an example that is not valid.
         """
         shots = None if examples is None else tuple(examples)
         key = (shots, output, tuple(sorted(changes.items(), key=itemgetter(0))))
@@ -148,7 +148,10 @@ class Task(Generic[T]):
         if examples is None:
             return task
         rows = [example_of(shot, self.inputs) for shot in examples]
-        return replace(task, examples=check_examples(rows, self.inputs, self.parameters, task.output))
+        try:
+            return replace(task, examples=check_examples(rows, self.inputs, self.parameters, task.output))
+        except TaskError as error:  # the caller's mistake here, not an author's
+            raise InputError(str(error), field="examples", row=error.line) from error
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -195,6 +198,8 @@ class Task(Generic[T]):
             found = await drive(ask(question), connection.client, deadline=deadline)
         except (ServiceError, OutputError) as error:
             return self._failed(error, question, connection)
+        if found.method != "logprobs" and question.is_scored:
+            connection.gives_no_logprobs()
         abstains = (
             self.settings.min_confidence is not None
             and found.confidence is not None

@@ -209,6 +209,8 @@ def detect_injection(text: str, **options: Unpack[Options]) -> Call[Literal["inj
 
 @lru_cache(maxsize=256)
 def _labels(labels: tuple[str, ...], descriptions: tuple[tuple[str, str], ...]) -> Labels:
+    if len(labels) < 2:
+        raise InputError(f"labels={list(labels)!r}: give at least two labels", field="labels")
     try:
         return Labels(labels, descriptions=dict(descriptions))
     except (ValueError, TypeError) as error:

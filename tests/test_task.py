@@ -1,0 +1,260 @@
+"""Tasks as functions: from folders and from code, with everything a caller may get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from fewshot import (
+    Completion,
+    InputError,
+    OutputError,
+    Task,
+    TaskError,
+    answer,
+    calculate,
+    classify,
+    classify_sentiment,
+    complete_pattern,
+    extract,
+    load,
+    summarize,
+    translate,
+)
+from fewshot.client import ScriptedClient
+from fewshot.folder import names
+
+
+class Person(BaseModel):
+    name: str
+    age: int | None = None
+
+
+def folder(path: Path, *, toml: str = 'output = ["yes", "no"]', examples: str = "", prompt: str | None = None) -> Path:
+    path.mkdir(parents=True)
+    (path / "task.toml").write_text(toml, encoding="utf-8")
+    (path / "prompt.jinja").write_text(
+        prompt or "{% block input %}Q: {{ text }}{% endblock %}{% block output %}A: {{ output }}{% endblock %}",
+        encoding="utf-8",
+    )
+    if examples:
+        (path / "examples.jsonl").write_text(examples, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("call", "said", "value"),
+    [
+        (lambda c: classify_sentiment("I love it.", client=c), "Positive.", "positive"),
+        (lambda c: classify("Win money!", ["spam", "ham"], client=c), "**spam**", "spam"),
+        (lambda c: translate("I love programming.", client=c), "J'adore programmer.", "J'adore programmer."),
+        (lambda c: complete_pattern([("Python", "Guido van Rossum")], "Rust", client=c), "Graydon Hoare", "Graydon Hoare"),
+        (lambda c: summarize("Much happened.", max_sentences=1, client=c), "Much happened.", "Much happened."),
+        (lambda c: answer("Who wrote it?", client=c), "I don't know.", None),
+        (lambda c: answer("Where?", context="In Lyon.", client=c), "Lyon", "Lyon"),
+        (lambda c: calculate("2 + 2 = ?", client=c), "2 plus 2 equals four.", 4),
+        (lambda c: calculate("0.1 + 0.2?", client=c), "0.3", Decimal("0.3")),
+        (lambda c: extract("Bob is 4.", Person, client=c), '{"name": "Bob", "age": 4}', Person(name="Bob", age=4)),
+    ],
+)
+def test_each_function_gives_its_type(call: Any, said: str, value: object) -> None:
+    got = call(ScriptedClient(said))
+    assert got == value
+    assert type(got) is type(value)
+
+
+@pytest.mark.parametrize("said", ["4", "The answer is 4.", "2 plus 2 equals four.", "2 + 2 = 4", "**4**"])
+def test_however_the_model_words_it_four_is_four(said: str) -> None:
+    assert calculate("2 + 2 = ?", client=ScriptedClient(said)) == 4
+
+
+def test_a_result_tells_everything_about_the_call() -> None:
+    client = ScriptedClient("maybe", "positive")
+    result = classify_sentiment.run("I love it.", client=client)
+    assert (result.value, result.error, result.abstained, result.attempts) == ("positive", None, False, 2)
+    assert result.task.startswith("sentiment@1#")
+    assert len(result.examples) == 9
+    assert [c.text for c in result.completions] == ["maybe", "positive"]
+    assert result.request == client.requests[0]
+    assert json.loads(json.dumps(result.to_dict()))["value"] == "positive"
+
+
+def test_an_answer_that_never_becomes_valid_raises_and_is_in_the_result_of_run() -> None:
+    with pytest.raises(OutputError) as caught:
+        classify_sentiment("x", client=ScriptedClient("a", "b", "c"))
+    assert caught.value.raw == "c"
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.raw, str(again)) == (caught.value.raw, str(caught.value))
+    result = classify_sentiment.run("x", client=ScriptedClient("a", "b", "c"))
+    assert (result.value, type(result.error)) == (None, OutputError)
+
+
+def test_the_asynchronous_form_gives_the_same() -> None:
+    async def both() -> tuple[str, str | None]:
+        first = await classify_sentiment.acall("x", client=ScriptedClient("negative"))
+        second = await classify_sentiment.arun("x", client=ScriptedClient("negative"))
+        return first, second.value
+
+    assert asyncio.run(both()) == ("negative", "negative")
+
+
+def test_a_blocking_call_works_inside_a_running_loop() -> None:
+    async def notebook() -> str:
+        return classify_sentiment("x", client=ScriptedClient("neutral"))
+
+    assert asyncio.run(notebook()) == "neutral"
+
+
+def test_rendering_calls_nothing() -> None:
+    turns = classify_sentiment.render("Fine.")
+    assert turns[0].role == "system"
+    assert turns[-1].content == "Text: Fine.\nSentiment:"
+    assert classify_sentiment.render_text("Fine.").endswith("Text: Fine.\nSentiment:")
+
+
+@pytest.mark.parametrize("k", [0, 1, 5])
+def test_k_says_how_many_shots(k: int) -> None:
+    assert len(classify_sentiment.render("x", k=k)) == 2 + 2 * k
+
+
+def test_examples_of_the_right_languages_are_chosen() -> None:
+    french = translate.render_text("Hello.")
+    korean = translate.render_text("Hello.", target="Korean")
+    assert "English: Hello, how are you?\nFrench: Bonjour, comment allez-vous?" in french
+    assert "French:" not in korean
+    assert korean.endswith("English: Hello.\nKorean:")
+
+
+def test_any_pair_of_languages_works_with_examples() -> None:
+    text = translate.render_text("Good day.", target="German", examples=[("Thanks.", "Danke.")])
+    assert text.endswith("English: Thanks.\nGerman: Danke.\n\nEnglish: Good day.\nGerman:")
+
+
+def test_labels_may_have_descriptions() -> None:
+    shown = classify.render("x", {"bug": "something is broken", "wish": "something is missing"})
+    assert "something is broken" in shown[0].content
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: classify_sentiment(""), "text is empty"),
+        (lambda: classify_sentiment(" \n"), "text is empty"),
+        (lambda: classify_sentiment(None), "must be text, not None"),  # type: ignore[arg-type]
+        (lambda: classify_sentiment(["a"]), "must be text, not a list"),  # type: ignore[arg-type]
+        (lambda: classify_sentiment("x", kk=3), "unknown option 'kk'"),  # type: ignore[call-arg]
+        (lambda: classify_sentiment("x", k=-1), "k=-1: must be 0 or more"),
+        (lambda: classify_sentiment("x", min_confidence=7), "must be from 0 to 1"),
+        (lambda: classify("x", ["one"]), "at least two labels"),
+        (lambda: classify("x", ["a", "b"], examples=[("t", "c")]), "'c'"),
+        (lambda: complete_pattern([], "x"), "at least one example"),
+        (lambda: load("sentiment")(txt="x"), "unknown input 'txt' (did you mean 'text'?)"),
+        (lambda: load("sentiment")(), "needs the input 'text'"),
+        (lambda: load("sentiment")("a", "b"), "takes 1 input(s)"),
+        (lambda: summarize("x", max_sentences=0), "1 or more"),
+    ],
+)
+def test_a_mistake_of_the_caller_is_named(call: Any, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        call()
+    assert says in str(caught.value)
+
+
+def test_an_unknown_task_is_named_with_what_is_near() -> None:
+    with pytest.raises(TaskError, match="did you mean 'sentiment'"):
+        load("sentimnt")
+
+
+@pytest.mark.parametrize("name", ["../sentiment", "/etc", "a/../../b", "sentiment\x00", "SENTIMENT", "x" * 300])
+def test_a_name_cannot_leave_its_folder(name: str) -> None:
+    with pytest.raises((TaskError, ValueError)):
+        load(name)
+
+
+def test_tasks_are_looked_up_nearest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = load("sentiment").path
+    monkeypatch.setenv("FEWSHOT_TEMPLATES", str(tmp_path / "shared"))
+    folder(tmp_path / "shared" / "sentiment")
+    assert load("sentiment").path == tmp_path / "shared" / "sentiment"
+    folder(tmp_path / "templates" / "sentiment")
+    assert load("sentiment").path == tmp_path / "templates" / "sentiment"
+    explicit = folder(tmp_path / "elsewhere" / "sentiment")
+    assert load(explicit).path == explicit
+    assert shipped not in (None, explicit)
+    assert "translate" in names()
+
+
+def test_an_edited_folder_is_read_again(tmp_path: Path) -> None:
+    path = folder(tmp_path / "ask", examples='{"text": "a", "output": "yes"}\n')
+    assert len(load(path).examples) == 1
+    (path / "examples.jsonl").write_text('{"text": "a", "output": "yes"}\n{"text": "b", "output": "no"}\n')
+    os.utime(path / "examples.jsonl", ns=(1, 1))
+    assert len(load(path).examples) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"toml": "output = ["}, "task.toml: is not valid TOML"),
+        ({"toml": 'outptu = ["a"]'}, "did you mean 'output'"),
+        ({"toml": "description = 'x'"}, "has no 'output'"),
+        ({"toml": 'output = ["a", "b"]\n[settings]\nkk = 3'}, "task.toml:3: settings: unknown option 'kk'"),
+        ({"toml": 'output = ["a", "b"]\n[settings]\napi_key = "x"'}, "'api_key' has no place in a task folder"),
+        ({"examples": '{"text": "a", "output": "maybe"}'}, "examples.jsonl:1: the example's output is not valid"),
+        ({"examples": '{"text": "a", "output": "no"}\n{"txet": "b"}'}, "examples.jsonl:2: unknown key 'txet'"),
+        ({"examples": '{"text": "a"}'}, "examples.jsonl:1: the example has no 'output'"),
+        ({"examples": "\n{oops}"}, "examples.jsonl:2: is not valid JSON"),
+        ({"examples": "[1]"}, "examples.jsonl:1: must be an object"),
+    ],
+)
+def test_a_broken_folder_is_refused_with_file_and_line(tmp_path: Path, changes: dict[str, str], says: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        load(folder(tmp_path / "ask", **changes))
+    assert says in str(caught.value)
+
+
+def test_a_record_separator_inside_a_string_does_not_cut_a_line(tmp_path: Path) -> None:
+    path = folder(tmp_path / "ask", examples='{"text": "a\u2028b\x85c", "output": "yes"}\n')
+    assert load(path).examples[0].inputs["text"] == "a\u2028b\x85c"
+
+
+def test_a_task_in_one_expression() -> None:
+    tickets = Task.of("Sort the ticket.", ["bug", "question"], [("It crashes.", "bug"), ("How do I?", "question")])
+    assert tickets.using(client=ScriptedClient("bug"))("It burns.") == "bug"
+    assert [turn.content for turn in tickets.render("x")] == [
+        "Sort the ticket.",
+        "Input: It crashes.\nOutput:",
+        "bug",
+        "Input: How do I?\nOutput:",
+        "question",
+        "Input: x\nOutput:",
+    ]
+
+
+def test_an_instruction_in_code_is_data_and_not_a_template() -> None:
+    assert Task.of("Say {{ 7 * 7 }}.", "text").render("x")[0].content == "Say {{ 7 * 7 }}."
+
+
+def test_a_confidence_below_the_threshold_abstains() -> None:
+    class Unsure(ScriptedClient):
+        top_logprobs = 5
+
+        async def complete(self, request: Any, *, deadline: float | None = None) -> Completion:
+            from fewshot.types import TokenLogprob
+
+            top = ((b"positive", -0.7), (b"negative", -0.8))
+            return Completion(text="p", finish_reason="length", tokens=(TokenLogprob(*top[0], top),))
+
+    result = classify_sentiment.run("x", client=Unsure(), min_confidence=0.9)
+    assert (result.value, result.abstained, result.error) == (None, True, None)
+    assert result.probabilities is not None
+    assert classify_sentiment("x", client=Unsure(), min_confidence=0.4) == "positive"
