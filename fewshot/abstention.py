@@ -1,0 +1,172 @@
+"""Choose how sure an answer must be, so that those given are wrong no more often than was promised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fewshot.errors import InputError
+
+__all__ = [
+    "CoveragePoint",
+    "Threshold",
+    "automatable",
+    "coverage_curve",
+    "coverage_table",
+    "error_bound",
+    "threshold_for",
+]
+
+_STEPS = 20
+"""Thresholds that are tried: those that accept 5%, 10%, … 100% of the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Accept an answer when its confidence is at least `threshold`.
+
+    With a chance of `confidence` at most `risk` of the accepted answers are wrong. `coverage` and `error` are the share
+    accepted and the share wrong among these on the rows given, `bound` the upper confidence bound on that error. When
+    nothing could be promised the threshold is infinite, so that every answer is held back, and `reason` says why.
+    """
+
+    threshold: float
+    risk: float
+    confidence: float
+    coverage: float
+    error: float
+    bound: float
+    rows: int
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON values; an infinite threshold becomes None."""
+        return asdict(self) | {"threshold": self.threshold if math.isfinite(self.threshold) else None}
+
+
+@dataclass(frozen=True, slots=True)
+class CoveragePoint:
+    """What accepting every answer of at least this confidence gives: shares of rows accepted and of these right."""
+
+    threshold: float
+    coverage: float
+    accuracy: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Give it as plain JSON values."""
+        return asdict(self)
+
+
+def threshold_for(
+    risk: float, confidences: Sequence[float], correct: Sequence[bool], *, confidence: float = 0.95
+) -> Threshold:
+    """Find the lowest threshold whose accepted answers are wrong at most a share `risk` of the time.
+
+    The rows must be like those to come, and the confidences must not have been fitted on them (`Fitted.held_out`).
+    The bound is the exact binomial one for selective classification (Geifman and El-Yaniv 2017, arXiv 1705.08500,
+    section 3). Theirs is a binary search; here the shares of rows to accept are fixed beforehand, so that the union
+    bound over them holds exactly. Raises `InputError` for a risk or confidence outside (0, 1).
+    """
+    _check(confidences, correct)
+    if not 0 < risk < 1 or not 0 < confidence < 1:
+        raise InputError(f"Risk and confidence lie between 0 and 1, not {risk!r} and {confidence!r}; say 0.05 for 5%.")
+    rows = len(confidences)
+    counts, level = _tested_counts(rows, risk, 1 - confidence)
+    pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
+    for count in reversed(counts):
+        # Rows strictly above the next one's confidence are a fair sample of what passes it, however many tie.
+        cut = pairs[count][0] if count < rows else -math.inf
+        accepted = [right for value, right in pairs if value > cut]
+        wrong = len(accepted) - sum(accepted)
+        bound = error_bound(wrong, len(accepted), confidence=1 - level) if accepted else 1.0
+        if bound <= risk:
+            lowest = max(math.nextafter(cut, math.inf), 0.0)
+            return Threshold(lowest, risk, confidence, len(accepted) / rows, wrong / len(accepted), bound, rows)
+    return Threshold(math.inf, risk, confidence, 0.0, 0.0, 1.0, rows, _why_none(rows, risk, level, counts))
+
+
+def error_bound(wrong: int, rows: int, *, confidence: float = 0.95) -> float:
+    """Bound the true error rate from above after `wrong` errors in `rows` (Clopper and Pearson 1934, one-sided)."""
+    if wrong >= rows:
+        return 1.0
+    low, high = wrong / rows, 1.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(wrong, rows, middle) > 1 - confidence else (low, middle)
+    return high
+
+
+def coverage_curve(confidences: Sequence[float], correct: Sequence[bool]) -> list[CoveragePoint]:
+    """Give coverage and accuracy at every distinct confidence, the strictest first."""
+    _check(confidences, correct)
+    pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
+    curve: list[CoveragePoint] = []
+    right = 0
+    for seen, (value, is_right) in enumerate(pairs, start=1):
+        right += is_right
+        if seen == len(pairs) or pairs[seen][0] < value:
+            curve.append(CoveragePoint(value, seen / len(pairs), right / seen))
+    return curve
+
+
+def coverage_table(
+    confidences: Sequence[float],
+    correct: Sequence[bool],
+    *,
+    coverages: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+) -> list[CoveragePoint]:
+    """Pick from the curve, for each share of rows, the first point that accepts at least that many."""
+    curve = coverage_curve(confidences, correct)
+    return [next(p for p in curve if p.coverage >= share - 1e-12) for share in coverages] if curve else []
+
+
+def automatable(confidences: Sequence[float], correct: Sequence[bool], *, error: float) -> float:
+    """Give the largest share of rows that could be accepted with at most this share of errors among them.
+
+    This is what was seen on these rows, without a promise for others; `threshold_for` promises.
+    """
+    curve = coverage_curve(confidences, correct)
+    return max((p.coverage for p in curve if 1 - p.accuracy <= error + 1e-12), default=0.0)
+
+
+def _tested_counts(rows: int, risk: float, delta: float) -> tuple[list[int], float]:
+    """Choose how many rows each threshold tried shall accept, and the chance of failure that each may use.
+
+    Counts too small to pass even without an error are dropped, which leaves the others more of the chance.
+    """
+    counts = sorted({math.ceil(rows * step / _STEPS) for step in range(1, _STEPS + 1)} - {0})
+    while counts and counts[0] < _needed(risk, delta / len(counts)):
+        counts = counts[1:]
+    return counts, delta / max(len(counts), 1)
+
+
+def _needed(risk: float, delta: float) -> int:
+    """Count the rows without any error that it takes to promise a risk."""
+    return math.ceil(math.log(delta) / math.log1p(-risk))
+
+
+def _why_none(rows: int, risk: float, level: float, counts: Sequence[int]) -> str:
+    if not counts:
+        return f"{rows} rows are too few to promise {risk:.1%}: it takes {_needed(risk, level)} without an error."
+    return f"No threshold keeps the error of {rows} rows below {risk:.1%} with this confidence; allow more risk."
+
+
+def _at_most(wrong: int, rows: int, rate: float) -> float:
+    """Give the binomial chance of at most `wrong` errors."""
+    if rate >= 1:
+        return 0.0
+    odds, base = math.log(rate), math.log1p(-rate)
+    terms = (
+        math.lgamma(rows + 1) - math.lgamma(k + 1) - math.lgamma(rows - k + 1) + k * odds + (rows - k) * base
+        for k in range(wrong + 1)
+    )
+    return math.fsum(math.exp(term) for term in terms)
+
+
+def _check(confidences: Sequence[float], correct: Sequence[bool]) -> None:
+    if len(confidences) != len(correct):
+        raise InputError(
+            f"{len(confidences)} confidences and {len(correct)} outcomes do not pair up; give one of each."
+        )

@@ -1,0 +1,229 @@
+"""Turn the label scores of a prompt into probabilities that can be believed.
+
+A few-shot model favours some labels whatever the input is: those that came last, or often, or that are frequent
+words (Zhao et al. 2021, arXiv 2102.09690). Each remedy known is an affine map of the log-probabilities followed by
+softmax, so one frozen class holds them all, and what one calibration does after another is again of that class.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fewshot.errors import ConfigError, InputError
+
+__all__ = ["NONE", "Calibration", "Output", "Running", "batch", "contextual", "label_shift", "normalise", "temperature"]
+
+Scores = Mapping[str, float]
+
+_FLOOR = -30.0
+"""A label that the service did not list counts as this likely at most (natural log)."""
+_CEILING = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How one label is scored: `bias` plus each named feature times its weight."""
+
+    label: str
+    bias: float = 0.0
+    weights: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A map from scores to probabilities: affine in its features, then softmax.
+
+    The features are the natural-log probabilities of the labels, under the names of the labels, and whatever else it
+    was fitted on. With no outputs it only renormalises.
+    """
+
+    name: str = "none"
+    outputs: tuple[Output, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that it gives probabilities to; empty when it takes any."""
+        return tuple(output.label for output in self.outputs)
+
+    def apply(self, logprobs: Scores) -> dict[str, float]:
+        """Give the probability of each label: positive or zero, summing to 1.
+
+        A log-probability may be -inf. A score that is missing raises `InputError`.
+        """
+        return softmax(self.scores(logprobs))
+
+    def scores(self, logprobs: Scores) -> dict[str, float]:
+        """Give the score of each label before softmax."""
+        if not self.outputs:
+            return normalise(logprobs)
+        labels = self.labels
+        try:
+            features = {**logprobs, **normalise({label: logprobs[label] for label in labels})}
+            return {
+                output.label: output.bias + sum(weight * finite(features[name]) for name, weight in output.weights)
+                for output in self.outputs
+            }
+        except KeyError as error:
+            raise InputError(
+                f"The calibration {self.name!r} needs a score for {error.args[0]!r}, got {sorted(logprobs)}; "
+                "fit one for this prompt."
+            ) from error
+
+    def sharpened(self, by: float, *, name: str | None = None) -> Calibration:
+        """Multiply every score by a positive number: divide by the temperature."""
+        outputs = tuple(
+            Output(o.label, o.bias * by, tuple((feature, weight * by) for feature, weight in o.weights))
+            for o in self.outputs
+        )
+        return Calibration(name or self.name, outputs)
+
+    def biased(self, bias: Mapping[str, float], *, name: str | None = None) -> Calibration:
+        """Add to the score of each label, after all else."""
+        outputs = tuple(replace(o, bias=o.bias + bias[o.label]) for o in self.outputs)
+        return Calibration(name or self.name, outputs)
+
+    def to_json(self) -> str:
+        """Write it as one line of JSON that `from_json` reads back exactly."""
+        outputs = {o.label: {"bias": o.bias, "weights": dict(o.weights)} for o in self.outputs}
+        return json.dumps({"name": self.name, "outputs": outputs}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Calibration:
+        """Read what `to_json` wrote; anything else raises `ConfigError`."""
+        try:
+            data = json.loads(text)
+            outputs = tuple(_output(label, value) for label, value in data["outputs"].items())
+            return cls(str(data["name"]), outputs)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(f"This is not a calibration ({error!r}); fit it again.") from error
+
+
+NONE = Calibration()
+"""The probabilities as they come, renormalised."""
+
+
+def temperature(labels: Iterable[str], by: float = 1.0) -> Calibration:
+    """Divide all log-probabilities by one number (Guo et al. 2017, arXiv 1706.04599)."""
+    if not by > 0:
+        raise InputError(f"A temperature is above 0, not {by!r}.")
+    return Calibration("temperature", tuple(Output(label, 0.0, ((label, 1 / by),)) for label in labels))
+
+
+def batch(scores: Sequence[Scores], *, prior: Mapping[str, float] | None = None) -> Calibration:
+    """Divide by the mean prediction over unlabelled inputs (batch calibration, Zhou et al. 2023, arXiv 2309.17249).
+
+    About ten inputs do. The mean is the one of the log-probabilities. It supposes that the labels are about equally
+    frequent among the inputs; pass their true `prior` where they are not.
+    """
+    return _prior("batch", _mean_scores(scores), prior)
+
+
+def contextual(content_free: Sequence[Scores], *, prior: Mapping[str, float] | None = None) -> Calibration:
+    """Divide by the mean prediction for inputs without content, such as "N/A" and "" (arXiv 2102.09690, section 4)."""
+    if not content_free:
+        raise InputError("Contextual calibration needs the scores of at least one input without content.")
+    rows = [softmax(row) for row in content_free]
+    means = {label: math.log(max(sum(row[label] for row in rows) / len(rows), 1e-300)) for label in rows[0]}
+    return _prior("contextual", means, prior)
+
+
+def label_shift(
+    calibration: Calibration, scores: Sequence[Scores], *, trained: Mapping[str, float], rounds: int = 100
+) -> Calibration:
+    """Adapt a fitted calibration to inputs whose labels are differently frequent, without their labels.
+
+    Estimate the frequencies among `scores` by expectation maximisation from those in the rows it was `trained` on,
+    and correct by their ratio (Saerens, Latinne and Decaestecker 2002, Neural Computation 14(1), section 2).
+    """
+    if not scores:
+        return calibration
+    rows = [calibration.apply(row) for row in scores]
+    share = dict(trained)
+    for _ in range(rounds):
+        ratio = {label: share[label] / max(trained[label], 1e-9) for label in share}
+        shifted = [_scaled(row, ratio) for row in rows]
+        # One row of the old frequencies keeps a label alive that is rare by chance.
+        share = {label: (sum(row[label] for row in shifted) + trained[label]) / (len(shifted) + 1) for label in share}
+    bias = {label: math.log(max(share[label], 1e-9) / max(trained[label], 1e-9)) for label in share}
+    return calibration.biased(bias, name=f"{calibration.name}+shift")
+
+
+class Running:
+    """Batch calibration of a stream: each row is corrected by the mean of all rows seen so far, itself included.
+
+    Ask for it on purpose: what a row gets depends on the rows before it.
+    """
+
+    def __init__(self, *, prior: Mapping[str, float] | None = None) -> None:
+        self.rows = 0
+        self._prior = prior
+        self._sums: dict[str, float] = {}
+
+    def apply(self, logprobs: Scores) -> dict[str, float]:
+        """Take one more row into the mean, and give its probabilities."""
+        for label, score in normalise(logprobs).items():
+            self._sums[label] = self._sums.get(label, 0.0) + score
+        self.rows += 1
+        return self.calibration().apply(logprobs)
+
+    def calibration(self) -> Calibration:
+        """Freeze the correction as it stands."""
+        if not self.rows:
+            return NONE
+        return _prior("running", {label: total / self.rows for label, total in self._sums.items()}, self._prior)
+
+
+def normalise(logprobs: Scores) -> dict[str, float]:
+    """Shift log-probabilities so that the probabilities sum to 1; -inf becomes a very small number."""
+    top = max(map(finite, logprobs.values()), default=0.0)
+    shifted = {label: max(_ordered(value, top), _FLOOR) for label, value in logprobs.items()}
+    total = math.log(sum(map(math.exp, shifted.values()))) if shifted else 0.0
+    return {label: value - total for label, value in shifted.items()}
+
+
+def softmax(scores: Scores) -> dict[str, float]:
+    """Give probabilities in proportion to the exponentials of the scores."""
+    top = max(map(finite, scores.values()), default=0.0)
+    parts = {label: math.exp(max(_ordered(value, top), -700.0)) for label, value in scores.items()}
+    total = sum(parts.values())
+    return {label: part / total for label, part in parts.items()}
+
+
+def finite(value: float) -> float:
+    """Bring a score into the range of ordinary numbers: -inf and not-a-number count as hopeless."""
+    return min(value, _CEILING) if value > -_CEILING else -_CEILING
+
+
+def _ordered(value: float, top: float) -> float:
+    return finite(value) - top
+
+
+def _mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
+    """Average log-probabilities over inputs."""
+    if not scores:
+        raise InputError("Batch calibration needs the scores of some inputs, about ten or more.")
+    rows = [normalise(row) for row in scores]
+    return {label: sum(row[label] for row in rows) / len(rows) for label in rows[0]}
+
+
+def _prior(name: str, means: Mapping[str, float], prior: Mapping[str, float] | None) -> Calibration:
+    """Make the calibration that subtracts mean scores and, when the labels' true frequencies are known, adds them."""
+    if prior is not None and (set(prior) != set(means) or not all(p > 0 for p in prior.values())):
+        raise InputError(f"A prior gives a share above 0 to each of {sorted(means)}, got {dict(prior)!r}.")
+    known = {label: math.log(prior[label]) if prior else 0.0 for label in means}
+    return Calibration(name, tuple(Output(la, known[la] - mean, ((la, 1.0),)) for la, mean in means.items()))
+
+
+def _scaled(row: Mapping[str, float], by: Mapping[str, float]) -> dict[str, float]:
+    parts = {label: row[label] * by[label] for label in by}
+    total = sum(parts.values()) or 1.0
+    return {label: part / total for label, part in parts.items()}
+
+
+def _output(label: str, value: Mapping[str, Any]) -> Output:
+    weights = tuple((str(name), float(weight)) for name, weight in value["weights"].items())
+    return Output(label, float(value["bias"]), weights)

@@ -1,0 +1,206 @@
+"""Figures for closed sets: how often the label is right, and how well its probability is known.
+
+Each takes plain sequences. `bootstrap` puts an interval round any of them when its rows are zipped into one sequence:
+`bootstrap(list(zip(truths, predictions)), over(macro_f1))`. A prediction of None (abstained, failed) is never right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, pairwise
+from typing import Any
+
+from fewshot.errors import InputError
+
+__all__ = [
+    "Bin",
+    "accuracy",
+    "aurc",
+    "auroc",
+    "brier",
+    "brier_of",
+    "confusion",
+    "ece",
+    "flip_rate",
+    "macro_f1",
+    "macro_recall",
+    "nll",
+    "nll_of",
+    "over",
+    "reliability",
+]
+
+Chances = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Rows whose confidence lies in (low, high]: how many, their mean confidence and their accuracy."""
+
+    low: float
+    high: float
+    rows: int
+    confidence: float
+    accuracy: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Give it as plain JSON values."""
+        return asdict(self)
+
+
+def over(metric: Callable[..., float]) -> Callable[[Sequence[Any]], float]:
+    """Turn a metric of several sequences into one of a sequence of rows, as `bootstrap` and `compare` want."""
+
+    def statistic(rows: Sequence[Any]) -> float:
+        return metric(*zip(*rows, strict=True))
+
+    return statistic
+
+
+def accuracy(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
+    """Give the share of rows whose prediction is the truth."""
+    _paired(truths, predictions)
+    return sum(t == p for t, p in zip(truths, predictions, strict=True)) / len(truths)
+
+
+def macro_f1(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
+    """Give the unweighted mean of the labels' F1, over the labels that are a truth or a prediction of some row."""
+    _paired(truths, predictions)
+    true, said = Counter(truths), Counter(predictions)
+    hits = _hits(truths, predictions)
+    labels = true.keys() | (said.keys() - {None})
+    return sum(2 * hits[label] / (true[label] + said[label]) for label in labels) / len(labels)
+
+
+def macro_recall(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
+    """Give the unweighted mean of the labels' recall, over the labels that are a truth of some row."""
+    _paired(truths, predictions)
+    true, hits = Counter(truths), _hits(truths, predictions)
+    return sum(hits[label] / count for label, count in true.items()) / len(true)
+
+
+def confusion(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[str, dict[str | None, int]]:
+    """Count the rows of each truth by what was predicted; a prediction of None stays None."""
+    _paired(truths, predictions)
+    table: dict[str, dict[str | None, int]] = {truth: {} for truth in sorted(set(truths))}
+    for (truth, said), count in sorted(Counter(zip(truths, predictions, strict=True)).items(), key=str):
+        table[truth][said] = count
+    return table
+
+
+def nll(truths: Sequence[str], probabilities: Sequence[Chances]) -> float:
+    """Give the mean negative natural log of the probability given to the truth, in nats."""
+    _paired(truths, probabilities)
+    return sum(map(nll_of, truths, probabilities)) / len(truths)
+
+
+def nll_of(truth: str, probabilities: Chances) -> float:
+    """Give the negative natural log of the probability of the truth of one row, at most 27.6 (a chance of 1e-12)."""
+    return -math.log(max(probabilities.get(truth, 0.0), 1e-12))
+
+
+def brier(truths: Sequence[str], probabilities: Sequence[Chances]) -> float:
+    """Give the mean over rows of the squared errors of the probability, summed over labels: 0 to 2 (Brier 1950)."""
+    _paired(truths, probabilities)
+    return sum(map(brier_of, truths, probabilities)) / len(truths)
+
+
+def brier_of(truth: str, probabilities: Chances) -> float:
+    """Give the sum over labels of the squared error of the probability, for one row."""
+    missed = 0.0 if truth in probabilities else 1.0
+    return missed + sum((chance - (label == truth)) ** 2 for label, chance in probabilities.items())
+
+
+def ece(confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 15, adaptive: bool = False) -> float:
+    """Measure the expected calibration error (ECE).
+
+    That is the mean distance of accuracy from confidence over bins, weighted by their rows. Confidence is the
+    probability of the predicted label; bins are of equal width (Guo et al. 2017, arXiv 1706.04599, section 2), or hold
+    equally many rows when `adaptive`. On few rows even a perfectly calibrated model scores above 0.
+    """
+    _paired(confidences, correct)
+    if adaptive:
+        parts = reliability(confidences, correct, bins=bins, adaptive=True)
+        return sum(part.rows * abs(part.accuracy - part.confidence) for part in parts) / len(confidences)
+    gaps = [0.0] * bins
+    for confidence, right in zip(confidences, correct, strict=True):
+        gaps[_bin(confidence, bins)] += right - confidence
+    return sum(map(abs, gaps)) / len(confidences)
+
+
+def reliability(
+    confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 15, adaptive: bool = False
+) -> list[Bin]:
+    """Give the bins of a reliability diagram that hold rows, in rising order."""
+    _paired(confidences, correct)
+    pairs = sorted(zip(confidences, correct, strict=True))
+    if adaptive:
+        cuts = [round(len(pairs) * step / bins) for step in range(bins + 1)]
+        groups = [pairs[start:end] for start, end in pairwise(cuts) if end > start]
+        return [_summary(group[0][0], group[-1][0], group) for group in groups]
+    grouped = groupby(pairs, key=lambda pair: _bin(pair[0], bins))
+    return [_summary(place / bins, (place + 1) / bins, list(group)) for place, group in grouped]
+
+
+def auroc(confidences: Sequence[float], correct: Sequence[bool]) -> float:
+    """Give the chance that a right answer has a higher confidence than a wrong one; a tie counts half."""
+    _paired(confidences, correct)
+    right = sum(correct)
+    wrong = len(correct) - right
+    if not right or not wrong:
+        return 0.5
+    below, wins = 0, 0.0
+    for _, group in groupby(sorted(zip(confidences, correct, strict=True)), key=lambda pair: pair[0]):
+        outcomes = [outcome for _, outcome in group]
+        hits = sum(outcomes)
+        wins += hits * (below + (len(outcomes) - hits) / 2)
+        below += len(outcomes) - hits
+    return wins / (right * wrong)
+
+
+def aurc(confidences: Sequence[float], correct: Sequence[bool]) -> float:
+    """Give the area under the risk-coverage curve (Geifman et al. 2018, arXiv 1805.08206).
+
+    That is the mean, over all n, of the share of errors among the n most confident rows. Rows that tie count as
+    shuffled, so the figure does not depend on their order.
+    """
+    _paired(confidences, correct)
+    pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
+    seen, errors, area = 0, 0.0, 0.0
+    for _, group in groupby(pairs, key=lambda pair: pair[0]):
+        outcomes = [outcome for _, outcome in group]
+        rate = 1 - sum(outcomes) / len(outcomes)
+        for _ in outcomes:
+            seen, errors = seen + 1, errors + rate
+            area += errors / seen
+    return area / len(pairs)
+
+
+def flip_rate(first: Sequence[Hashable | None], second: Sequence[Hashable | None]) -> float:
+    """Give the share of rows whose prediction changed between two runs of the same questions."""
+    _paired(first, second)
+    return sum(a != b for a, b in zip(first, second, strict=True)) / len(first)
+
+
+def _hits(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> Counter[Hashable]:
+    return Counter(t for t, p in zip(truths, predictions, strict=True) if t == p)
+
+
+def _bin(confidence: float, bins: int) -> int:
+    """Find the bin (low, high] of a confidence; 0 falls into the first."""
+    return min(max(math.ceil(confidence * bins - 1e-9) - 1, 0), bins - 1)
+
+
+def _summary(low: float, high: float, group: Sequence[tuple[float, bool]]) -> Bin:
+    confidence = sum(value for value, _ in group) / len(group)
+    return Bin(low, high, len(group), confidence, sum(right for _, right in group) / len(group))
+
+
+def _paired(first: Sequence[Any], second: Sequence[Any]) -> None:
+    if len(first) != len(second) or not first:
+        raise InputError(
+            f"A figure needs rows in pairs, got {len(first)} and {len(second)}; give one of each, at least one."
+        )

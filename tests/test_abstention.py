@@ -1,0 +1,106 @@
+"""What is accepted at a chosen risk is wrong no more often than was promised."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewshot.abstention import automatable, coverage_curve, coverage_table, error_bound, threshold_for
+from fewshot.errors import InputError
+
+rows = st.lists(st.tuples(st.sampled_from([0.2, 0.5, 0.7, 0.9, 0.99]), st.booleans()), min_size=1, max_size=60)
+
+
+def draw(count, rng, *, honest=1.0):
+    """Draw confidences, and outcomes that are right with chance confidence ** honest."""
+    confidences = [rng.betavariate(4, 1) for _ in range(count)]
+    return confidences, [rng.random() < c**honest for c in confidences]
+
+
+def test_the_bound_is_that_of_clopper_and_pearson():
+    assert error_bound(0, 100) == pytest.approx(1 - 0.05 ** (1 / 100), abs=1e-6)  # the rule of three
+    assert error_bound(5, 100) == pytest.approx(0.10225, abs=1e-4)
+    assert error_bound(10, 10) == 1.0
+    assert error_bound(3, 50, confidence=0.99) > error_bound(3, 50, confidence=0.9) > 3 / 50
+
+
+def test_the_bound_agrees_with_scipy():
+    beta = pytest.importorskip("scipy.stats", reason="scipy is not installed").beta
+    for wrong, count in ((0, 10), (1, 59), (7, 500), (499, 500)):
+        assert error_bound(wrong, count) == pytest.approx(beta.ppf(0.95, wrong + 1, count - wrong), abs=1e-6)
+
+
+def test_the_promise_is_kept_at_the_stated_confidence():
+    broken, useful = 0, 0
+    for seed in range(100):
+        rng = random.Random(seed)
+        chosen = threshold_for(0.1, *draw(500, rng, honest=1.1), confidence=0.9)
+        future, right = draw(4000, rng, honest=1.1)
+        accepted = [ok for c, ok in zip(future, right, strict=True) if c >= chosen.threshold]
+        useful += bool(accepted)
+        broken += bool(accepted) and 1 - sum(accepted) / len(accepted) > 0.1 + 0.01
+    assert broken <= 10
+    assert useful > 80
+
+
+def test_the_threshold_describes_what_it_accepts():
+    confidences, correct = draw(500, random.Random(1))
+    chosen = threshold_for(0.1, confidences, correct)
+    accepted = [ok for c, ok in zip(confidences, correct, strict=True) if c >= chosen.threshold]
+    assert chosen.coverage == len(accepted) / 500
+    assert chosen.error == pytest.approx(1 - sum(accepted) / len(accepted))
+    assert chosen.error < chosen.bound <= 0.1
+    assert threshold_for(0.3, confidences, correct).coverage >= chosen.coverage
+
+
+def test_nothing_can_be_promised_on_few_rows_and_it_says_so():
+    chosen = threshold_for(0.01, [0.99] * 50, [True] * 50)
+    assert chosen.threshold == math.inf
+    assert chosen.coverage == 0
+    assert "too few" in chosen.reason
+    assert chosen.to_dict()["threshold"] is None
+
+
+def test_nothing_can_be_promised_when_the_confident_err():
+    chosen = threshold_for(0.05, [0.99] * 500, [True, False] * 250)
+    assert chosen.threshold == math.inf
+    assert "allow more risk" in chosen.reason
+
+
+def test_everything_is_accepted_when_nothing_is_wrong():
+    chosen = threshold_for(0.05, [0.6, 0.9] * 250, [True] * 500)
+    assert (chosen.threshold, chosen.coverage, chosen.reason) == (0.0, 1.0, "")
+
+
+@given(rows)
+def test_coverage_rises_as_the_threshold_falls(pairs):
+    curve = coverage_curve(*zip(*pairs, strict=True))
+    thresholds = [point.threshold for point in curve]
+    coverages = [point.coverage for point in curve]
+    assert thresholds == sorted(set(thresholds), reverse=True)
+    assert coverages == sorted(set(coverages))
+    assert coverages[-1] == 1.0
+
+
+@given(rows, st.floats(0.01, 0.5), st.floats(0.01, 0.5))
+def test_a_greater_risk_never_accepts_less(pairs, one, other):
+    confidences, correct = zip(*pairs, strict=True)
+    low, high = sorted((one, other))
+    assert automatable(confidences, correct, error=low) <= automatable(confidences, correct, error=high)
+
+
+def test_the_share_to_automate_is_counted():
+    confidences, correct = [0.9, 0.8, 0.7, 0.6], [True, True, False, True]
+    assert automatable(confidences, correct, error=0.01) == 0.5
+    assert automatable(confidences, correct, error=0.25) == 1.0
+    assert automatable([0.9], [False], error=0.1) == 0.0
+    assert [p.accuracy for p in coverage_table(confidences, correct, coverages=(0.5, 1.0))] == [1.0, 0.75]
+
+
+def test_mistakes_are_named():
+    with pytest.raises(InputError, match="between 0 and 1"):
+        threshold_for(5, [0.5], [True])
+    with pytest.raises(InputError, match="pair up"):
+        threshold_for(0.05, [0.5], [])
