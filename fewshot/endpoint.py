@@ -1,0 +1,187 @@
+"""Which model answers, where it is, and how it is reached: arguments and environment resolved to one value.
+
+Nothing here touches the network. What is given in code wins over `FEWSHOT_MODEL` and `FEWSHOT_BASE_URL`, those over
+`OPENAI_BASE_URL` and `OPENAI_API_KEY`; when nothing is set, the embedded model answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from fewshot.errors import ConfigError
+from fewshot.types import Form
+
+__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODEL", "Endpoint", "Secret", "offline", "resolve"]
+
+DEFAULT_MODEL = "gpt-6-luna"
+EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
+_OPENAI = "https://api.openai.com/v1"
+_NO_KEY = "none"
+_REASONS = re.compile(r"(^|/)gpt-[5-9]")
+"""Model names (also behind a gateway's `openai/`) that think before they answer unless told not to."""
+_ON, _OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+_log = logging.getLogger("fewshot")
+_announced = False
+
+
+class Secret(str):
+    """Text that works as any other but does not show in representations, and so in no traceback or log of them."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One model at one place, and what it wants to be sent."""
+
+    model: str
+    """The model's name; for the embedded one `"local"` or the path of a GGUF file."""
+    base_url: str | None = None
+    """Where the API begins, as `https://api.openai.com/v1`; None while the embedded model is not started."""
+    api_key: str = field(default=Secret(_NO_KEY), repr=False)
+    form: Form = "chat"
+    local: bool = False
+    """This is the embedded model, in this very process."""
+    extra: tuple[tuple[str, Any], ...] = ()
+    """Body parameters that the model wants, such as `("reasoning_effort", "none")`."""
+    source: str = "argument"
+    """What decided: `"argument"`, the name of an environment variable, or `"embedded"`."""
+
+    @property
+    def host(self) -> str:
+        """Host and port, for messages."""
+        return urlsplit(self.base_url).netloc if self.base_url else "the embedded model"
+
+
+def resolve(
+    *, model: str | None = None, base_url: str | None = None, api_key: str | None = None, form: Form | None = None
+) -> Endpoint:
+    """Tell which endpoint these arguments and the environment mean.
+
+    Raises:
+        ConfigError: a key or an address that cannot work, or an endpoint that `FEWSHOT_OFFLINE` forbids.
+    """
+    name, named_by = _first(("argument", model), ("FEWSHOT_MODEL", None))
+    if name and _is_local(name):
+        return _embedded(name, form, named_by)
+    url, source = _first(("argument", base_url), ("FEWSHOT_BASE_URL", None), ("OPENAI_BASE_URL", None))
+    key, keyed_by = _first(("argument", api_key), ("OPENAI_API_KEY", None))
+    if not url and not key:
+        if name:
+            raise ConfigError(
+                f"model {name!r} needs a service: set OPENAI_API_KEY, or base_url / FEWSHOT_BASE_URL for a server of "
+                "your own, or use model='local' for the embedded model"
+            )
+        _announce()
+        return _embedded("local", form, "embedded")
+    url = _checked_url(url or _OPENAI)
+    if offline():
+        raise ConfigError(
+            f"FEWSHOT_OFFLINE is set, so nothing may be sent to {urlsplit(url).netloc}: "
+            "use model='local' (or FEWSHOT_MODEL=local) for the embedded model, or unset FEWSHOT_OFFLINE"
+        )
+    name = name or DEFAULT_MODEL
+    return Endpoint(
+        model=name,
+        base_url=url,
+        api_key=_checked_key(key or _NO_KEY),
+        form=form or "chat",
+        extra=(("reasoning_effort", "none"),) if _REASONS.search(name) else (),
+        source=source or keyed_by,
+    )
+
+
+def offline() -> bool:
+    """Tell whether `FEWSHOT_OFFLINE` forbids every endpoint but the embedded one.
+
+    Raises:
+        ConfigError: it is set to something that is neither yes nor no.
+    """
+    value = os.environ.get("FEWSHOT_OFFLINE", "").strip().lower()
+    if value not in _ON + _OFF:
+        raise ConfigError(f"FEWSHOT_OFFLINE={value!r} means neither yes nor no: set it to 1 or to 0")
+    return value in _ON
+
+
+def _first(*sources: tuple[str, str | None]) -> tuple[str, str]:
+    """Give the first value that is set, and where it came from: the argument given, else environment variables."""
+    for source, given in sources:
+        value = (given if source == "argument" else os.environ.get(source)) or ""
+        if not isinstance(value, str):
+            raise ConfigError(f"model, base_url and api_key are texts, not {type(value).__name__}")
+        if value.strip():
+            return value.strip(), source
+    return "", ""
+
+
+def _is_local(model: str) -> bool:
+    return model == "local" or model.startswith("local:") or model.endswith(".gguf")
+
+
+def _embedded(model: str, form: Form | None, source: str) -> Endpoint:
+    return Endpoint(model=model.removeprefix("local:"), form=form or "text", local=True, source=source)
+
+
+def _announce() -> None:
+    """Say once in a process that only the small embedded model answers, since nobody asked for it by name."""
+    global _announced
+    if not _announced:
+        _announced = True
+        _log.warning(
+            "fewshot: no OPENAI_API_KEY and no base URL is set, so the embedded %s answers: it is small and for trying "
+            "things out (FEWSHOT_MODEL=local silences this line)",
+            EMBEDDED_MODEL,
+        )
+
+
+def _checked_key(key: str) -> Secret:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(
+            "the API key holds characters that no key has (spaces, line breaks or non-ASCII): copy it again"
+        )
+    return Secret(key)
+
+
+def _checked_url(url: str) -> str:
+    """Give the address without a closing slash; refuse what would send text or key where it should not go."""
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ConfigError(f"base_url {url!r} is no address: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(
+            f"base_url for {parts.hostname} holds a user name or password: give the key as api_key instead"
+        )
+    wanted = "give it as https://host/v1"
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        raise ConfigError(f"base_url {url!r} is no http(s) address: {wanted}")
+    if not url.isascii() or not url.isprintable() or " " in url or parts.fragment:
+        raise ConfigError(f"base_url {url!r} holds characters that an address cannot have: {wanted}")
+    if parts.scheme == "http" and not _may_be_plain(parts):
+        raise ConfigError(
+            f"base_url {url!r} would send texts and key unencrypted over the internet: use https, "
+            "or set FEWSHOT_ALLOW_HTTP=1 if that network is yours"
+        )
+    return parts._replace(path=parts.path.rstrip("/")).geturl()
+
+
+def _may_be_plain(parts: SplitResult) -> bool:
+    """Allow plain http to this machine, to private addresses and to names without a public domain (as in Docker)."""
+    if os.environ.get("FEWSHOT_ALLOW_HTTP", "").strip().lower() in _ON:
+        return True
+    host = parts.hostname or ""
+    try:
+        return ip_address(host.partition("%")[0]).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal", ".lan"))

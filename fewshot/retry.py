@@ -1,0 +1,72 @@
+"""Which failures of a call are worth another try, and how long to wait."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from fewshot.errors import ServiceError
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, RetryCallState
+
+__all__ = ["retrying", "wait_asked", "worth_retrying"]
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 30.0
+
+
+def retrying(*, max_retries: int, deadline: float) -> AsyncRetrying:
+    """Give the policy for one call; make a new one for each call, since tenacity keeps its state in it.
+
+    Arguments:
+        deadline: a `time.monotonic()` value; a wait that would pass it is not begun.
+    """
+    from tenacity import AsyncRetrying, retry_if_exception
+
+    def stop(state: RetryCallState) -> bool:
+        return state.attempt_number > max_retries or time.monotonic() + state.upcoming_sleep >= deadline
+
+    return AsyncRetrying(retry=retry_if_exception(worth_retrying), wait=_wait, stop=stop, reraise=True)
+
+
+def worth_retrying(error: BaseException) -> bool:
+    """Tell whether another try may succeed; never for cancellation, Ctrl-C and errors that are not the service's."""
+    return isinstance(error, ServiceError) and error.transient
+
+
+def wait_asked(headers: Mapping[str, str]) -> float | None:
+    """Give the seconds that a reply asks to wait (`retry-after-ms`, `retry-after`); None when it asks for none."""
+    try:
+        seconds = float(headers["retry-after-ms"]) / 1000
+    except (KeyError, ValueError):
+        seconds = _seconds(headers.get("retry-after", ""))
+    return seconds if isfinite(seconds) and seconds > 0 else None
+
+
+def _seconds(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _wait(state: RetryCallState) -> float:
+    """Wait at least as long as the service asked, with jitter so that the herd does not return together.
+
+    Without a wish: exponential back-off with full jitter ("Exponential Backoff And Jitter", Amazon Architecture
+    Blog, 2015).
+    """
+    backoff: float = min(_FIRST_WAIT * 2.0 ** (state.attempt_number - 1), _LONGEST_WAIT)
+    jitter = random.uniform(0, backoff)  # noqa: S311 - no secret
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, ServiceError) else None
+    return jitter if asked is None else asked + min(jitter, asked / 4)
