@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from fewshot.errors import OutputError
-from fewshot.numerals import Value, find_numerals
+from fewshot.numerals import Numeral, Value, find_numerals
 from fewshot.wording import MAX_ANSWER, cue_name, denies, drop_cue, excerpt, json_objects, sentences, tidy
 
 __all__ = ["literal_number", "read_number"]
@@ -168,11 +168,12 @@ def _stated(parts: list[str], cue: str) -> Value | None:
 def _reasoned(parts: list[str]) -> Value:
     """Give the result of the last sentence that draws one; no number after it may say otherwise."""
     later: set[Value] = set()
-    for part in reversed(parts):
+    for index in range(len(parts) - 1, -1, -1):
+        part = parts[index]
         values = _values(part)
         if values and (_STEP.search(part) or _THEREFORE.search(part) or _told_after(part)):
             value = _result(part)
-            if later <= {value}:
+            if later <= {value} and not _one_of_several(value, parts[:index], part):
                 return value
             break
         later |= values
@@ -183,10 +184,36 @@ def _result(part: str) -> Value:
     """Give the number that a sentence comes to: what follows its last equals sign, or its only number."""
     steps = [match.end() for match in _STEP.finditer(part)]
     claim = part if steps else _REASON.split(part, maxsplit=1)[0]
-    values = _values(claim[steps[-1] if steps else _told_after(claim) :])
+    told = claim[steps[-1] if steps else _told_after(claim) :]
+    numerals = list(find_numerals(told))
+    values = {numeral.value for numeral in numerals}
+    if steps and values and _right_there(told, numerals[0]):
+        values = {numerals[0].value}
     if len(values) != 1 or denies(part) or _OPTIONS.search(part):
         raise _UnclearError("the answer holds several numbers and no clear result")
     return values.pop()
+
+
+def _right_there(told: str, numeral: Numeral) -> bool:
+    """Tell whether a number stands right behind the equals sign and begins no sum: "= 60 meters in 4 seconds"."""
+    line, _, below = told[numeral.end :].partition("\n")
+    after = line.lstrip()
+    adjacent = not told[: numeral.start].strip() and after[:1].isalpha() and not _OPERATION.match(after)
+    return adjacent and _values(below) <= {numeral.value}
+
+
+_CLAUSE = re.compile(r"[,;]\s|\n|\band\b")
+
+
+def _one_of_several(value: Value, before: list[str], part: str) -> bool:
+    """Tell whether a result is one of several that stand side by side, as in "x = 4, y = 5"."""
+    steps = list(_STEP.finditer(part))
+    if not steps or _THEREFORE.search(part):
+        return False
+    start = part[: steps[-1].start()]
+    computed = _values(_CLAUSE.split(start)[-1])
+    others = [text for text in (*before, start) if _STEP.search(text)]
+    return not computed and bool(others) and all(value not in _values(text) for text in others)
 
 
 def _told_after(part: str) -> int:

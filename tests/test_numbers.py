@@ -103,6 +103,8 @@ def test_every_wording_of_four_is_four(answer: str) -> None:
         ("5k", 5000),
         ("6/3", 2),
         ("The first one is 7.", 7),
+        ("So 1.2 * 60 = 72. It swings 72 * 30 = 2,160 meters in 30 minutes.", 2160),
+        ("5 + 3 = 8\n8 * 2 = 16\nTotal = 16", 16),
     ],
 )
 def test_whole_numbers_are_ints(answer: str, value: int) -> None:
@@ -150,6 +152,11 @@ def test_exponents_and_endless_fractions_are_floats(answer: str, value: float) -
         "It could be 4. It could be 5.",
         "John is 5 and Mary is 6",
         "x = 4 or x = 5",
+        "He lost 100 - 90 = 10 marbles\nEach game was worth 10, so that is 1 game",
+        "x = 4, y = 5",
+        "x = 4. Y = 5.",
+        "2 + 2 = 4 is not right, 5 is",
+        "9 = 4 + 5",
         "The answer is 4. The answer is 5.",
         "The answer is 4 to 5.",
         "10-15",
