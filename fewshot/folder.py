@@ -26,7 +26,7 @@ __all__ = ["EXAMPLE_FILES", "find", "load", "names", "search_path"]
 
 EXAMPLE_FILES = ("examples.jsonl", "examples.json", "examples.csv")
 _KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
-_NAME = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
+_NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
 
 
 def load(

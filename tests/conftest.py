@@ -1,0 +1,57 @@
+"""What every test stands on: a clean environment, and the embedded model where it can be had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fewshot.errors import ConfigError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+_MODELS = os.environ.get("FEWSHOT_CACHE_DIR")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take every setting of the developer's own away, and give each test its own cache folder."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "FEWSHOT_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def _model_folder() -> Path:
+    """Give the folder where the embedded model is, fetched once for the whole session."""
+    from fewshot.download import model_file
+
+    with pytest.MonkeyPatch.context() as patch:
+        if _MODELS:
+            patch.setenv("FEWSHOT_CACHE_DIR", _MODELS)
+        else:
+            patch.delenv("FEWSHOT_CACHE_DIR", raising=False)
+        return model_file().parent
+
+
+@pytest.fixture
+def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Make the embedded model the one that answers; skip with the reason where it cannot be had."""
+    pytest.importorskip("xllamacpp", reason="the extra 'local' is not installed")
+    try:
+        folder = request.getfixturevalue("_model_folder")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    (tmp_path / "cache").mkdir(mode=0o700, exist_ok=True)
+    (tmp_path / "cache" / "models").symlink_to(folder)
+    yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Give the folder of shared servers and data; skip where the checkout stands alone."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared folder of servers and data is not beside this checkout")
+    return SHARED
