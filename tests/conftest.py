@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def _model_folder() -> Path:
 
 
 @pytest.fixture
-def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Make the embedded model the one that answers; skip with the reason where it cannot be had."""
     pytest.importorskip("xllamacpp", reason="the extra 'local' is not installed")
     try:
@@ -46,7 +45,6 @@ def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
         pytest.skip(str(error))
     (tmp_path / "cache").mkdir(mode=0o700, exist_ok=True)
     (tmp_path / "cache" / "models").symlink_to(folder)
-    yield
 
 
 @pytest.fixture(scope="session")
