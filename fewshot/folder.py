@@ -17,9 +17,10 @@ from typing import Any
 
 from fewshot.errors import InputError, TaskError
 from fewshot.examples import read_examples
+from fewshot.inputs import REQUIRED
 from fewshot.output import Labels, Output, Text, output_of
 from fewshot.settings import Settings
-from fewshot.task import REQUIRED, Task
+from fewshot.task import Task
 from fewshot.template import Template, did_you_mean
 
 __all__ = ["EXAMPLE_FILES", "find", "load", "names", "search_path"]

@@ -52,8 +52,14 @@ class Prompt:
     @cached_property
     def text_prefix(self) -> str:
         """The instruction and the shots as text to be continued."""
+        instruction = self.instruction + _BETWEEN_SHOTS if self.instruction else ""
+        return instruction + self.shots_text
+
+    @cached_property
+    def shots_text(self) -> str:
+        """The shots alone, as text to be continued."""
         shots = [f"{self._asked(e.inputs)} {self.output.render(e.output)}".lstrip() for e in self.examples]
-        return "".join(part + _BETWEEN_SHOTS for part in [self.instruction, *shots] if part)
+        return "".join(shot + _BETWEEN_SHOTS for shot in shots if shot)
 
     @cached_property
     def instruction(self) -> str:
@@ -62,7 +68,7 @@ class Prompt:
 
     @property
     def stop(self) -> str:
-        """Where an answer in the text form ends: at the line's end where answers have one line, else at the next shot."""
+        """Where an answer in the text form ends: at the end of a line where answers have one, else at the next shot."""
         one_line = all("\n" not in self.output.render(e.output) for e in self.examples)
         return "\n" if one_line else _BETWEEN_SHOTS
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from fewshot.errors import InputError
 from fewshot.template import did_you_mean
@@ -13,7 +14,9 @@ from fewshot.types import Form
 if TYPE_CHECKING:
     from fewshot.client import Client
 
-__all__ = ["Options", "Settings"]
+__all__ = ["Options", "Order", "Settings"]
+
+Order = Literal["similar_last", "similar_first", "file"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,16 @@ class Settings:
     """How many shots; by default all examples that fit."""
     select: str = "first"
     """Which shots: `"first"`, `"random"`, `"balanced"`, `"bm25"` or `"embedding"`."""
+    order: Order = "similar_last"
+    """Shots chosen by the question: the most similar last or first; `"file"` for the order of the example file."""
+    diversity: float = 0.0
+    """From 0 to 1: how much shots chosen by the question should differ from each other (MMR)."""
+    per_label: int | None = None
+    """At most this many shots with the same output."""
+    shot_tokens: int | None = None
+    """At most this many tokens for all shots together, by the endpoint's tokenizer or else by an estimate."""
+    embedding_model: str | None = None
+    """The model for `select="embedding"`; by default OpenAI's small one there, and elsewhere the model itself."""
     temperature: float = 0.0
     seed: int = 0
     max_tokens: int | None = None
@@ -52,12 +65,16 @@ class Settings:
     votes: int = 1
     """Sample this many answers and take the majority (self-consistency)."""
     min_confidence: float | None = None
-    """Abstain below this probability (0 to 1)."""
+    """Abstain below this probability (0 to 1); infinity abstains always."""
     cache: bool = False
     """Keep answers on disk and give them again for the same request."""
 
     def __post_init__(self) -> None:
         self._check("k", self.k is None or self.k >= 0, "must be 0 or more")
+        self._check("order", self.order in get_args(Order), f"must be one of {', '.join(get_args(Order))}")
+        self._check("diversity", 0 <= self.diversity <= 1, "must be from 0 to 1")
+        self._check("per_label", self.per_label is None or self.per_label >= 1, "must be 1 or more")
+        self._check("shot_tokens", self.shot_tokens is None or self.shot_tokens >= 0, "must be 0 or more")
         self._check("max_tokens", self.max_tokens is None or self.max_tokens > 0, "must be above 0")
         self._check("timeout", self.timeout > 0, "must be above 0 seconds")
         self._check("max_retries", self.max_retries >= 0, "must be 0 or more")
@@ -65,7 +82,8 @@ class Settings:
         self._check("votes", self.votes >= 1, "must be 1 or more")
         self._check("temperature", 0 <= self.temperature <= 2, "must be from 0 to 2")
         confidence = self.min_confidence
-        self._check("min_confidence", confidence is None or 0 <= confidence <= 1, "must be from 0 to 1")
+        sensible = confidence is None or 0 <= confidence <= 1 or confidence == math.inf
+        self._check("min_confidence", sensible, "must be from 0 to 1")
         self._check("form", self.form in (None, "chat", "text"), "must be 'chat' or 'text'")
 
     def updated(self, options: Mapping[str, Any]) -> Settings:
@@ -80,6 +98,12 @@ class Settings:
             return replace(self, **options)
         except TypeError as error:
             raise InputError(f"an option has a wrong type: {error}; given: {sorted(options)}") from error
+
+    @property
+    def deciding_the_prompt(self) -> list[Any]:
+        """The settings on which the prompt depends: what a calibration is fitted for."""
+        chosen = [self.order, self.diversity, self.per_label, self.shot_tokens, self.embedding_model]
+        return [self.k, self.select, self.seed, self.form, *chosen]
 
     def _check(self, name: str, good: bool, problem: str) -> None:
         if not good:
@@ -96,6 +120,11 @@ class Options(TypedDict, total=False):
     form: Form | None
     k: int | None
     select: Literal["first", "random", "balanced", "bm25", "embedding"]
+    order: Order
+    diversity: float
+    per_label: int | None
+    shot_tokens: int | None
+    embedding_model: str | None
     temperature: float
     seed: int
     max_tokens: int | None

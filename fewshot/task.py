@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from fewshot.calibrate import CONTENT_FREE, calibration_key, kept, own_calibration
 from fewshot.connection import Connection, connect
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
-from fewshot.examples import check_examples, example_of, matching
+from fewshot.examples import check_examples, example_of
 from fewshot.flow import Question, ask, drive
+from fewshot.inputs import REQUIRED, check_input
 from fewshot.output import Output, output_of
 from fewshot.price import cost_of
 from fewshot.prompt import Prompt
-from fewshot.selection import choose
+from fewshot.prompts import Prompts
 from fewshot.settings import Options, Settings
 from fewshot.template import Template, did_you_mean
 from fewshot.types import Completion, Example, Form, Message, Result, Usage
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fewshot.calibration import Calibration
+    from fewshot.fitting import Fitted
 
 __all__ = ["Task"]
 
 T = TypeVar("T")
-REQUIRED = ...
-"""Stands for "no default" in `Task.inputs`."""
-_MAX_INPUT = 2_000_000
 _MAX_VARIANTS = 64
+_MAX_OWN = 200
+"""How many of its own examples a task is calibrated on at first use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,8 @@ class Task(Generic[T]):
     path: Path | None = None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     """Fitted calibrations, each under its `calibration_key`, so that none is applied to another prompt or model."""
-    _prompts: dict[Any, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
+    fitted: Fitted | None = field(default=None, repr=False, compare=False)
+    """What `calibrate` tried and chose, on a task that it returned."""
     _variants: dict[Any, Task[T]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     # -- making ---------------------------------------------------------------------------------------------------
@@ -187,8 +189,11 @@ class Task(Generic[T]):
 
     async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
         """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
-        prompt = self.prompt(inputs)
         started = time.monotonic()
+        try:
+            prompt = await self.prompts.chosen(inputs, connection, deadline=deadline)
+        except ServiceError as error:
+            return self._failed(error, self.question(inputs, self.prompts.of(()), connection), connection)
         calibration = await self._calibration_for(inputs, prompt, connection)
         deadline += (
             time.monotonic() - started
@@ -237,7 +242,7 @@ class Task(Generic[T]):
             repr(self.output),
             dict(self.parameters),
             [[dict(e.inputs), self.output.render(e.output)] for e in self.examples],
-            [self.settings.k, self.settings.select, self.settings.seed, self.settings.form],
+            self.settings.deciding_the_prompt,
         ]
         text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -265,20 +270,17 @@ class Task(Generic[T]):
         task = self.using(**parameters) if parameters else self
         inputs = {name: given.get(name, default) for name, default in self.inputs.items()}
         for name, value in inputs.items():
-            _check_input(self.name, name, value, optional=self.inputs[name] is None)
+            check_input(self.name, name, value, optional=self.inputs[name] is None)
         return task, inputs
 
-    def prompt(self, inputs: Mapping[str, Any], shots: Sequence[Example] | None = None) -> Prompt:
+    def prompt(self, inputs: Mapping[str, Any]) -> Prompt:
         """Give the constant part of the prompt for these inputs; the same object whenever the shots are the same."""
-        if shots is None:
-            filled = frozenset(name for name, value in inputs.items() if value is not None)
-            known = self._prompts.get(filled)
-            if known is not None:
-                return known
-            fitting = matching(self.examples, inputs, self.parameters)
-            shots = choose(fitting, self.settings.k, self.settings.select, seed=self.settings.seed)
-            return self._prompts.setdefault(filled, self._prompt_of(shots))
-        return self._prompt_of(shots)
+        return self.prompts.offline(inputs)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """The prompts of this task, made when they are first needed."""
+        return Prompts(self.template, self.output, self.parameters, self.inputs, self.examples, self.settings)
 
     def question(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection, calibration: Calibration | None = None
@@ -296,8 +298,11 @@ class Task(Generic[T]):
             calibration=calibration,
         )
 
-    def _prompt_of(self, shots: Sequence[Example]) -> Prompt:
-        return Prompt(self.template, self.output, self.parameters, tuple(shots))
+    async def question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
+        """Make a question of labelled inputs, which are never among its own shots where the question chooses them."""
+        deadline = time.monotonic() + self.settings.timeout
+        prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=True)
+        return self.question(inputs, prompt, connection)
 
     async def _calibration_for(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
@@ -310,9 +315,10 @@ class Task(Generic[T]):
         calibration = self.calibrations.get(key) or kept(key)
         if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
             return calibration
-        fitting = matching(self.examples, inputs, self.parameters)
-        spare = [example for example in fitting if example not in prompt.examples]
-        labelled = [(self.question(e.inputs, prompt, connection), e.output) for e in spare]
+        shelf = self.prompts.shelf(inputs)
+        shown = () if shelf.by_question else prompt.examples
+        spare = [example for example in shelf.examples if example not in shown][:_MAX_OWN]
+        labelled = [(await self.question_for(e.inputs, connection), e.output) for e in spare]
         content_free = [
             self.question({**inputs, **dict.fromkeys(self._required, text)}, prompt, connection)
             for text in CONTENT_FREE
@@ -356,21 +362,6 @@ def _value(result: Result[T]) -> T:
     if result.error is not None:
         raise result.error
     return result.value  # type: ignore[return-value]  # None only where the task abstains
-
-
-def _check_input(task: str, name: str, value: Any, *, optional: bool) -> None:
-    if value is REQUIRED:
-        raise InputError(f"{task} needs the input {name!r}", field=name)
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        what = "None" if value is None else f"a {type(value).__name__}"
-        raise InputError(f"{name} must be text, not {what}", field=name)
-    if isinstance(value, str):
-        if not value.strip():
-            raise InputError(f"{name} is empty; give it some text", field=name)
-        if len(value) > _MAX_INPUT:
-            raise InputError(f"{name} has {len(value):,} characters; the limit is {_MAX_INPUT:,}", field=name)
 
 
 def _plain_template(instruction: str) -> str:

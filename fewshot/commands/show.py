@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fewshot.commands.options import add_task_options, task_of
-from fewshot.task import REQUIRED, Task
+from fewshot.inputs import REQUIRED
+from fewshot.task import Task
 
 __all__ = ["add_arguments", "run"]
 

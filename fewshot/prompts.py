@@ -1,0 +1,136 @@
+"""The prompts of one task: shots chosen as its settings say, with the endpoint's help; each prompt made once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from fewshot.connection import Connection
+from fewshot.embeddings import embed
+from fewshot.examples import matching
+from fewshot.output import Output
+from fewshot.prompt import Prompt
+from fewshot.selection import Shelf
+from fewshot.settings import Settings
+from fewshot.template import Template
+from fewshot.types import Example
+
+__all__ = ["Prompts", "estimated_tokens"]
+
+_log = logging.getLogger("fewshot")
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """Makes and keeps the prompts of a task."""
+
+    template: Template
+    output: Output[Any]
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    examples: tuple[Example, ...]
+    settings: Settings
+    _shelves: dict[frozenset[str], Shelf] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[object, Prompt] = field(default_factory=dict, init=False, repr=False)
+
+    def of(self, shots: Sequence[Example]) -> Prompt:
+        """Give the prompt with these shots."""
+        return Prompt(self.template, self.output, self.parameters, tuple(shots))
+
+    def offline(self, inputs: Mapping[str, Any]) -> Prompt:
+        """Choose shots without asking anybody, and give the prompt; the same object for the same fixed shots.
+
+        Raises:
+            InputError: only the endpoint can tell the shots (`select="embedding"`).
+        """
+        shelf = self.shelf(inputs)
+        known = self._kept.get(shelf)
+        if known is None:
+            candidates = shelf.candidates(inputs)
+            lengths = [estimated_tokens(text) for text in map(self._text, candidates)]
+            known = self.of(shelf.arranged(candidates, lengths))
+            if not shelf.by_question:
+                self._kept[shelf] = known
+        return known
+
+    async def chosen(
+        self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float, leave_out: bool = False
+    ) -> Prompt:
+        """Choose shots with the endpoint's vectors and tokenizer where they are wanted, and give the prompt.
+
+        Arguments:
+            leave_out: where the question decides, do not show an example with these very inputs.
+
+        Raises:
+            ServiceError: the endpoint gave no vectors. ConfigError: it has none to give.
+        """
+        shelf = self.shelf(inputs)
+        if not shelf.by_question:
+            if self.settings.shot_tokens is None:
+                return self.offline(inputs)
+            known = self._kept.get((shelf, connection.model))
+            if known is None:
+                candidates = shelf.candidates(inputs)
+                lengths = await self._lengths(candidates, connection)
+                known = self._kept[shelf, connection.model] = self.of(shelf.arranged(candidates, lengths))
+            return known
+        vector = await self._vector(shelf, inputs, connection, deadline)
+        candidates = shelf.candidates(inputs, vector, leave_out=leave_out)
+        if self.settings.shot_tokens is None:
+            return self.of(shelf.arranged(candidates))
+        return self.of(shelf.arranged(candidates, await self._lengths(candidates, connection)))
+
+    def shelf(self, inputs: Mapping[str, Any]) -> Shelf:
+        """Give the examples that fit these inputs, ready to be chosen from; the same object for all of one kind."""
+        filled = frozenset(name for name, value in inputs.items() if value is not None)
+        known = self._shelves.get(filled)
+        if known is None:
+            fitting = matching(self.examples, inputs, self.parameters)
+            known = self._shelves.setdefault(filled, Shelf(fitting, self.inputs, self.settings))
+        return known
+
+    async def _vector(
+        self, shelf: Shelf, inputs: Mapping[str, Any], connection: Connection, deadline: float
+    ) -> Sequence[float] | None:
+        """Give the question's vector, where one is wanted, after those of the examples."""
+        if not shelf.wants_vectors or not shelf.examples:
+            return None
+        model = self.settings.embedding_model
+        async with _lock_of(shelf):  # the first question has the examples indexed, the others wait for it
+            if shelf.wants_index:
+                shelf.index(await embed(shelf.texts, connection, model=model))
+        [vector] = await embed([shelf.query(inputs)], connection, model=model, deadline=deadline, keep=False)
+        return vector
+
+    async def _lengths(self, shots: Sequence[Example], connection: Connection) -> list[int]:
+        """Count tokens with the endpoint's tokenizer; where it has none, estimate, and say so."""
+        texts = [self._text(shot) for shot in shots]
+        count = getattr(connection.client, "count_tokens", None)
+        if count is not None:
+            return list(await count(texts))
+        if connection.model not in _told:
+            _told.add(connection.model)
+            _log.warning("shot_tokens is kept by an estimate: %s has no tokenizer to count with", connection.model)
+        return [estimated_tokens(text) for text in texts]
+
+    def _text(self, shot: Example) -> str:
+        return self.of((shot,)).shots_text
+
+
+def estimated_tokens(text: str) -> int:
+    """Estimate a text's tokens from above: one for 3.5 ASCII characters or for one of any other script."""
+    ascii_characters = sum(map(str.isascii, text))
+    return round(ascii_characters / 3.5) + len(text) - ascii_characters + 4
+
+
+_told: set[str] = set()
+_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakKeyDictionary[Shelf, asyncio.Lock]] = WeakKeyDictionary()
+
+
+def _lock_of(shelf: Shelf) -> asyncio.Lock:
+    of_loop = _locks.setdefault(asyncio.get_running_loop(), WeakKeyDictionary())
+    return of_loop.setdefault(shelf, asyncio.Lock())

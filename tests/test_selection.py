@@ -1,0 +1,216 @@
+"""Choosing shots: who is taken, in what order, within which limits."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fewshot import Example, ScriptedClient, ServiceError, Task
+from fewshot.cachedir import cache_dir
+from fewshot.errors import ConfigError, InputError
+from fewshot.prompts import estimated_tokens
+from fewshot.ranking import Bm25, Vectors, diverse, words
+from fewshot.selection import Shelf, choose
+from fewshot.settings import Settings
+
+ANIMALS = (
+    ("the cat sat on the mat", "pet"),
+    ("a wolf howled in the woods", "wild"),
+    ("the cat chased a mouse", "pet"),
+    ("dogs bark at the moon", "pet"),
+    ("a bear fished for salmon", "wild"),
+)
+EXAMPLES = tuple(Example({"text": text}, label, str(i), i) for i, (text, label) in enumerate(ANIMALS))
+
+
+def shelf(**settings: Any) -> Shelf:
+    return Shelf(EXAMPLES, ["text"], Settings(**settings))
+
+
+def ids(shots: Sequence[Example]) -> str:
+    return "".join(shot.id for shot in shots)
+
+
+def chosen(question: str, *, leave_out: bool = False, **settings: Any) -> str:
+    found = shelf(**settings)
+    return ids(found.arranged(found.candidates({"text": question}, leave_out=leave_out)))
+
+
+def test_fixed_choices_do_not_look_at_the_question() -> None:
+    assert ids(choose(EXAMPLES, 3, "first")) == "012"
+    assert ids(choose(EXAMPLES, 4, "balanced")) == "0124"
+    assert ids(choose(EXAMPLES, None, "first")) == "01234"
+    assert choose(EXAMPLES, 0, "random") == ()
+    drawn = {ids(choose(EXAMPLES, 3, "random", seed=seed)) for seed in range(9)}
+    assert len(drawn) > 1
+    assert ids(choose(EXAMPLES, 3, "random", seed=1)) in drawn
+
+
+def test_an_unknown_selector_is_named_with_those_there_are() -> None:
+    with pytest.raises(InputError, match="'best' is not one of first, random, balanced, bm25, embedding"):
+        shelf(select="best")
+
+
+def test_bm25_takes_the_examples_that_share_rare_words_the_most_similar_last() -> None:
+    assert chosen("a cat and a mouse", select="bm25", k=2) == "02"
+    assert chosen("a cat and a mouse", select="bm25", k=2, order="similar_first") == "20"
+    assert chosen("wolf and cat and mouse", select="bm25", k=3, order="file") == "012"
+
+
+def test_examples_that_share_nothing_fill_up_in_file_order() -> None:
+    assert chosen("xyzzy", select="bm25", k=3, order="similar_first") == "012"
+    assert chosen("bear", select="bm25", order="similar_first") == "40123"
+
+
+def test_an_example_can_be_asked_about_without_seeing_itself() -> None:
+    assert chosen("the cat chased a mouse", select="bm25", k=1) == "2"
+    assert chosen("the cat chased a mouse", select="bm25", k=1, leave_out=True) == "0"
+
+
+def test_at_most_so_many_shots_of_one_label() -> None:
+    assert chosen("cat mouse dogs", select="bm25", k=3, per_label=1, order="similar_first") == "21"
+    assert chosen("", select="first", per_label=1) == "01"
+
+
+def test_diversity_prefers_what_is_not_said_yet() -> None:
+    ranked = [(0, 1.0), (1, 0.99), (2, 0.6)]
+    alike = {frozenset((0, 1)): 1.0, frozenset((0, 2)): 0.0, frozenset((1, 2)): 0.0}
+    assert diverse(ranked, lambda a, b: alike[frozenset((a, b))], 2, diversity=0.0) == [0, 1]
+    assert diverse(ranked, lambda a, b: alike[frozenset((a, b))], 2, diversity=0.5) == [0, 2]
+
+
+def test_diversity_needs_a_choice_by_the_question() -> None:
+    with pytest.raises(InputError, match="needs select='bm25' or 'embedding'"):
+        shelf(select="first", diversity=0.5)
+
+
+def test_a_token_budget_drops_what_does_not_fit() -> None:
+    found = shelf(shot_tokens=10)
+    candidates = found.candidates({"text": "x"})
+    assert ids(found.arranged(candidates, [4, 7, 5, 3, 1])) == "024"
+    assert ids(found.arranged(candidates, [4, 7, 5, 1, 1])) == "023"
+
+
+def test_korean_and_chinese_are_compared_by_pairs_of_characters() -> None:
+    assert words("영화가 좋다 GREAT") == ["영화", "화가", "좋다", "great"]
+    index = Bm25(["영화가 재미없다", "배우가 훌륭하다"])
+    assert index.rank("영화는 별로", 1)[0][0] == 0
+    assert index.alike(0, 0) == pytest.approx(1.0)
+    assert index.alike(0, 1) == 0.0
+
+
+def test_vectors_are_compared_from_their_mean_and_many_are_first_sifted_by_sign() -> None:
+    few = Vectors([[10, 1], [10, -1], [11, 0]])
+    assert [place for place, _ in few.rank([10, 0.9], 2)] == [0, 2]
+    grid = [[float(x), float(y)] for x in range(-20, 21) for y in range(-20, 21)]
+    many = Vectors(grid)
+    best, likeness = many.rank([7.0, 7.0], 1)[0]
+    assert grid[best][0] == grid[best][1] > 0
+    assert likeness == pytest.approx(1.0, abs=1e-6)
+
+
+class Embedder(ScriptedClient):
+    """Gives each text the vector (cats, dogs) by counting."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda request: "pet")
+        self.embedded: list[str] = []
+
+    async def embed(
+        self, texts: Sequence[str], *, model: str | None = None, deadline: float | None = None
+    ) -> list[list[float]]:
+        self.embedded += texts
+        return [[text.count("cat") + 0.1, text.count("dog") + 0.1, 1.0] for text in texts]
+
+
+def animals(client: Any, **options: Any) -> Task[Any]:
+    return Task.of("Pet or wild?", ["pet", "wild"], ANIMALS, client=client, **options)
+
+
+def test_shots_by_vectors_are_named_in_the_result_and_each_text_is_embedded_once() -> None:
+    client = Embedder()
+    task = animals(client, select="embedding", k=1)
+    assert [e.inputs["text"] for e in task.run("dog dog dog").examples] == ["dogs bark at the moon"]
+    assert "cat" in task.run("cat").examples[0].inputs["text"]
+    assert client.embedded == [text for text, _ in ANIMALS] + ["dog dog dog", "cat"]
+    animals(client, select="embedding", k=2).run("cat")
+    assert client.embedded[-1] == "cat", "the examples' vectors were on disk"
+
+
+def test_the_kept_vectors_are_private() -> None:
+    animals(Embedder(), select="embedding").run("cat")
+    path = cache_dir("embeddings") / "vectors.sqlite"
+    assert path.stat().st_mode & 0o077 == 0
+    assert sqlite3.connect(path).execute("select count(*) from vectors").fetchone() == (len(ANIMALS),)
+
+
+def test_a_broken_store_is_said_and_gone_without(caplog: pytest.LogCaptureFixture) -> None:
+    (cache_dir("embeddings") / "vectors.sqlite").write_bytes(b"this is no database, far from it" * 100)
+    assert animals(Embedder(), select="embedding").run("cat").value == "pet"
+    assert "not kept on disk" in caplog.text
+
+
+def test_without_vectors_the_error_says_what_to_use() -> None:
+    with pytest.raises(ConfigError, match="use select='bm25'"):
+        animals(ScriptedClient("pet"), select="embedding").run("cat")
+    with pytest.raises(InputError, match="nothing can be shown without a call"):
+        animals(Embedder(), select="embedding").render("cat")
+
+
+def test_a_service_that_fails_to_embed_is_the_results_error() -> None:
+    class Failing(Embedder):
+        async def embed(self, texts: Sequence[str], **_: Any) -> list[list[float]]:
+            raise ServiceError("no vectors today", transient=True)
+
+    result = animals(Failing(), select="embedding").run("cat")
+    assert str(result.error) == "no vectors today"
+
+
+def test_bm25_shots_can_be_shown_without_a_call() -> None:
+    turns = animals(ScriptedClient(), select="bm25", k=1).render("the wolf")
+    assert "wolf howled" in turns[1].content
+
+
+def test_a_fixed_prefix_stays_the_same_object() -> None:
+    task = animals(ScriptedClient(lambda r: "pet"), k=2)
+    assert task.run("a").request.prefix is task.run("b").request.prefix  # type: ignore[union-attr]
+    budgeted = animals(ScriptedClient(lambda r: "pet"), shot_tokens=60)
+    first, second = budgeted.run("a"), budgeted.run("b")
+    assert first.request.prefix is second.request.prefix  # type: ignore[union-attr]
+    assert 0 < len(first.examples) < len(ANIMALS)
+
+
+def test_tokens_are_counted_by_the_endpoint_or_estimated_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    class Counting(ScriptedClient):
+        async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+            return [1] * len(texts)
+
+    task = animals(Counting(lambda r: "pet"), shot_tokens=3)
+    assert len(task.run("x").examples) == 3
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "fewshot"):
+        animals(ScriptedClient("pet"), shot_tokens=3, model="untold").run("x")
+    assert "by an estimate" in caplog.text
+
+
+def test_estimates_err_on_the_long_side() -> None:
+    assert estimated_tokens("a" * 35) == 14
+    assert estimated_tokens("영화") == 6
+
+
+def test_what_decides_the_prompt_decides_the_fingerprint() -> None:
+    task = animals(ScriptedClient())
+    others = [task.using(order="file"), task.using(per_label=1), task.using(shot_tokens=9), task.using(select="bm25")]
+    assert len({t.fingerprint for t in [task, *others]}) == 5
+    assert task.using(timeout=5.0).fingerprint == task.fingerprint
+
+
+@pytest.mark.parametrize("bad", [{"diversity": 2.0}, {"per_label": 0}, {"shot_tokens": -1}, {"order": "sorted"}])
+def test_settings_out_of_range_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(bad))):
+        replace(Settings(), **bad)
