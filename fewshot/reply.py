@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from fewshot.errors import ServiceError
@@ -22,7 +22,7 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)  # may hold the key that it refuses
 
 
 def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] = (), attempts: int = 1) -> Completion:

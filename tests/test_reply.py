@@ -1,0 +1,128 @@
+"""A reply is believed only as far as it has been checked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fewshot.errors import ServiceError
+from fewshot.reply import Reply, read_completion, read_json
+from fewshot.types import Completion, Message, Request, TokenLogprob, Usage
+
+CHAT = Request(model="m", messages=(Message("user", "x"),))
+TEXT = Request(model="m", text="x")
+
+
+def reply(value: object, **headers: str) -> Reply:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Reply(200, headers, body)
+
+
+def chat(content: object = "hi", finish_reason: object = "stop", logprobs: object = None, **message: Any) -> Completion:
+    choice = {"message": {"content": content, **message}, "finish_reason": finish_reason, "logprobs": logprobs}
+    return read_completion(reply({"choices": [choice]}), CHAT)
+
+
+def test_everything_that_is_used_is_read() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 8}}
+    choices = [{"message": {"content": "hi"}, "finish_reason": "stop"}]
+    envelope = {"choices": choices, "usage": usage, "model": "m-1", "system_fingerprint": "fp"}
+    found = read_completion(reply(envelope, **{"x-request-id": "r"}), CHAT, dropped=("seed",), attempts=3)
+    assert found == Completion(
+        text="hi", texts=("hi",), usage=Usage(9, 2, 8), model="m-1", request_id="r", fingerprint="fp", attempts=3,
+        dropped=("seed",),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("usage", [None, "x", {}, {"prompt_tokens": None, "completion_tokens": -1}])
+def test_missing_usage_counts_as_nothing(usage: object) -> None:
+    body = {"choices": [{"message": {"content": "hi"}}], "usage": usage}
+    assert read_completion(reply(body), CHAT).usage == Usage()
+
+
+def test_several_answers_are_given_in_their_order() -> None:
+    choices = [{"index": i, "message": {"content": str(i)}} for i in (2, 0, 1)]
+    found = read_completion(reply({"choices": choices}), Request(model="m", messages=CHAT.messages, n=3))
+    assert (found.text, found.texts) == ("0", ("0", "1", "2"))
+
+
+def test_how_it_ended_is_told() -> None:
+    assert chat("cut", "length").finish_reason == "length"
+    assert (chat(None, "length").text, chat(None, "content_filter").finish_reason) == ("", "content_filter")
+    assert chat("hi", None).finish_reason == "stop"
+    refusal = chat(None, refusal="I cannot")
+    assert (refusal.finish_reason, refusal.text) == ("refusal", "I cannot")
+    assert chat(None, tool_calls=[{"id": "1"}]).finish_reason == "tool_calls"
+    assert chat([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]).text == "ab"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"<html>",
+        b'{"choices": [{"message": {"content": "hi"',
+        b"\xff\xfe",
+        b'{"choices":' + b"[" * 100_000,
+        b'{"choices":' + b"[" * 100_000 + rb'"\ud800"' + b"]" * 100_000 + b"}",
+        {"error": {"message": "upstream"}},
+        {"error": "upstream"},
+        {"choices": None},
+        {"choices": "nope"},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": [{}]},
+        {"choices": [{"message": {"content": None}}]},
+        {"choices": [{"message": {"content": 5}}]},
+        {"choices": [{"message": {"content": "a"}, "logprobs": {"content": [{"token": "a", "logprob": "x"}]}}]},
+        {"choices": [{"message": {"content": "a"}, "logprobs": {"content": [{"token": "a", "logprob": 0.5}]}}]},
+        b'{"choices": [{"message": {"content": "a"}}], "choices": [{"message": {"content": "b"}}]}',
+    ],
+)
+def test_rubbish_is_an_error_of_the_service_that_may_pass(body: object) -> None:
+    with pytest.raises(ServiceError) as caught:
+        read_completion(reply(body), CHAT)
+    assert caught.value.transient
+    assert caught.value.status is None
+
+
+def test_a_text_that_speaks_of_choices_is_no_second_answer() -> None:
+    assert chat('{"choices": [], "choices": 2}').text == '{"choices": [], "choices": 2}'
+    assert chat("choices").text == "choices"
+
+
+def test_half_a_surrogate_pair_becomes_a_replacement_character_and_a_pair_one_character() -> None:
+    assert chat("a\ud800b").text == "a\ufffdb"
+    assert read_json(reply(rb'{"x": "\ud83d\ude00 \udc00"}')) == {"x": "\U0001f600 \ufffd"}
+
+
+def test_numbers_that_are_none_do_no_harm_where_they_are_not_used() -> None:
+    body = b'{"score": NaN, "inf": -Infinity, "choices": [{"message": {"content": "hi"}}]}'
+    assert read_completion(reply(body), CHAT).text == "hi"
+
+
+def test_logprobs_of_chat_are_bytes() -> None:
+    top = [{"token": "\ufffd", "bytes": [226, 130], "logprob": -0.5}, {"token": "no", "bytes": None, "logprob": -2}]
+    content = [{**top[0], "top_logprobs": top}]
+    assert chat(logprobs={"content": content}).tokens == (
+        TokenLogprob(b"\xe2\x82", -0.5, ((b"\xe2\x82", -0.5), (b"no", -2.0))),
+    )
+
+
+def test_logprobs_of_the_older_endpoint_come_in_two_formats() -> None:
+    def text(logprobs: object) -> tuple[TokenLogprob, ...]:
+        body = {"choices": [{"text": "a", "finish_reason": "stop", "logprobs": logprobs}]}
+        return read_completion(reply(body), TEXT).tokens
+
+    lists = {"tokens": [" a"], "token_logprobs": [-0.1], "top_logprobs": [{" a": -0.1, r"bytes:\xe2\x80": -3}]}
+    assert text(lists) == (TokenLogprob(b" a", -0.1, ((b" a", -0.1), (b"\xe2\x80", -3.0))),)
+    assert text({"tokens": ["a"], "token_logprobs": [-1], "top_logprobs": None}) == (TokenLogprob(b"a", -1.0),)
+    assert text({"content": [{"token": "a", "bytes": [97], "logprob": -1, "top_logprobs": []}]}) == (
+        TokenLogprob(b"a", -1.0),
+    )
+    assert text(None) == ()
