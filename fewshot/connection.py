@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from fewshot.cache import cached_client
 from fewshot.client import Client, OpenAIClient, client_for
 from fewshot.endpoint import Endpoint, resolve
 from fewshot.settings import Settings
@@ -25,6 +26,8 @@ class Connection:
 
     client: Client
     endpoint: Endpoint
+    place: str | None = None
+    """What names the endpoint in the cache, where its address does not: the embedded model has another in each run."""
 
     @property
     def model(self) -> str:
@@ -55,6 +58,15 @@ class Connection:
             return listed
         return _LISTED_LOCALLY if self.local else _LISTED[form or self.form]
 
+    @property
+    def room(self) -> int:
+        """Tokens that answers of this model were seen to need; 0 where the task's own limit was enough."""
+        return _ROOM.get(self.client, {}).get(self.model, 0)
+
+    def needs_room(self, tokens: int) -> None:
+        """Remember that this model answered only when it was given so many tokens."""
+        _ROOM.setdefault(self.client, {})[self.model] = tokens
+
     def gives_no_logprobs(self) -> None:
         """Remember that this model listed no log-probabilities although it was asked to."""
         _SILENT.setdefault(self.client, set()).add(self.model)
@@ -66,6 +78,14 @@ async def connect(settings: Settings) -> Connection:
     Raises:
         ConfigError: a key, a model or an extra is missing, or the settings contradict each other.
     """
+    connection = await _uncached(settings)
+    if not settings.cache:
+        return connection
+    client = cached_client(connection.client, connection.endpoint, connection.place)
+    return replace(connection, client=client)
+
+
+async def _uncached(settings: Settings) -> Connection:
     if settings.client is not None and hasattr(settings.client, "complete"):
         endpoint = Endpoint(model=settings.model or "scripted", base_url=None, form=settings.form or "chat")
         return Connection(settings.client, endpoint)
@@ -77,6 +97,9 @@ async def connect(settings: Settings) -> Connection:
 
         server = await asyncio.to_thread(local.serve, endpoint.model)
         endpoint = replace(endpoint, base_url=server.base_url, api_key=server.api_key, model=server.model)
+        status = server.path.stat()
+        place = f"gguf:{server.path.name}:{status.st_size}:{status.st_mtime_ns}"
+        return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint, place)
     return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)
 
 
@@ -94,6 +117,9 @@ def _through(client: Any, settings: Settings) -> Connection:
 
 _SILENT: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 """Models that were seen to give no log-probabilities, for each client."""
+
+_ROOM: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
+"""Tokens that models were seen to need, for each client."""
 
 _OWN: WeakKeyDictionary[Any, dict[object, Connection]] = WeakKeyDictionary()
 """Connections through the caller's own clients, for as long as those live."""

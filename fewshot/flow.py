@@ -50,6 +50,8 @@ class Question:
     continues: bool = False
     """The endpoint goes on from an unfinished assistant turn (llama.cpp does)."""
     extra: tuple[tuple[str, Any], ...] = ()
+    room: int = 0
+    """Tokens that this model was seen to need at least (it may think before it answers)."""
     calibration: Calibration | None = None
     completions: list[Completion] = field(default_factory=list)
     """Filled as the conversation goes, so that nothing paid for is forgotten when it fails."""
@@ -71,7 +73,7 @@ class Question:
             "model": self.model,
             "temperature": settings.temperature,
             "seed": settings.seed,
-            "max_tokens": settings.max_tokens or _longest_answer(self.output),
+            "max_tokens": max(settings.max_tokens or _longest_answer(self.output), self.room),
             "extra": self.extra,
         }
         if self.form == "text":
@@ -96,6 +98,8 @@ class Answer:
     coverage: float | None = None
     calibration: str = "none"
     warnings: tuple[str, ...] = ()
+    room: int = 0
+    """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
 
 
 def ask(question: Question) -> Talk:
@@ -186,6 +190,7 @@ def _answer(question: Question) -> Talk:
     schema = output.schema() if output.kind == "schema" else None
     request = question.request(schema=schema, top_logprobs=0 if question.top_logprobs is not None else None)
     last: OutputError | None = None
+    room = 0
     for _ in range(settings.max_repairs + 1):
         completion = yield from _send(question, request)
         try:
@@ -196,12 +201,14 @@ def _answer(question: Question) -> Talk:
                 raise
             last = error
             request = _repaired(question, request, error)
+            room = request.max_tokens or 0 if error.reason == "length" else room
             continue
         mean = mean_logprob(completion.tokens)
         return Answer(
             value=value,
             method="schema" if request.schema and "response_format" not in completion.dropped else "answer",
             confidence=None if mean is None else math.exp(mean),
+            room=room,
         )
     assert last is not None  # noqa: S101 - the loop ran at least once
     tries = settings.max_repairs + 1
@@ -314,7 +321,8 @@ def _refuse_unfinished(question: Question, completion: Completion, *, cut_is_fin
 def _repaired(question: Question, request: Request, error: OutputError) -> Request:
     """Ask again, with the error told to the model; after a cut answer, with more room."""
     if error.reason == "length":
-        return replace(request, max_tokens=(request.max_tokens or 16) * 4)
+        more = 4 if error.raw else 16  # nothing written at all: the room went on thinking
+        return replace(request, max_tokens=(request.max_tokens or 16) * more)
     shown = error.raw.strip()[:500]
     wanted = _wanted(question.output)
     told = f"That is not a valid answer: {error}. {wanted}"

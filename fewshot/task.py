@@ -205,6 +205,8 @@ class Task(Generic[T]):
             return self._failed(error, question, connection)
         if found.method != "logprobs" and question.is_scored:
             connection.gives_no_logprobs()
+        if found.room:
+            connection.needs_room(found.room)
         abstains = (
             self.settings.min_confidence is not None
             and found.confidence is not None
@@ -295,6 +297,7 @@ class Task(Generic[T]):
             top_logprobs=connection.top_logprobs(self.settings.form),
             continues=connection.local,
             extra=connection.extra,
+            room=connection.room,
             calibration=calibration,
         )
 
