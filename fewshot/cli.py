@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "run a task on inputs, a file or standard input",
     "tasks": "list the tasks that can be found",
     "show": "show the exact prompt of a task, in both forms",
+    "cache": "tell what is kept of earlier answers, or delete it",
     "doctor": "tell what is configured, what would be called and what is missing",
 }
 """Each command is a module of `fewshot.commands` with `add_arguments(parser)` and `run(args) -> exit code`."""
