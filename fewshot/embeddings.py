@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -9,12 +10,17 @@ import os
 import sqlite3
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fewshot.cachedir import cache_dir
+from fewshot.client import client_for
 from fewshot.connection import Connection
+from fewshot.endpoint import resolve
 from fewshot.errors import ConfigError
+from fewshot.settings import Settings
 
 __all__ = ["embed"]
 
@@ -29,25 +35,23 @@ _log = logging.getLogger("fewshot")
 async def embed(
     texts: Sequence[str],
     connection: Connection,
+    settings: Settings,
     *,
-    model: str | None = None,
     deadline: float | None = None,
     keep: bool = True,
 ) -> list[array[float]]:
     """Give a vector for each text, in their order.
 
     Arguments:
-        model: the embedding model; by default OpenAI's small one at OpenAI, and elsewhere the model that answers.
+        settings: `embedding_model` counts; by default OpenAI's small one at OpenAI, elsewhere the model that answers.
         deadline: a `time.monotonic()` value; by default ten minutes.
         keep: write new vectors to disk; those that are there are used in any case.
 
     Raises:
         ConfigError: the client has no `embed`. ServiceError: the endpoint gave no vectors.
     """
-    ask = getattr(connection.client, "embed", None)
-    if ask is None:
-        message = f"{type(connection.client).__name__} gives no vectors (it has no `embed`): use select='bm25'"
-        raise ConfigError(message)
+    ask = await _asker(connection, settings)
+    model = settings.embedding_model
     model = model or (_OPENAI_MODEL if connection.endpoint.host == "api.openai.com" else connection.model)
     keys = [_key(text, model, "embedded" if connection.local else connection.endpoint.base_url or "") for text in texts]
     known = _read(keys)
@@ -61,6 +65,20 @@ async def embed(
         if keep:
             _write(new)
     return [known[key] for key in keys]
+
+
+async def _asker(connection: Connection, settings: Settings) -> Callable[..., Awaitable[list[list[float]]]]:
+    """Find who gives vectors: the client, or for the embedded model a second server, since one cannot do both."""
+    client: Any = connection.client
+    if connection.local:
+        from fewshot import local
+
+        server = await asyncio.to_thread(local.serve_embeddings, resolve(model=settings.model).model)
+        client = client_for(replace(connection.endpoint, base_url=server.base_url, api_key=server.api_key))
+    ask: Callable[..., Awaitable[list[list[float]]]] | None = getattr(client, "embed", None)
+    if ask is None:
+        raise ConfigError(f"{type(client).__name__} gives no vectors (it has no `embed`): use select='bm25'")
+    return ask
 
 
 def _key(text: str, model: str, place: str) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from fewshot.connection import Connection
 from fewshot.embeddings import embed
+from fewshot.endpoint import Endpoint
 from fewshot.examples import matching
 from fewshot.output import Output
 from fewshot.prompt import Prompt
@@ -99,11 +102,10 @@ class Prompts:
         """Give the question's vector, where one is wanted, after those of the examples."""
         if not shelf.wants_vectors or not shelf.examples:
             return None
-        model = self.settings.embedding_model
         async with _lock_of(shelf):  # the first question has the examples indexed, the others wait for it
             if shelf.wants_index:
-                shelf.index(await embed(shelf.texts, connection, model=model))
-        [vector] = await embed([shelf.query(inputs)], connection, model=model, deadline=deadline, keep=False)
+                shelf.index(await embed(shelf.texts, connection, self.settings))
+        [vector] = await embed([shelf.query(inputs)], connection, self.settings, deadline=deadline, keep=False)
         return vector
 
     async def _lengths(self, shots: Sequence[Example], connection: Connection) -> list[int]:
@@ -112,6 +114,8 @@ class Prompts:
         count = getattr(connection.client, "count_tokens", None)
         if count is not None:
             return list(await count(texts))
+        if connection.local:
+            return await asyncio.to_thread(_counted, texts, connection.endpoint)
         if connection.model not in _told:
             _told.add(connection.model)
             _log.warning("shot_tokens is kept by an estimate: %s has no tokenizer to count with", connection.model)
@@ -125,6 +129,19 @@ def estimated_tokens(text: str) -> int:
     """Estimate a text's tokens from above: one for 3.5 ASCII characters or for one of any other script."""
     ascii_characters = sum(map(str.isascii, text))
     return round(ascii_characters / 3.5) + len(text) - ascii_characters + 4
+
+
+def _counted(texts: Sequence[str], endpoint: Endpoint) -> list[int]:
+    """Count tokens by the embedded server's tokenizer."""
+    lengths = []
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback goes through no proxy
+    for text in texts:
+        url = f"{(endpoint.base_url or '').removesuffix('/v1')}/tokenize"
+        headers = {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps({"content": text}).encode(), headers)  # noqa: S310
+        with opener.open(request, timeout=60) as reply:
+            lengths.append(len(json.load(reply)["tokens"]))
+    return lengths
 
 
 _told: set[str] = set()

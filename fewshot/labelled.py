@@ -1,0 +1,138 @@
+"""Labelled rows: inputs with the answer that is right, read from a file, dicts or pairs, each checked."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewshot.errors import InputError
+from fewshot.examples import example_of, read_rows
+from fewshot.inputs import REQUIRED
+from fewshot.output import Output
+from fewshot.task import Task
+from fewshot.types import Example
+
+__all__ = ["Labelled", "as_examples", "read_labelled"]
+
+_USUAL_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "labels": ("label",),
+    "text": ("answers", "answer", "references", "reference", "accept", "summary"),
+    "number": ("answer",),
+    "schema": ("answer",),
+}
+"""Columns that are taken for the answer where there is no `output` and none is named."""
+_USUAL_INPUTS = ("text", "input", "question", "query")
+_log = logging.getLogger("fewshot")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One row: the task's inputs (and parameters) as given, and what is right."""
+
+    inputs: Mapping[str, Any]
+    truth: Any
+    """The right value; of several accepted texts the first; None where no answer is right."""
+    references: tuple[str, ...] = ()
+    """For texts: all that are accepted; empty where the question has no answer."""
+    id: str = ""
+
+
+def read_labelled(
+    task: Task[Any], rows: str | os.PathLike[str] | Iterable[Any], *, target: str | None = None
+) -> list[Labelled]:
+    """Read labelled rows for a task.
+
+    Arguments:
+        rows: a JSONL, JSON or CSV file, or dicts, pairs (input, answer) or `Example`s. Other columns are let be.
+        target: the column that holds the answer; by default `output`, or else the usual name for this kind of output
+            (`label`, `answers`, `references`, …), which the log then tells.
+
+    Raises:
+        InputError: a row lacks an input or the answer, or the answer is not valid; names the row, counted from 1.
+        TaskError: the file cannot be read.
+    """
+    given = _given(task, rows)
+    if not given:
+        raise InputError("there are no labelled rows")
+    columns = list(given[0])
+    target = target or _target(task.output, columns)
+    renamed = _renamed(task, columns)
+    return [_labelled(task, row, number, target, renamed) for number, row in enumerate(given, start=1)]
+
+
+def as_examples(rows: Sequence[Labelled]) -> tuple[Example, ...]:
+    """Make shots of labelled rows."""
+    return tuple(
+        Example(row.inputs, row.truth, id=row.id or str(number), line=number) for number, row in enumerate(rows, 1)
+    )
+
+
+def _given(task: Task[Any], rows: str | os.PathLike[str] | Iterable[Any]) -> list[Mapping[str, Any]]:
+    if isinstance(rows, str | os.PathLike):
+        return [row for _, row in read_rows(Path(rows))]
+    return [row if isinstance(row, Mapping) else example_of(row, task.inputs) for row in rows]
+
+
+def _target(output: Output[Any], columns: Sequence[str]) -> str:
+    if "output" in columns:
+        return "output"
+    usual = next((name for name in _USUAL_TARGETS[output.kind] if name in columns), None)
+    if usual is None:
+        raise InputError(
+            f"row 1 has no 'output'; name the column of the answer with target= (or --target): {', '.join(columns)}",
+            field="target",
+            row=1,
+        )
+    _log.info("the column %r is taken for the answer; name another with target=", usual)
+    return usual
+
+
+def _renamed(task: Task[Any], columns: Sequence[str]) -> Mapping[str, str]:
+    """Where the one input that the task needs is missing, find the column usually meant."""
+    required = [name for name, default in task.inputs.items() if default is REQUIRED]
+    if len(required) == 1 and required[0] not in columns:
+        meant = next((name for name in _USUAL_INPUTS if name in columns), None)
+        if meant is not None:
+            _log.info("the column %r is taken for the input %r", meant, required[0])
+            return {meant: required[0]}
+    return {}
+
+
+def _labelled(
+    task: Task[Any], row: Mapping[str, Any], number: int, target: str, renamed: Mapping[str, str]
+) -> Labelled:
+    if target not in row:
+        columns = ", ".join(map(str, row))
+        raise InputError(
+            f"row {number} has no {target!r}; name the column with target= (or --target): {columns}",
+            field=target,
+            row=number,
+        )
+    known = {renamed.get(name, name): value for name, value in row.items() if name != target}
+    inputs = {name: known[name] for name in (*task.inputs, *task.parameters) if known.get(name) is not None}
+    for name, default in task.inputs.items():
+        if default is REQUIRED and name not in inputs:
+            raise InputError(f"row {number} has no {name!r}; it has {', '.join(map(str, row))}", field=name, row=number)
+    try:
+        truth, references = _truth(task.output, row[target], row.get("accept") if target == "output" else None)
+    except ValueError as error:
+        raise InputError(f"row {number}: {error}", field=target, row=number) from error
+    return Labelled(inputs, truth, references, str(row.get("id", number)))
+
+
+def _truth(output: Output[Any], answer: Any, also: Any) -> tuple[Any, tuple[str, ...]]:
+    """Check an answer; a list means that each of its texts is right."""
+    if output.kind != "text":
+        return output.check(answer), ()
+    several = list(answer) if isinstance(answer, list | tuple) else [] if answer is None else [answer]
+    several += [other for other in (also if isinstance(also, list) else []) if other not in several]
+    checked = [output.check(str(text)) for text in several]
+    references = tuple(text for text in checked if text is not None)
+    if not references:
+        output.check(None)  # raises where a task must always answer
+        return None, ()
+    return references[0], references

@@ -1,0 +1,114 @@
+"""What came of one labelled row: the answer beside the right one, and how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fewshot.labelled import Labelled
+from fewshot.output import Kind
+from fewshot.text_metrics import answered, exact_match, numeric_match, token_f1
+from fewshot.types import Result
+
+__all__ = ["PRIMARY", "Prediction", "judge"]
+
+PRIMARY: Mapping[Kind, str] = {
+    "labels": "accuracy",
+    "number": "numeric_match",
+    "text": "exact_match",
+    "schema": "exact_match",
+}
+"""The score of each kind of output that says whether an answer is right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One row and its answer, as plain JSON values; a failed row has an `error` and all its scores are 0."""
+
+    row: int
+    """Position in the data, counted from 0."""
+    id: str
+    inputs: Mapping[str, Any]
+    truth: Any
+    references: tuple[str, ...] = ()
+    value: Any = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """From 0 to 1 each."""
+    confidence: float | None = None
+    probabilities: Mapping[str, float] | None = None
+    abstained: bool = False
+    error: str | None = None
+
+    @property
+    def top(self) -> Any:
+        """The answer that would have been given without abstaining, as far as it is known."""
+        if self.probabilities:
+            return max(self.probabilities, key=self.probabilities.__getitem__)
+        return self.value
+
+    def chance(self, primary: str) -> tuple[float, bool]:
+        """Give the confidence in the top answer, and whether that is right; a failed row is wrong at 0."""
+        if self.error is not None:
+            return 0.0, False
+        if self.probabilities:
+            return self.probabilities[self.top], self.top == self.truth
+        return self.confidence or 0.0, self.scores[primary] == 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return asdict(self) | {"references": list(self.references)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Prediction:
+        """Read what `to_dict` gave."""
+        return cls(**{**data, "references": tuple(data["references"])})
+
+
+def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Prediction:
+    """Compare a result with what was wanted."""
+    found = result.to_dict()
+    failed = result.error is not None
+    scores = _scores(kind, wanted, result)
+    return Prediction(
+        row=row,
+        id=wanted.id,
+        inputs={name: value for name, value in wanted.inputs.items() if value is not None},
+        truth=_plain(wanted.truth),
+        references=wanted.references,
+        value=found["value"],
+        scores=dict.fromkeys(scores, 0.0) if failed else scores,
+        confidence=result.confidence,
+        probabilities=found["probabilities"],
+        abstained=result.abstained,
+        error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
+    )
+
+
+def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, float]:
+    value = result.value
+    if kind == "labels":
+        return {"accuracy": float(value == wanted.truth)}
+    if kind == "number":
+        return {"numeric_match": float(numeric_match(value, wanted.truth))}
+    if kind == "schema":
+        said, true = _plain(value), _plain(wanted.truth)
+        return {"exact_match": float(said == true), "field_accuracy": _fields_right(said, true)}
+    references = wanted.references
+    return {
+        "exact_match": float(exact_match(value, references)),
+        "token_f1": token_f1(value, references),
+        "answerability": float(answered(value, references)),
+    }
+
+
+def _fields_right(said: Any, true: Any) -> float:
+    """Give the share of a record's fields that are right."""
+    if not isinstance(true, Mapping) or not isinstance(said, Mapping):
+        return float(said == true)
+    return sum(float(name in said and said[name] == value) for name, value in true.items()) / max(len(true), 1)
+
+
+def _plain(value: Any) -> Any:
+    plain: Any = Result(value=value).to_dict()["value"]
+    return plain
