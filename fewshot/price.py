@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from fewshot.types import Usage
 
 __all__ = ["Price", "cost_of", "price_of"]
 
+_SHIPPED = Path(__file__).with_name("prices.json")
+_KNOWN = ("input", "output", "cached_input", "batch")
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -23,25 +27,38 @@ class Price:
     input: float
     output: float
     cached_input: float | None = None
-    batch: float = 0.5
-    """What the Batch API takes of the live price."""
+    batch: float | None = None
+    """What the Batch API takes of the live price; None when that is not known."""
 
-    def cost(self, usage: Usage, *, batch: bool = False) -> float:
-        """Give the price of a usage in US dollars."""
+    def __post_init__(self) -> None:
+        for name in _KNOWN:
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}, which is no price")
+
+    def cost(self, usage: Usage) -> float:
+        """Give the price of a usage in US dollars, asked live."""
         cached_rate = self.input if self.cached_input is None else self.cached_input
-        fresh = usage.input_tokens - usage.cached_tokens
-        dollars = fresh * self.input + usage.cached_tokens * cached_rate + usage.output_tokens * self.output
-        return dollars / 1e6 * (self.batch if batch else 1.0)
+        fresh = max(0, usage.input_tokens - usage.cached_tokens)
+        return (fresh * self.input + usage.cached_tokens * cached_rate + usage.output_tokens * self.output) / 1e6
 
 
 def cost_of(model: str, usage: Usage, *, batch: bool = False) -> float | None:
-    """Give the cost of a usage in US dollars; None when the model's price is not known."""
+    """Give the cost of a usage in US dollars, live or by the Batch API; None when the price is not known."""
     price = price_of(model)
-    return None if price is None else price.cost(usage, batch=batch)
+    if price is None:
+        return None
+    if not batch:
+        return price.cost(usage)
+    return None if price.batch is None else price.cost(usage) * price.batch
 
 
 def price_of(model: str) -> Price | None:
-    """Look a model up by its name, or by its name without a trailing date (`-2026-10-06`)."""
+    """Look a model up by its name, or by its name without a trailing date (`-2026-10-06`).
+
+    Raises:
+        ConfigError: the user's own table cannot be read.
+    """
     table = _table(os.environ.get("FEWSHOT_PRICES"))
     return table.get(model) or table.get(_undated(model))
 
@@ -55,15 +72,14 @@ def _undated(model: str) -> str:
 @lru_cache(maxsize=8)
 def _table(own: str | None) -> Mapping[str, Price]:
     """Read the shipped table, then the user's own file (`FEWSHOT_PRICES`), which wins."""
-    table = _read(Path(__file__).with_name("prices.json"))
-    return {**table, **_read(Path(own))} if own else table
+    shipped = _read(_SHIPPED)
+    return {**shipped, **_read(Path(own).expanduser())} if own else shipped
 
 
 def _read(path: Path) -> dict[str, Price]:
     try:
         models: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["models"]
-        known = ("input", "output", "cached_input", "batch")
-        return {name: Price(**{k: float(v[k]) for k in known if k in v}) for name, v in models.items()}
+        return {name: Price(**{k: float(v[k]) for k in _KNOWN if k in v}) for name, v in models.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"the price table {path} cannot be read ({error}); it must look like "
         raise ConfigError(message + '{"models": {"NAME": {"input": 0.1, "output": 0.5}}}') from error
