@@ -11,18 +11,20 @@ put in by name and never read as template source. What stands before `{{ output 
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import TaskError
+from fewshot.sandbox import environment, rendered, vet
 
 if TYPE_CHECKING:
     import jinja2
     from jinja2 import nodes
 
-__all__ = ["BLOCKS", "PROVIDED", "Template", "did_you_mean"]
+__all__ = ["BLOCKS", "PROVIDED", "Template", "did_you_mean", "plain_template"]
 
 BLOCKS = ("instruction", "input", "output")
 PROVIDED = frozenset({"labels", "descriptions", "output"})
@@ -67,9 +69,12 @@ class Template:
         from jinja2 import TemplateSyntaxError
 
         try:
-            compiled = _environment().from_string(self.source)
+            vet(environment().parse(self.source), self.path)
+            compiled = environment().from_string(self.source)
         except TemplateSyntaxError as error:
             raise TaskError(f"{error.message}", path=self.path, line=error.lineno) from error
+        except RecursionError as error:
+            raise TaskError("the template is nested too deep", path=self.path) from error
         missing = [name for name in ("input", "output") if name not in compiled.blocks]
         if missing:
             raise TaskError(
@@ -82,7 +87,7 @@ class Template:
         """For each block, the variables that it takes from outside, and the line where each stands first."""
         from jinja2 import meta, nodes
 
-        tree = _environment().parse(self.source)
+        tree = environment().parse(self.source)
         found: dict[str, dict[str, int]] = {}
         for block in tree.find_all(nodes.Block):
             names = meta.find_undeclared_variables(_whole(block))
@@ -139,10 +144,10 @@ class Template:
 
         context = self._compiled.new_context(dict(variables))
         try:
-            return "".join(self._compiled.blocks[block](context))
+            return rendered(self._compiled.blocks[block](context))
         except TemplateError as error:
             raise TaskError(f"in block {block!r}: {error.message}", path=self.path, line=self._line(error)) from error
-        except (ArithmeticError, TypeError, ValueError, LookupError) as error:
+        except (ArithmeticError, TypeError, ValueError, LookupError, RecursionError) as error:
             raise TaskError(f"in block {block!r}: {error}", path=self.path, line=self._line(error)) from error
 
     def _line(self, error: BaseException) -> int | None:
@@ -166,7 +171,7 @@ def _whole(block: nodes.Block) -> nodes.Template:
     from jinja2 import nodes
 
     template = nodes.Template(block.body, lineno=block.lineno)
-    template.set_environment(_environment())
+    template.set_environment(environment())
     return template
 
 
@@ -179,32 +184,11 @@ def _unknown(name: str, block: str, inputs: Iterable[str], allowed: Iterable[str
     return f"unknown variable {name!r}{did_you_mean(name, names)}; known here: {', '.join(names)}"
 
 
-def _printable(value: object) -> object:
-    """Refuse to print what is never meant: the word None, a function, a whole object."""
-    if isinstance(value, str | int | float):
-        return value
-    if value is None:
-        raise TypeError("a value is None; guard it with {% if name %}")
-    if type(value).__name__.endswith("Undefined") or hasattr(value, "__html__"):
-        return value
-    if callable(value) or isinstance(value, dict):
-        raise TypeError(f"a {type(value).__name__} cannot be printed; name the part that you want")
-    return str(value)
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    """Make the one environment of the package: sandboxed, immutable, strict, with no globals."""
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
+def plain_template(instruction: str) -> str:
+    """Make the three blocks from an instruction; it is put in as data, not as template source."""
+    quoted = json.dumps(instruction, ensure_ascii=False)
+    return (
+        f"{{% block instruction %}}{{{{ {quoted} }}}}{{% endblock %}}\n"
+        "{% block input %}Input: {{ text }}{% endblock %}\n"
+        "{% block output %}Output: {{ output }}{% endblock %}\n"
     )
-    environment.globals.clear()
-    return environment
