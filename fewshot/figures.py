@@ -6,6 +6,7 @@ probability is judged.
 
 from __future__ import annotations
 
+import random
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from fewshot.output import Kind
 from fewshot.predictions import PRIMARY, Prediction
 from fewshot.text_metrics import bleu, chrf, rouge
 
-__all__ = ["LOWER_IS_BETTER", "figures"]
+__all__ = ["LOWER_IS_BETTER", "figures", "of_draws"]
 
 LOWER_IS_BETTER = frozenset({"nll", "brier", "ece"})
 _WORK = 300_000
@@ -49,12 +50,31 @@ def figures(
     elif kind == "text" and optional:
         found |= _of_unanswerable(predictions)
     if kind != "text" or optional:
-        found |= _of_confidence(predictions, PRIMARY[kind])
+        found |= _of_confidence(predictions)
     if any(p.abstained for p in predictions):
         given = [p for p in predictions if not p.abstained]
         found["coverage"] = _measure([float(not p.abstained) for p in predictions])
         found[f"{PRIMARY[kind]}_given"] = _measure([p.scores[PRIMARY[kind]] for p in given])
     return (found, []) if kind != "text" or optional else _of_wording(predictions, found)
+
+
+def of_draws(scores: Sequence[Sequence[float]], *, seed: int = 0) -> Figure:
+    """Average a score over draws of shots, with an interval over both draws and rows (both are resampled).
+
+    Arguments:
+        scores: for each draw the score of each row, in the same order.
+    """
+    if len(scores) == 1:
+        return _measure(scores[0])
+    draw = random.Random(seed).choices  # noqa: S311
+    rows = range(len(scores[0]))
+    value = mean([mean(run) for run in scores])
+    samples = []
+    for _ in range(500):
+        places = draw(rows, k=len(rows))
+        samples.append(mean([mean([run[place] for place in places]) for run in draw(scores, k=len(scores))]))
+    samples.sort()
+    return Figure(value, min(value, samples[12]), max(value, samples[-13]))
 
 
 def _measure(rows: Sequence[Any], statistic: Callable[[Sequence[Any]], float] = mean) -> Figure:
@@ -73,10 +93,10 @@ def _of_probabilities(predictions: Sequence[Prediction]) -> dict[str, Figure]:
     }
 
 
-def _of_confidence(predictions: Sequence[Prediction], primary: str) -> dict[str, Figure]:
+def _of_confidence(predictions: Sequence[Prediction]) -> dict[str, Figure]:
     if all(p.confidence is None for p in predictions):
         return {}
-    pairs = [p.chance(primary) for p in predictions]
+    pairs = [p.chance for p in predictions]
     found = {"ece": _measure(pairs, over(ece)), "auroc": _measure(pairs, over(auroc))}
     for percent in (1, 5, 10):
         found[f"automated_at_{percent}"] = _measure(pairs, _automated(percent / 100))

@@ -11,7 +11,7 @@ from fewshot.output import Kind
 from fewshot.text_metrics import answered, exact_match, numeric_match, token_f1
 from fewshot.types import Result
 
-__all__ = ["PRIMARY", "Prediction", "judge"]
+__all__ = ["CURVE", "PRIMARY", "Prediction", "judge"]
 
 PRIMARY: Mapping[Kind, str] = {
     "labels": "accuracy",
@@ -20,6 +20,8 @@ PRIMARY: Mapping[Kind, str] = {
     "schema": "exact_match",
 }
 """The score of each kind of output that says whether an answer is right."""
+CURVE: Mapping[Kind, str] = {**PRIMARY, "text": "token_f1"}
+"""The score that a curve over the number of shots shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +36,18 @@ class Prediction:
     references: tuple[str, ...] = ()
     value: Any = None
     scores: Mapping[str, float] = field(default_factory=dict)
-    """From 0 to 1 each."""
+    """From 0 to 1 each; the first says whether the answer is right."""
     confidence: float | None = None
     probabilities: Mapping[str, float] | None = None
     abstained: bool = False
     error: str | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer that would have been given without abstaining is right."""
+        if self.probabilities:
+            return self.error is None and self.top == self.truth
+        return next(iter(self.scores.values())) == 1.0
 
     @property
     def top(self) -> Any:
@@ -47,13 +56,13 @@ class Prediction:
             return max(self.probabilities, key=self.probabilities.__getitem__)
         return self.value
 
-    def chance(self, primary: str) -> tuple[float, bool]:
-        """Give the confidence in the top answer, and whether that is right; a failed row is wrong at 0."""
+    @property
+    def chance(self) -> tuple[float, bool]:
+        """The confidence in the top answer, and whether that is right; a failed row is wrong at 0."""
         if self.error is not None:
             return 0.0, False
-        if self.probabilities:
-            return self.probabilities[self.top], self.top == self.truth
-        return self.confidence or 0.0, self.scores[primary] == 1.0
+        sure = self.probabilities[self.top] if self.probabilities else self.confidence
+        return sure or 0.0, self.right
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON values."""

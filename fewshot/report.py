@@ -64,7 +64,7 @@ class Report:
     labels: tuple[str, ...] = ()
     metrics: Mapping[str, Figure]
     predictions: tuple[Prediction, ...]
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     cost: float | None = None
     """US dollars for the rows of `metrics`; None when the price is not known."""
     seconds: float = 0.0
@@ -111,7 +111,7 @@ class Report:
         """Confidence and rightness of each row; empty where there are no confidences."""
         if all(p.confidence is None for p in self.predictions):
             return []
-        return [p.chance(self.primary) for p in self.predictions]
+        return [p.chance for p in self.predictions]
 
     @property
     def abstentions(self) -> dict[str, Any]:

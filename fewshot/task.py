@@ -27,14 +27,16 @@ from fewshot.price import cost_of
 from fewshot.prompt import Prompt
 from fewshot.prompts import Prompts
 from fewshot.settings import Options, Settings
-from fewshot.template import Template, did_you_mean
+from fewshot.template import Template, did_you_mean, plain_template
 from fewshot.types import Completion, Example, Form, Message, Result, Usage
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from fewshot.calibrated import Calibrated, CalibrateOptions
     from fewshot.calibration import Calibration
-    from fewshot.fitting import Fitted
+    from fewshot.evaluate import EvaluateOptions
+    from fewshot.report import Report
 
 __all__ = ["Task"]
 
@@ -71,7 +73,7 @@ class Task(Generic[T]):
     path: Path | None = None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     """Fitted calibrations, each under its `calibration_key`, so that none is applied to another prompt or model."""
-    fitted: Fitted | None = field(default=None, repr=False, compare=False)
+    fitted: Calibrated | None = field(default=None, repr=False, compare=False)
     """What `calibrate` tried and chose, on a task that it returned."""
     _variants: dict[Any, Task[T]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -100,7 +102,7 @@ class Task(Generic[T]):
         Raises:
             TaskError: the template is not valid. InputError: an option or an example is not.
         """
-        source = template if "{%" in template and "block" in template else _plain_template(template)
+        source = template if "{%" in template and "block" in template else plain_template(template)
         compiled = Template(source, f"<{name}>")
         if inputs is None:
             constant = {*(parameters or {}), "labels", "descriptions", "output"}
@@ -223,6 +225,32 @@ class Task(Generic[T]):
             coverage=found.coverage,
             warnings=found.warnings,
         )
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    def evaluate(self, rows: Any, **options: Unpack[EvaluateOptions]) -> Report:
+        """Measure the task on labelled rows (a file, dicts or pairs); see `fewshot.evaluate.evaluate`."""
+        from fewshot import loop
+
+        return loop.run(self.aevaluate(rows, **options))
+
+    async def aevaluate(self, rows: Any, **options: Unpack[EvaluateOptions]) -> Report:
+        """Measure the task on labelled rows, without blocking; see `fewshot.evaluate.evaluate`."""
+        from fewshot.evaluate import evaluate
+
+        return await evaluate(self, rows, **options)
+
+    def calibrate(self, rows: Any, **options: Unpack[CalibrateOptions]) -> Task[T]:
+        """Give the task calibrated on labelled rows (a file, dicts or pairs); see `fewshot.calibrated.calibrate`."""
+        from fewshot import loop
+
+        return loop.run(self.acalibrate(rows, **options))
+
+    async def acalibrate(self, rows: Any, **options: Unpack[CalibrateOptions]) -> Task[T]:
+        """Give the task calibrated on labelled rows, without blocking; see `fewshot.calibrated.calibrate`."""
+        from fewshot.calibrated import calibrate
+
+        return await calibrate(self, rows, **options)
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -365,13 +393,3 @@ def _value(result: Result[T]) -> T:
     if result.error is not None:
         raise result.error
     return result.value  # type: ignore[return-value]  # None only where the task abstains
-
-
-def _plain_template(instruction: str) -> str:
-    """Make the three blocks from an instruction; it is put in as data, not as template source."""
-    quoted = json.dumps(instruction, ensure_ascii=False)
-    return (
-        f"{{% block instruction %}}{{{{ {quoted} }}}}{{% endblock %}}\n"
-        "{% block input %}Input: {{ text }}{% endblock %}\n"
-        "{% block output %}Output: {{ output }}{% endblock %}\n"
-    )

@@ -1,0 +1,156 @@
+"""Asking all rows of an evaluation with one task: calibrated before, judged after, and again in other words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fewshot.calibrated import calibrated
+from fewshot.connection import Connection
+from fewshot.errors import ConfigError, InputError, ServiceError
+from fewshot.flow import side_by_side
+from fewshot.intervals import Figure, bootstrap
+from fewshot.labelled import Labelled
+from fewshot.predictions import Prediction, judge
+from fewshot.task import Task
+from fewshot.types import Result, Usage
+from fewshot.variants import HARMLESS, labels_permuted, reworded, shots_permuted
+
+__all__ = ["Arm", "Progress", "Run"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being asked, how many rows are done, and how many there are."""
+
+_IN_FLIGHT = 16
+_IN_FLIGHT_LOCALLY = 2
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of asking all rows, and what came of it."""
+
+    plain: Task[Any]
+    ready: Task[Any]
+    """`plain`, calibrated where that is wanted and possible."""
+    spare: Sequence[Labelled]
+    results: Sequence[Result[Any]]
+    predictions: Sequence[Prediction]
+    seconds: float
+
+
+@dataclass
+class Run:
+    """One evaluation: what is asked of whom, and what it has taken so far."""
+
+    rows: list[Labelled]
+    pool: list[Labelled]
+    connection: Connection
+    calibrate: bool
+    calibration_rows: int
+    risk: float | None
+    concurrency: int | None
+    progress: Progress
+    notes: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    async def arm(self, task: Task[Any], spare: Sequence[Labelled], what: str) -> Arm:
+        """Ask all rows with a task, calibrated on the spare rows."""
+        ready = await self.prepared(task, spare)
+        started = time.monotonic()
+        results = await self.answers(ready, self.rows, what)
+        seconds = time.monotonic() - started
+        kind = task.output.kind
+        judged = [judge(kind, row, *pair) for row, pair in enumerate(zip(self.rows, results, strict=True))]
+        return Arm(task, ready, spare, results, judged, seconds)
+
+    async def prepared(self, task: Task[Any], spare: Sequence[Labelled]) -> Task[Any]:
+        """Calibrate a task of a closed set on spare rows of the pool."""
+        if not self.calibrate:
+            return replace(task, settings=replace(task.settings, calibrate=False))
+        if not self.pool or task.output.labels is None:
+            return task
+        try:
+            used = spare[: self.calibration_rows]
+            self.progress("calibrating", 0, len(used))
+            ready = await calibrated(task, used, self.connection, risk=self.risk)
+        except (ConfigError, ServiceError) as error:
+            if isinstance(error, ServiceError) and error.account:
+                raise
+            self.note(f"not calibrated: {error}")
+            return replace(task, settings=replace(task.settings, calibrate=False))
+        assert ready.fitted is not None  # noqa: S101 - `calibrated` has just set it
+        self._count(ready.fitted.usage, ready.fitted.cost)
+        return ready
+
+    async def answers(self, task: Task[Any], rows: Sequence[Labelled], what: str) -> list[Result[Any]]:
+        """Ask all rows, several at a time; a row that fails is a result with its error."""
+        results: list[Result[Any] | None] = [None] * len(rows)
+        waiting = iter(enumerate(rows))
+        done = 0
+
+        async def work() -> None:
+            nonlocal done
+            for place, row in waiting:
+                results[place] = result = await _answer(task, row, self.connection)
+                if isinstance(result.error, ServiceError) and result.error.account:
+                    raise result.error
+                done += 1
+                self.progress(what, done, len(rows))
+
+        workers = self.concurrency or (_IN_FLIGHT_LOCALLY if self.connection.local else _IN_FLIGHT)
+        await side_by_side(work() for _ in range(min(workers, len(rows))))
+        found = [result for result in results if result is not None]
+        for result in found:
+            self._count(result.usage, result.cost)
+        return found
+
+    async def steadiness(self, arm: Arm) -> dict[str, Figure]:
+        """Measure how often an answer changes when nothing that matters does."""
+        inputs = arm.ready.bind(dict(self.rows[0].inputs))[1]
+        names = list(arm.ready.inputs)
+        asked: dict[str, list[tuple[Task[Any], Sequence[Labelled]]]] = {"repeated": [(arm.ready, self.rows)]}
+        if len(arm.plain.examples) > 1:
+            orders = [shots_permuted(arm.plain, inputs, seed=seed) for seed in (0, 1)]
+            asked["shots"] = [(await self.prepared(order, arm.spare), self.rows) for order in orders]
+        relabelled = [labels_permuted(arm.plain, seed=seed) for seed in (0, 1)]
+        if any(relabelled):
+            asked["labels"] = [(await self.prepared(t, arm.spare), self.rows) for t in relabelled if t is not None]
+        for name, change in HARMLESS.items():
+            asked[name] = [(arm.ready, [reworded(row, change, names) for row in self.rows])]
+        first = [_said(result) for result in arm.results]
+        found = {}
+        for name, ways in asked.items():
+            again = [await self.answers(task, rows, f"consistency: {name}") for task, rows in ways]
+            changed = [[_said(r) != said for r, said in zip(results, first, strict=True)] for results in again]
+            found[f"flip_rate_{name}"] = bootstrap([sum(row) / len(row) for row in zip(*changed, strict=True)])
+        return found
+
+    def _count(self, usage: Usage, cost: float | None) -> None:
+        self.usage += usage
+        self.cost = None if cost is None or self.cost is None else self.cost + cost
+
+    def note(self, note: str) -> None:
+        """Have something said in the report, once."""
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+async def _answer(task: Task[Any], row: Labelled, connection: Connection) -> Result[Any]:
+    try:
+        bound, inputs = task.bind(dict(row.inputs))
+        return await bound.answer(inputs, connection, deadline=time.monotonic() + task.settings.timeout)
+    except InputError as error:
+        return Result(error=error, cost=0.0, inputs=row.inputs)
+
+
+def _said(result: Result[Any]) -> str:
+    """Give the answer of a result so that two can be compared, whether or not it was held back."""
+    if result.error is not None:
+        return "failed"
+    if result.probabilities:
+        return max(result.probabilities, key=result.probabilities.__getitem__)
+    return repr(result.value)

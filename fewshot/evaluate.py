@@ -1,0 +1,215 @@
+"""Measuring a task on labelled rows: how right, how sure, how steady, and at what price.
+
+report = load("sentiment").evaluate("test.jsonl", pool="train.jsonl", k=[0, 4, 8])
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypedDict
+
+from fewshot.arms import Arm, Progress, Run
+from fewshot.connection import connect
+from fewshot.errors import InputError
+from fewshot.figures import figures, of_draws
+from fewshot.intervals import Figure
+from fewshot.labelled import Labelled, read_labelled
+from fewshot.predictions import CURVE
+from fewshot.report import Mistake, Point, Report
+from fewshot.task import Task
+from fewshot.types import Request, Result, Usage
+from fewshot.variants import drawn
+
+__all__ = ["EvaluateOptions", "evaluate"]
+
+Rows = str | os.PathLike[str] | Iterable[Any]
+
+_MISTAKES = 10
+"""How many confident mistakes are shown with their prompts."""
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """How `Task.evaluate` measures; see `evaluate`."""
+
+    target: str | None
+    k: int | Sequence[int] | None
+    pool: Rows | None
+    select: str | None
+    draws: int
+    limit: int | None
+    calibrate: bool
+    calibration_rows: int
+    risk: float | None
+    consistency: bool
+    seed: int
+    concurrency: int | None
+    progress: Progress | None
+
+
+async def evaluate(
+    task: Task[Any],
+    rows: Rows,
+    *,
+    target: str | None = None,
+    k: int | Sequence[int] | None = None,
+    pool: Rows | None = None,
+    select: str | None = None,
+    draws: int = 1,
+    limit: int | None = None,
+    calibrate: bool = True,
+    calibration_rows: int = 200,
+    risk: float | None = None,
+    consistency: bool = False,
+    seed: int = 0,
+    concurrency: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure a task on labelled rows.
+
+    Arguments:
+        rows: a JSONL, JSON or CSV file, dicts or pairs.
+        target: the column that holds the answer; by default `output`, or what is usual.
+        k: how many shots; with several, a curve over them, and all other figures for the last.
+        pool: labelled rows to take the shots from, instead of the task's own examples; rows that are no shots calibrate
+            a closed set. A row that is also to be evaluated is left out.
+        select: how shots are chosen (`Settings.select`); from a pool at random, balanced over labels, by default.
+        draws: how many draws of shots each point of the curve is measured with.
+        limit: evaluate only so many rows, the first.
+        calibrate: False for the probabilities as they come.
+        calibration_rows: at most so many rows of the pool are calibrated on.
+        risk: the share of errors among accepted answers to promise; makes the task abstain. Needs a pool.
+        consistency: ask again, with shots and labels in other orders and with harmless changes to the inputs, and
+            measure how often the answer changes.
+        seed: decides which shots are drawn.
+        concurrency: how many rows are asked at a time.
+
+    Raises:
+        InputError: a row or an argument is not valid. ConfigError: as for a call.
+        ServiceError: the account is refused. Other failures of a row are counted in the report.
+    """
+    if draws < 1:
+        raise InputError("draws must be 1 or more", field="draws")
+    if risk is not None and pool is None:
+        raise InputError("a risk is promised from labelled rows that are not evaluated: give pool=", field="risk")
+    wanted = read_labelled(task, rows, target=target)[:limit]
+    counts = list(k) if isinstance(k, Sequence) else [k]
+    if not wanted or not counts:
+        raise InputError("there is nothing to evaluate: give at least one row and one k")
+    run = Run(
+        rows=wanted,
+        pool=[] if pool is None else _apart(read_labelled(task, pool, target=target), wanted),
+        connection=await connect(task.settings),
+        calibrate=calibrate,
+        calibration_rows=calibration_rows,
+        risk=risk,
+        concurrency=concurrency,
+        progress=progress or (lambda *_: None),
+    )
+    if pool is not None and not run.pool:
+        raise InputError("every row of the pool is also evaluated: give a pool of other rows", field="pool")
+    if pool is None and _overlaps(task, wanted):
+        run.note("some rows are examples of the task itself, so the figures flatter it")
+    task = replace(task, settings=replace(task.settings, cache=False)) if consistency else task
+    points = []
+    for count in counts:
+        arms = []
+        for draw in range(1 if count == 0 else draws):
+            drawn_task, spare = drawn(task, run.pool, k=count, draw=draw, select=select, seed=seed)
+            arms.append(await run.arm(drawn_task, spare, f"asking, k={'all' if count is None else count}"))
+        points.append(_point(arms))
+        if count is not None and points[-1].k < count:
+            run.note(f"k={count} was asked for, but only {points[-1].k} shots were there")
+    steadiness = await run.steadiness(arms[0]) if consistency else {}
+    return _report(run, arms[0], tuple(points), steadiness)
+
+
+def _report(run: Run, arm: Arm, points: tuple[Point, ...], steadiness: Mapping[str, Figure]) -> Report:
+    """Put everything together."""
+    task, results = arm.ready, arm.results
+    kind = task.output.kind
+    optional = kind == "text" and getattr(task.output, "optional", None) is not None
+    measured, notes = figures(kind, arm.predictions, optional=optional)
+    costs = [result.cost for result in results]
+    fitted = task.fitted
+    warnings = Counter(warning for result in results for warning in result.warnings)
+    return Report(
+        task=next((result.task for result in results if result.task), task.name),
+        kind=kind,
+        model=next((result.model for result in results if result.model), run.connection.model),
+        form=task.settings.form or run.connection.form,
+        select=task.settings.select,
+        k=_shot_count(results),
+        labels=task.output.labels or (),
+        metrics={**measured, **steadiness},
+        predictions=tuple(arm.predictions),
+        usage=sum((result.usage for result in results), Usage()),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+        seconds=arm.seconds,
+        spent={
+            "input_tokens": run.usage.input_tokens,
+            "output_tokens": run.usage.output_tokens,
+            "cached_tokens": run.usage.cached_tokens,
+            "cost": run.cost,
+            "seconds": time.monotonic() - run.started,
+        },
+        methods=dict(Counter(result.method for result in results if result.error is None)),
+        curve=points,
+        calibration=_calibration(arm),
+        promise=None if fitted is None or fitted.threshold is None else fitted.threshold.to_dict(),
+        mistakes=_mistakes(arm),
+        notes=(*run.notes, *notes, *(f"{count} rows: {text}" for text, count in warnings.most_common(3))),
+    )
+
+
+def _point(arms: Sequence[Arm]) -> Point:
+    """Sum up the draws of shots with one k."""
+    name = CURVE[arms[0].plain.output.kind]
+    scores = [[p.scores[name] for p in arm.predictions] for arm in arms]
+    return Point(_shot_count(arms[0].results), of_draws(scores), tuple(sum(s) / len(s) for s in scores))
+
+
+def _calibration(arm: Arm) -> dict[str, Any] | None:
+    """Tell what the probabilities went through."""
+    names = Counter(r.calibration for r in arm.results if r.probabilities)
+    if not names:
+        return None
+    applied = names.most_common(1)[0][0]
+    return {"applied": applied, **({} if arm.ready.fitted is None else arm.ready.fitted.to_dict())}
+
+
+def _mistakes(arm: Arm) -> tuple[Mistake, ...]:
+    """Find the wrong answers with the highest confidence."""
+    wrong = [p for p in arm.predictions if p.error is None and not p.right]
+    wrong.sort(key=lambda p: (-(p.confidence or 0.0), p.row))
+    return tuple(Mistake(p.row, _prompt_text(arm.results[p.row].request)) for p in wrong[:_MISTAKES])
+
+
+def _prompt_text(request: Request | None) -> str:
+    if request is None:
+        return ""
+    if request.text is not None:
+        return request.text
+    return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in request.chat)
+
+
+def _shot_count(results: Sequence[Result[Any]]) -> int:
+    return max(len(result.examples) for result in results)
+
+
+def _apart(pool: Sequence[Labelled], rows: Sequence[Labelled]) -> list[Labelled]:
+    """Leave out of a pool what is also evaluated."""
+    seen = {_key(row.inputs) for row in rows}
+    return [row for row in pool if _key(row.inputs) not in seen]
+
+
+def _overlaps(task: Task[Any], rows: Sequence[Labelled]) -> bool:
+    own = {_key(example.inputs) for example in task.examples}
+    return any(_key(row.inputs) in own for row in rows)
+
+
+def _key(inputs: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, str(value).strip()) for name, value in inputs.items())
