@@ -22,8 +22,37 @@ if TYPE_CHECKING:
 __all__ = ["FILTERS", "environment", "rendered", "vet"]
 
 FILTERS = frozenset(
-    "abs capitalize count d default dictsort first float int items join last length list lower max min reverse round "
-    "sort string sum title tojson trim truncate unique upper wordcount".split()
+    [
+        "abs",
+        "capitalize",
+        "count",
+        "d",
+        "default",
+        "dictsort",
+        "first",
+        "float",
+        "int",
+        "items",
+        "join",
+        "last",
+        "length",
+        "list",
+        "lower",
+        "max",
+        "min",
+        "reverse",
+        "round",
+        "sort",
+        "string",
+        "sum",
+        "title",
+        "tojson",
+        "trim",
+        "truncate",
+        "unique",
+        "upper",
+        "wordcount",
+    ]
 )
 """Filters that a template may use: each gives about as much as it takes."""
 _TURNS = 100_000
