@@ -154,10 +154,13 @@ class _Connection(asyncio.Protocol):
         try:
             self._send(target, body)
             reply = await self._waiting
+        except BaseException:
+            self.abort()
+            raise
         finally:
             self._waiting = None
-            if not self.fit:
-                self.abort()
+        if not self.fit:
+            self.abort()
         self._served += 1
         self.since = time.monotonic()
         return reply

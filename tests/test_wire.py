@@ -1,0 +1,129 @@
+"""Which way a request goes, and that the direct one trusts nobody more than the official client does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import openai
+import pytest
+from fault_server import FAULTS, FaultServer, echo
+
+from fewshot.client import OpenAIClient
+from fewshot.endpoint import Endpoint
+from fewshot.errors import ConfigError, ServiceError
+from fewshot.http1 import DirectWire
+from fewshot.types import Message, Request
+from fewshot.wire import PlainWire, is_proxied, wire_for
+
+THERE = Endpoint(model="m", base_url="http://127.0.0.1:8000/v1")
+ASK = Request(model="m", messages=(Message("user", "x"),))
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "FEWSHOT_WIRE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_the_direct_wire_is_the_usual_one() -> None:
+    assert isinstance(wire_for(THERE), DirectWire)
+
+
+def test_a_switch_chooses_the_plain_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(wire_for(THERE, fast=False), PlainWire)
+    monkeypatch.setenv("FEWSHOT_WIRE", "plain")
+    assert isinstance(wire_for(THERE), PlainWire)
+    assert isinstance(wire_for(THERE, fast=True), DirectWire)
+    monkeypatch.setenv("FEWSHOT_WIRE", "copper")
+    with pytest.raises(ConfigError, match="copper"):
+        wire_for(THERE)
+
+
+def test_a_client_of_ones_own_is_used() -> None:
+    own = openai.OpenAI(base_url=THERE.base_url, api_key="x")
+    assert isinstance(wire_for(THERE, own), PlainWire)
+    with pytest.raises(ConfigError, match="a client of your own"):
+        wire_for(THERE, own, fast=True)
+
+
+def test_a_proxy_is_left_to_the_official_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:3128")
+    assert isinstance(wire_for(THERE), PlainWire)
+    assert not is_proxied(Endpoint(model="m", base_url="https://api.openai.com/v1"))
+    assert not is_proxied(Endpoint(model="local", base_url=THERE.base_url, local=True))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert isinstance(wire_for(THERE), DirectWire)
+
+
+def test_requests_go_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        client = OpenAIClient(Endpoint(model="m", base_url="http://far.internal/v1"), max_retries=0)
+        assert asyncio.run(client.complete(ASK)).text == echo("x")
+        assert proxy.requests[0].path == "http://far.internal/v1/chat/completions"
+
+
+def test_a_base_url_may_have_a_query() -> None:
+    with FaultServer() as server:
+        for fast in (True, False):
+            there = Endpoint(model="m", base_url=f"{server.base_url}?api-version=1")
+            assert asyncio.run(OpenAIClient(there, fast=fast).complete(ASK)).text == echo("x")
+        assert [seen.path for seen in server.requests] == ["/v1/chat/completions?api-version=1"] * 2
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_no_fault_leaves_a_connection_open(fast: bool) -> None:
+    async def main(server: FaultServer) -> None:
+        client = OpenAIClient(Endpoint(model="m", base_url=server.base_url), fast=fast, max_retries=0, timeout=0.3)
+        for fault in FAULTS:
+            server.play(fault)
+            try:
+                await client.complete(ASK)
+            except ServiceError:
+                continue
+
+    with FaultServer() as server:
+        asyncio.run(main(server))
+    gc.collect()  # a socket left open would warn now, and warnings are errors
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """Make a certificate for localhost that nobody trusts."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is needed to make a certificate")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command.split(), *names, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    return key, cert
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_tls_works_when_the_certificate_is_trusted_and_only_then(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    key, cert = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+
+    async def ask(base_url: str) -> list[str]:
+        client = OpenAIClient(Endpoint(model="m", base_url=base_url), fast=fast, max_retries=2)
+        return [(await client.complete(ASK)).text for _ in range(3)]
+
+    with FaultServer(tls=context) as server:
+        with pytest.raises(ServiceError, match="not trusted") as caught:
+            asyncio.run(ask(server.base_url))
+        assert not caught.value.transient
+        assert server.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+        assert asyncio.run(ask(server.base_url)) == [echo("x")] * 3
+        server.play("truncated", "unsolicited", "reset_before")
+        assert asyncio.run(ask(server.base_url)) == [echo("x")] * 3
