@@ -49,6 +49,12 @@ class Calibration:
         """The labels that it gives probabilities to; empty when it takes any."""
         return tuple(output.label for output in self.outputs)
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that it needs beside the labels' own log-probabilities."""
+        names = {name: None for output in self.outputs for name, _ in output.weights}
+        return tuple(name for name in names if name not in self.labels)
+
     def apply(self, logprobs: Scores) -> dict[str, float]:
         """Give the probability of each label: positive or zero, summing to 1.
 

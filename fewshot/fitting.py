@@ -15,6 +15,7 @@ from fewshot import logistic
 from fewshot.calibration import Calibration, Output, batch, normalise, temperature
 from fewshot.errors import InputError
 from fewshot.logistic import Widths
+from fewshot.readout import Readout, ridge
 
 __all__ = ["Fitted", "Trial", "fit", "folds", "regress"]
 
@@ -60,6 +61,7 @@ def fit(
     answers: Sequence[str],
     *,
     labels: Sequence[str] | None = None,
+    wide: Sequence[Sequence[Scores]] = (),
     unlabelled: Sequence[Scores] = (),
     seed: int = 0,
 ) -> Fitted:
@@ -68,10 +70,16 @@ def fit(
     `scores` holds one mapping a row: the natural-log probability of each label under its name and, if `labels` names
     these, any further real features under other names (scores from other prompts, votes of neighbours). The choice is
     the least mean negative log-likelihood over repeated stratified folds, among those no less accurate than the plain
-    probabilities; a last temperature is fitted on the held-out predictions. Scores of `unlabelled` rows help to
-    estimate the prior. Raises `InputError` when rows and answers do not pair up, or an answer is no label.
+    probabilities; a last temperature is fitted on the held-out predictions.
+
+    Each block in `wide` holds, for every row, hundreds of features (`token_features`, an embedding) under names of
+    their own; a ridge regression turns it into one feature a label, and the calibration then takes them all together
+    with the scores. Scores of `unlabelled` rows help to estimate the prior.
+
+    Raises `InputError` when rows and answers do not pair up, or an answer is no label.
     """
     names = _checked_labels(scores, answers, labels)
+    scores, readouts = _read_out(scores, answers, names, wide)
     recipes = _recipes(names, tuple(name for name in scores[0] if name not in names), unlabelled)
     if len(set(answers)) < 2:
         recipes = {"none": recipes["none"]}
@@ -88,7 +96,8 @@ def fit(
         given = _trial(trial.name, [[calibration.apply(row)] for row in scores], answers)
         if _no_worse(given, than=trials[0]):
             break
-    return Fitted(replace(calibration, name=trial.name), tuple(trials), tuple(held_out), _shares(answers, names))
+    calibration = replace(_unfolded(calibration, readouts), name=trial.name)
+    return Fitted(calibration, tuple(trials), tuple(held_out), _shares(answers, names))
 
 
 def regress(
@@ -165,8 +174,40 @@ def _recipes(labels: tuple[str, ...], extra: tuple[str, ...], unlabelled: Sequen
     if 2 < len(labels) <= _MATRIX:
         recipes |= {f"matrix {w}": regression(labels, bias=_BIAS, across=w) for w in (0.1, 0.3, 1.0)}
     if extra:
-        recipes |= {f"features {w}": regression(extra, bias=_BIAS, across=w) for w in (0.03, 0.1, 0.3, 1.0)}
+        recipes |= {f"features {w}": regression(extra, bias=_BIAS, across=w) for w in (0.1, 0.3, 1.0, 3.0)}
     return recipes
+
+
+def _read_out(
+    scores: Sequence[Scores], answers: Sequence[str], labels: Sequence[str], wide: Sequence[Sequence[Scores]]
+) -> tuple[list[Scores], dict[str, tuple[Readout, int]]]:
+    """Add the leave-one-out scores of each wide block to every row, and remember what they came from by name."""
+    rows = [dict(row) for row in scores]
+    sources: dict[str, tuple[Readout, int]] = {}
+    for block, features in enumerate(wide if len(set(answers)) > 1 else ()):
+        readout, predicted = ridge(features, answers, labels)
+        for place, label in enumerate(labels):
+            name = f"readout {block}:{label}"
+            sources[name] = readout, place
+            for row, values in zip(rows, predicted, strict=True):
+                row[name] = values[place]
+    return [*rows], sources
+
+
+def _unfolded(calibration: Calibration, sources: Mapping[str, tuple[Readout, int]]) -> Calibration:
+    """Replace the scores that readouts gave by the features that they are made of."""
+    outputs = []
+    for output in calibration.outputs:
+        bias = output.bias
+        slopes = {name: weight for name, weight in output.weights if name not in sources}
+        for name, weight in output.weights:
+            if name in sources:
+                readout, place = sources[name]
+                bias += weight * readout.biases[place]
+                for feature, part in zip(readout.features, readout.weights[place], strict=True):
+                    slopes[feature] = slopes.get(feature, 0.0) + weight * part
+        outputs.append(Output(output.label, bias, tuple(slopes.items())))
+    return Calibration(calibration.name, tuple(outputs))
 
 
 def _hold_out(
