@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from fewshot import loop
+from fewshot import audit, loop
 from fewshot.body import Dialect, encode, parameters
 from fewshot.endpoint import Endpoint, offline, resolve
 from fewshot.errors import ConfigError, InputError, ServiceError
@@ -200,6 +200,8 @@ class OpenAIClient:
         """Send one request, and at once a second one when the kept connection turns out to be dead."""
         if self.gate:
             await self.gate.enter(tries.request)
+        if not self.endpoint.local:
+            audit.sent(self.endpoint.host, path, body)
         limit = max(tries.left / 2, min(tries.left, _LEAST_ATTEMPT))
         reply: Reply | None = None
         try:

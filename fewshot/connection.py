@@ -79,6 +79,9 @@ async def connect(settings: Settings) -> Connection:
         ConfigError: a key, a model or an extra is missing, or the settings contradict each other.
     """
     connection = await _uncached(settings)
+    if settings.reasoning_effort is not None:
+        extra = {**dict(connection.extra), "reasoning_effort": settings.reasoning_effort}
+        connection = replace(connection, endpoint=replace(connection.endpoint, extra=tuple(extra.items())))
     if not settings.cache:
         return connection
     client = cached_client(connection.client, connection.endpoint, connection.place)

@@ -68,6 +68,8 @@ class Settings:
     """Abstain below this probability (0 to 1); infinity abstains always."""
     cache: bool = False
     """Keep answers on disk and give them again for the same request."""
+    redact: Any = field(default=None, compare=False)
+    """Replace private data before sending: True, names of patterns, or detectors; see `fewshot.redaction`."""
 
     def __post_init__(self) -> None:
         self._check("k", self.k is None or self.k >= 0, "must be 0 or more")
@@ -138,3 +140,4 @@ class Options(TypedDict, total=False):
     votes: int
     min_confidence: float | None
     cache: bool
+    redact: Any

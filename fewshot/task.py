@@ -26,6 +26,7 @@ from fewshot.output import Output, output_of
 from fewshot.price import cost_of
 from fewshot.prompt import Prompt
 from fewshot.prompts import Prompts
+from fewshot.redaction import detectors_of, redact
 from fewshot.settings import Options, Settings
 from fewshot.template import Template, did_you_mean, plain_template
 from fewshot.types import Completion, Example, Form, Message, Result, Usage
@@ -191,15 +192,14 @@ class Task(Generic[T]):
 
     async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
         """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
+        inputs, private = redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
             prompt = await self.prompts.chosen(inputs, connection, deadline=deadline)
         except ServiceError as error:
             return self._failed(error, self.question(inputs, self.prompts.of(()), connection), connection)
         calibration = await self._calibration_for(inputs, prompt, connection)
-        deadline += (
-            time.monotonic() - started
-        )  # fitting at first use is not charged to the call that happens to be first
+        deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
         question = self.question(inputs, prompt, connection, calibration)
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
@@ -216,7 +216,7 @@ class Task(Generic[T]):
         )
         return replace(
             self._result(question, connection),
-            value=None if abstains else found.value,
+            value=None if abstains else private.restore(found.value),
             abstained=abstains,
             probabilities=found.probabilities,
             confidence=found.confidence,

@@ -1,0 +1,36 @@
+"""A record of exactly what was sent, for whoever has to answer for it: one JSON line for each HTTP request.
+
+On when `FEWSHOT_AUDIT` names a file. The embedded model is left out, since nothing leaves the process. Headers are left
+out, since they hold the key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from fewshot.errors import ConfigError
+
+__all__ = ["sent"]
+
+
+def sent(host: str, path: str, body: bytes) -> None:
+    """Write down a request before it goes out; nothing when no audit is wanted.
+
+    Raises:
+        ConfigError: the file cannot be written, so nothing is sent either.
+    """
+    file = os.environ.get("FEWSHOT_AUDIT")
+    if not file:
+        return
+    record = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": host, "path": path}
+    line = json.dumps(record | {"body": body.decode("utf-8", "replace")}, ensure_ascii=False) + "\n"
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with open(descriptor, "ab", buffering=0) as log:  # noqa: PTH123 - a descriptor, not a path
+            log.write(line.encode())
+    except OSError as error:
+        raise ConfigError(
+            f"the audit log FEWSHOT_AUDIT={file} cannot be written ({error.strerror}): nothing is sent"
+        ) from error

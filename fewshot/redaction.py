@@ -1,0 +1,151 @@
+"""Private data replaced before anything is sent, and put back into the answer.
+
+Equal finds get the same placeholder (`[EMAIL_1]`), so that the text still makes sense to the model. What a detector
+does not find is sent: look at `fewshot show`, or at the audit log, before you rely on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from fewshot.errors import ConfigError, InputError
+
+__all__ = ["PATTERNS", "Detector", "Find", "Redacted", "detectors_of", "presidio", "redact"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Private data from one position of a text to another (counted in characters), and its kind."""
+
+    start: int
+    end: int
+    kind: str
+
+
+Detector = Callable[[str], Iterable[Find]]
+"""Finds private data in a text."""
+
+PATTERNS: Mapping[str, str] = {
+    "email": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
+    "secret": r"\b(?:sk|pk|ghp|gho|xox[abp])[-_][A-Za-z0-9_-]{16,}\b",
+    "iban": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",
+    "card": r"\b\d(?:[ -]?\d){12,18}\b",
+    "ip": r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
+    "phone": r"(?<![\w.])\+?\d{1,3}?[ .-]?\(?\d{2,4}\)?(?:[ .-]\d{2,4}){2,4}\b",
+}
+"""What `redact=True` looks for, in the order of precedence."""
+
+
+@dataclass
+class Redacted:
+    """Placeholders given out for one call, to be put back."""
+
+    originals: dict[str, str] = field(default_factory=dict)
+    """The original of each placeholder."""
+
+    def placeholder(self, original: str, kind: str) -> str:
+        """Give the placeholder for a find; the same one for the same find."""
+        for known, what in self.originals.items():
+            if what == original:
+                return known
+        count = sum(name.startswith(f"[{kind.upper()}_") for name in self.originals) + 1
+        made = f"[{kind.upper()}_{count}]"
+        self.originals[made] = original
+        return made
+
+    def restore(self, value: T) -> T:
+        """Put the originals back into a value: a text, or a record of texts."""
+        if not self.originals:
+            return value
+        restored: Any = value
+        if isinstance(value, str):
+            for made, original in self.originals.items():
+                restored = restored.replace(made, original)
+        elif isinstance(value, Mapping):
+            restored = {key: self.restore(item) for key, item in value.items()}
+        elif isinstance(value, list | tuple):
+            restored = type(value)(self.restore(item) for item in value)
+        elif hasattr(value, "model_copy"):
+            fields = {name: self.restore(getattr(value, name)) for name in type(value).model_fields}  # type: ignore[attr-defined]
+            restored = value.model_copy(update=fields)
+        return restored  # type: ignore[no-any-return]
+
+
+def redact(inputs: Mapping[str, Any], detectors: Iterable[Detector]) -> tuple[dict[str, Any], Redacted]:
+    """Replace private data in the texts among some inputs.
+
+    Returns:
+        The inputs with placeholders, and what puts the originals back.
+    """
+    detectors, kept = tuple(detectors), Redacted()
+    return {k: _redact_text(v, detectors, kept) if isinstance(v, str) else v for k, v in inputs.items()}, kept
+
+
+def detectors_of(wanted: Any) -> tuple[Detector, ...]:
+    """Read the `redact` option: True for all patterns, names of patterns, a detector, or a list of these.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if not wanted:
+        return ()
+    if wanted is True:
+        return tuple(map(_pattern, PATTERNS))
+    items = [wanted] if isinstance(wanted, str) or callable(wanted) else list(wanted)
+    return tuple(item if callable(item) else _pattern(item) for item in items)
+
+
+def presidio(language: str = "en", *, threshold: float = 0.5) -> Detector:
+    """Make a detector of Microsoft Presidio (`pip install 'fewshot[redact]'`), which also finds names and places.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    try:
+        from presidio_analyzer import AnalyzerEngine
+    except ImportError as error:
+        raise ConfigError("redaction by Presidio needs an extra: pip install 'fewshot[redact]'") from error
+    engine = AnalyzerEngine()
+
+    def detect(text: str) -> list[Find]:
+        found = engine.analyze(text=text, language=language, score_threshold=threshold)
+        return [Find(item.start, item.end, item.entity_type) for item in found]
+
+    return detect
+
+
+def _pattern(name: object) -> Detector:
+    if not isinstance(name, str):
+        raise InputError(f"redact: {name!r} is neither a pattern's name nor a function", field="redact")
+    if name not in PATTERNS:
+        raise InputError(f"redact: no pattern {name!r}; there are {', '.join(PATTERNS)}", field="redact")
+    compiled = re.compile(PATTERNS[name])
+
+    def detect(text: str) -> Iterable[Find]:
+        found = (Find(*match.span(), name) for match in compiled.finditer(text))
+        return (f for f in found if name != "card" or _is_card(text[f.start : f.end]))
+
+    return detect
+
+
+def _redact_text(text: str, detectors: Iterable[Detector], kept: Redacted) -> str:
+    """Replace the finds, the longest first where they overlap."""
+    found = sorted((f for detect in detectors for f in detect(text)), key=lambda f: (f.start, f.start - f.end))
+    parts, done = [], 0
+    for find in found:
+        if find.start >= done:
+            parts += [text[done : find.start], kept.placeholder(text[find.start : find.end], find.kind)]
+            done = find.end
+    return "".join([*parts, text[done:]])
+
+
+def _is_card(digits: str) -> bool:
+    """Check the last digit of a card number (Luhn, ISO/IEC 7812-1, annex B)."""
+    numbers = [int(d) for d in reversed(digits) if d.isdigit()]
+    doubled = (sum(divmod(2 * n, 10)) for n in numbers[1::2])
+    return (sum(numbers[::2]) + sum(doubled)) % 10 == 0

@@ -1,0 +1,58 @@
+"""Private data stays: placeholders go out, originals come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from fewshot import InputError, extract, summarize
+from fewshot.client import ScriptedClient
+from fewshot.redaction import Find, detectors_of, redact
+
+TEXT = "Ada (ada@example.com, +44 20 7946 0958) paid with 4111 1111 1111 1111 from 10.0.0.7; write to ada@example.com."
+
+
+class Contact(BaseModel):
+    email: str
+    notes: list[str] = []
+
+
+def sent(client: ScriptedClient) -> str:
+    return "\n".join(turn.content for request in client.requests for turn in request.chat)
+
+
+def test_nothing_private_is_sent_and_the_answer_has_it_again() -> None:
+    client = ScriptedClient("[EMAIL_1] paid by card [CARD_1].")
+    summary = summarize(TEXT, client=client, redact=True)
+    assert summary == "ada@example.com paid by card 4111 1111 1111 1111."
+    for private in ("ada@example.com", "7946", "4111", "10.0.0.7"):
+        assert private not in sent(client)
+    assert sent(client).count("[EMAIL_1]") == 2
+
+
+def test_a_record_is_restored_all_through() -> None:
+    client = ScriptedClient('{"email": "[EMAIL_1]", "notes": ["write to [EMAIL_1]"]}')
+    contact = extract(TEXT, Contact, client=client, redact=["email"])
+    assert contact == Contact(email="ada@example.com", notes=["write to ada@example.com"])
+
+
+def test_a_detector_of_ones_own() -> None:
+    def names(text: str) -> list[Find]:
+        return [Find(0, 3, "name")] if text.startswith("Ada") else []
+
+    client = ScriptedClient("[NAME_1] paid.")
+    assert summarize(TEXT, client=client, redact=[names, "email"]) == "Ada paid."
+    assert "Ada" not in sent(client).rpartition("Text:")[2]
+
+
+@pytest.mark.parametrize("text", ["version 1.2.3", "in 2024 and 2025", "4111 1111 1111 1112", "a@b", "12345"])
+def test_ordinary_numbers_and_signs_are_left_alone(text: str) -> None:
+    assert redact({"text": text}, detectors_of(["email", "card", "iban", "ip"]))[0] == {"text": text}
+
+
+@pytest.mark.parametrize("wanted", ["emial", ["card", 7]])
+def test_an_unknown_pattern_is_refused(wanted: Any) -> None:
+    with pytest.raises(InputError, match="redact"):
+        summarize("x", client=ScriptedClient("x"), redact=wanted)
