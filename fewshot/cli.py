@@ -19,6 +19,9 @@ COMMANDS = {
     "run": "run a task on inputs, a file or standard input",
     "tasks": "list the tasks that can be found",
     "show": "show the exact prompt of a task, in both forms",
+    "eval": "measure a task on labelled rows",
+    "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
+    "batch": "run a task over a file through OpenAI's Batch API, at half the price",
     "cache": "tell what is kept of earlier answers, or delete it",
     "doctor": "tell what is configured, what would be called and what is missing",
 }

@@ -139,7 +139,7 @@ def _report(run: Run, arm: Arm, points: tuple[Point, ...], steadiness: Mapping[s
     return Report(
         task=next((result.task for result in results if result.task), task.name),
         kind=kind,
-        model=next((result.model for result in results if result.model), run.connection.model),
+        model=_model(run, results),
         form=task.settings.form or run.connection.form,
         select=task.settings.select,
         k=_shot_count(results),
@@ -179,6 +179,13 @@ def _calibration(arm: Arm) -> dict[str, Any] | None:
         return None
     applied = names.most_common(1)[0][0]
     return {"applied": applied, **({} if arm.ready.fitted is None else arm.ready.fitted.to_dict())}
+
+
+def _model(run: Run, results: Sequence[Result[Any]]) -> str:
+    """Name the model as the service does; the embedded one calls itself by its file."""
+    if run.connection.local:
+        return run.connection.model
+    return next((result.model for result in results if result.model), run.connection.model)
 
 
 def _mistakes(arm: Arm) -> tuple[Mistake, ...]:

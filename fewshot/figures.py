@@ -19,9 +19,8 @@ from fewshot.output import Kind
 from fewshot.predictions import PRIMARY, Prediction
 from fewshot.text_metrics import bleu, chrf, rouge
 
-__all__ = ["LOWER_IS_BETTER", "figures", "of_draws"]
+__all__ = ["figures", "of_draws"]
 
-LOWER_IS_BETTER = frozenset({"nll", "brier", "ece"})
 _WORK = 300_000
 """Rows that are resampled for one figure, all samples together: many rows need fewer samples."""
 _CHARACTERS = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI")
@@ -43,7 +42,7 @@ def figures(
     names = [n for n in predictions[0].scores if optional or n != "answerability"]
     found = {name: _measure([p.scores[name] for p in predictions]) for name in names}
     if kind == "labels":
-        pairs = [(p.truth, None if p.error else p.value) for p in predictions]
+        pairs = [(p.truth, None if p.error else p.top) for p in predictions]
         found["macro_f1"] = _measure(pairs, over(macro_f1))
         found["macro_recall"] = _measure(pairs, over(macro_recall))
         found |= _of_probabilities(predictions)

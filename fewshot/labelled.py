@@ -16,7 +16,7 @@ from fewshot.output import Output
 from fewshot.task import Task
 from fewshot.types import Example
 
-__all__ = ["Labelled", "as_examples", "read_labelled"]
+__all__ = ["Labelled", "as_examples", "read_labelled", "target_of"]
 
 _USUAL_TARGETS: Mapping[str, tuple[str, ...]] = {
     "labels": ("label",),
@@ -58,9 +58,8 @@ def read_labelled(
     given = _given(task, rows)
     if not given:
         raise InputError("there are no labelled rows")
-    columns = list(given[0])
-    target = target or _target(task.output, columns)
-    renamed = _renamed(task, columns)
+    target = target or target_of(task.output, given)
+    renamed = _renamed(task, list(given[0]))
     return [_labelled(task, row, number, target, renamed) for number, row in enumerate(given, start=1)]
 
 
@@ -77,7 +76,13 @@ def _given(task: Task[Any], rows: str | os.PathLike[str] | Iterable[Any]) -> lis
     return [row if isinstance(row, Mapping) else example_of(row, task.inputs) for row in rows]
 
 
-def _target(output: Output[Any], columns: Sequence[str]) -> str:
+def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Find the column that holds the answer: `output`, or the usual name for this kind of output.
+
+    Raises:
+        InputError: the first row has none of these.
+    """
+    columns = list(rows[0]) if rows else []
     if "output" in columns:
         return "output"
     usual = next((name for name in _USUAL_TARGETS[output.kind] if name in columns), None)

@@ -36,7 +36,7 @@ class Prediction:
     references: tuple[str, ...] = ()
     value: Any = None
     scores: Mapping[str, float] = field(default_factory=dict)
-    """From 0 to 1 each; the first says whether the answer is right."""
+    """From 0 to 1 each; the first says whether the answer is right, a label that was held back included."""
     confidence: float | None = None
     probabilities: Mapping[str, float] | None = None
     abstained: bool = False
@@ -97,6 +97,8 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
 def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, float]:
     value = result.value
     if kind == "labels":
+        if result.probabilities:  # an answer that was held back is judged too
+            value = max(result.probabilities, key=result.probabilities.__getitem__)
         return {"accuracy": float(value == wanted.truth)}
     if kind == "number":
         return {"numeric_match": float(numeric_match(value, wanted.truth))}

@@ -292,4 +292,4 @@ def _scores(report: Report, name: str) -> list[float]:
 
 
 def _pairs(report: Report) -> Sequence[tuple[Any, Any]]:
-    return [(p.truth, None if p.error else p.value) for p in report.predictions]
+    return [(p.truth, None if p.error else p.top) for p in report.predictions]

@@ -7,17 +7,22 @@ from typing import Any
 
 from fewshot.errors import InputError
 from fewshot.folder import load
+from fewshot.selection import SELECTORS
 from fewshot.task import Task
 
 __all__ = ["add_task_options", "task_of"]
 
 
-def add_task_options(parser: argparse.ArgumentParser) -> None:
-    """Add the task and the options that say which model answers it and how."""
+def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False) -> None:
+    """Add the task and the options that say which model answers it and how; `several_k` takes `--k 0,4,8`."""
     parser.add_argument("task", metavar="TASK", help="a task's name, or a path to its folder")
     parser.add_argument("--model", help="model name; 'local' or a GGUF file for the embedded model")
     parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server")
-    parser.add_argument("--k", type=int, metavar="K", help="how many shots")
+    if several_k:
+        parser.add_argument("--k", type=_counts, metavar="K,K", dest="counts", help="how many shots; several: a curve")
+    else:
+        parser.add_argument("--k", type=int, metavar="K", help="how many shots")
+    parser.add_argument("--select", choices=SELECTORS, help="which shots; bm25 and embedding look at the question")
     parser.add_argument("--form", choices=("chat", "text"), help="chat turns or plain completion")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds for one call as a whole")
     parser.add_argument("--min-confidence", type=float, metavar="P", help="abstain below this probability")
@@ -28,8 +33,8 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
 
 def task_of(args: argparse.Namespace) -> Task[Any]:
     """Load the task that the arguments name, with their options."""
-    names = ("model", "base_url", "k", "form", "timeout", "min_confidence")
-    options: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    names = ("model", "base_url", "k", "select", "form", "timeout", "min_confidence")
+    options: dict[str, Any] = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     task = load(args.task)
     for assignment in args.set:
         name, equals, value = assignment.partition("=")
@@ -38,6 +43,14 @@ def task_of(args: argparse.Namespace) -> Task[Any]:
         known = task.parameters.get(name)
         options[name] = _like(known, value)
     return task.using(**options) if options else task
+
+
+def _counts(text: str) -> list[int]:
+    """Read `0,4,8`; argparse names the option when this fails."""
+    counts = [int(part) for part in text.split(",")]
+    if min(counts) < 0:
+        raise ValueError(text)
+    return counts
 
 
 def _like(known: object, value: str) -> object:

@@ -1,0 +1,114 @@
+"""`fewshot eval TASK --data F`: how right, how sure and how steady a task is, and what that costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fewshot.commands.options import add_task_options, task_of
+from fewshot.errors import InputError
+from fewshot.examples import read_rows
+from fewshot.labelled import target_of
+from fewshot.output import Labels
+from fewshot.report import Report, comparison_table
+from fewshot.task import Task
+
+__all__ = ["add_arguments", "add_labelled_options", "labelled_task", "run", "tell"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_task_options(parser, several_k=True)
+    add_labelled_options(parser)
+    parser.add_argument("--pool", metavar="F", help="labelled rows to take shots from; the others calibrate")
+    parser.add_argument("--draws", type=int, default=1, metavar="N", help="draws of shots for each k")
+    parser.add_argument("--limit", type=int, metavar="N", help="evaluate only the first N rows")
+    parser.add_argument("--risk", type=float, metavar="R", help="share of errors to promise among accepted answers")
+    parser.add_argument("--no-calibrate", action="store_true", help="take the probabilities as they come")
+    parser.add_argument("--calibration-rows", type=int, default=200, metavar="N", help="rows of the pool to fit on")
+    parser.add_argument("--consistency", action="store_true", help="ask again in other ways and count changed answers")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides which shots are drawn")
+    parser.add_argument("--concurrency", type=int, metavar="N", help="how many rows are asked at a time")
+    parser.add_argument("--against", metavar="R.json", help="compare with a report of the same rows, row by row")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--report", metavar="R.html", help="write a page with plots that needs no network")
+    parser.add_argument("--out", metavar="R.json", help="write the report with all rows")
+
+
+def add_labelled_options(parser: argparse.ArgumentParser) -> None:
+    """Add the labelled rows, and how to read them."""
+    parser.add_argument("--data", required=True, metavar="F", help="labelled rows: JSONL, JSON or CSV")
+    parser.add_argument("--target", metavar="COLUMN", help="the column of the answer; by default output, label, …")
+    parser.add_argument("--labels", metavar="A,B", help="the labels to choose from, instead of the task's own")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print; the exit code is 1 when rows failed."""
+    before = Report.load(args.against) if args.against else None
+    report = labelled_task(args).evaluate(
+        args.data,
+        target=args.target,
+        k=args.counts,
+        pool=args.pool,
+        select=args.select,
+        draws=args.draws,
+        limit=args.limit,
+        calibrate=not args.no_calibrate,
+        calibration_rows=args.calibration_rows,
+        risk=args.risk,
+        consistency=args.consistency,
+        seed=args.seed,
+        concurrency=args.concurrency,
+        progress=tell if sys.stderr.isatty() else None,
+    )
+    for path in (args.report, args.out):
+        if path:
+            report.save(path)
+    comparison = {} if before is None else report.compare(before)
+    if args.json:
+        found = report.to_dict(predictions=False)
+        found["comparison"] = {name: c.to_dict() for name, c in comparison.items()} or None
+        print(json.dumps(found, ensure_ascii=False, default=str))
+    else:
+        print(report)
+        if comparison:
+            print(f"  difference to {args.against}\n{comparison_table(comparison)}")
+    for error, count in report.errors[:3]:
+        print(f"fewshot: {count} rows failed: {' '.join(error.split())}", file=sys.stderr)
+    return 1 if report.failed else 0
+
+
+def labelled_task(args: argparse.Namespace) -> Task[Any]:
+    """Give the task with the labels that are meant: those named, its own, or for one without examples the data's.
+
+    Raises:
+        InputError: the labels cannot be told apart.
+    """
+    task = task_of(args)
+    if not isinstance(task.output, Labels):
+        if args.labels:
+            raise InputError(f"{task.name} has no labels, so --labels means nothing to it")
+        return task
+    if args.labels:
+        return _with_labels(task, [label.strip() for label in args.labels.split(",")])
+    if task.examples:
+        return task
+    rows = [row for _, row in read_rows(Path(args.data))]
+    column = args.target or target_of(task.output, rows)
+    labels = sorted({str(row[column]) for row in rows if column in row})
+    print(f"fewshot: the labels are those of the data: {', '.join(labels)}", file=sys.stderr)
+    return _with_labels(task, labels)
+
+
+def _with_labels(task: Task[Any], labels: list[str]) -> Task[Any]:
+    shots = [example for example in task.examples if example.output in labels]
+    return task.using(output=Labels(tuple(labels)), examples=shots)
+
+
+def tell(what: str, done: int, total: int) -> None:
+    """Show progress on one line of a terminal."""
+    end = "\n" if done == total else ""
+    print(f"\r\033[K{what}: {done}/{total}", end=end, file=sys.stderr, flush=True)
