@@ -24,7 +24,7 @@ from weakref import WeakSet
 from fewshot.errors import ConfigError
 from fewshot.types import Completion, TokenLogprob, Usage
 
-__all__ = ["Answers", "Info", "answers_in"]
+__all__ = ["Answers", "Info", "answers_in", "from_json", "to_json"]
 
 _FILE = "answers-1.sqlite"
 _MAX_BYTES = 1 << 30
@@ -85,7 +85,7 @@ class Answers:
     def put(self, key: str, content: str, completion: Completion) -> None:
         """Keep the answer to a request."""
         now = time.time()
-        row = (key, _packed(content), _packed(_to_json(completion)), now, now)
+        row = (key, _packed(content), _packed(to_json(completion)), now, now)
         with self._going_on_without(), self._lock:
             store = self._open()
             store.execute("insert or replace into answers values (?, ?, ?, ?, ?)", row)
@@ -243,12 +243,12 @@ def _read(request: bytes, answer: bytes, content: str) -> Completion | None:
     try:
         if zlib.decompress(request).decode() != content:
             return None
-        return _from_json(json.loads(zlib.decompress(answer)))
+        return from_json(json.loads(zlib.decompress(answer)))
     except (zlib.error, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _to_json(completion: Completion) -> str:
+def to_json(completion: Completion) -> str:
     """Write a completion as JSON; token bytes as Latin-1, in which every byte is one character."""
     c = completion
     return json.dumps(
@@ -268,7 +268,7 @@ def _to_json(completion: Completion) -> str:
     )
 
 
-def _from_json(record: Mapping[str, Any]) -> Completion:
+def from_json(record: Mapping[str, Any]) -> Completion:
     """Read a completion that came from the cache; raises ValueError, KeyError or TypeError for anything else."""
     probabilities = record["probabilities"]
     return Completion(

@@ -1,0 +1,282 @@
+"""What a batch run knows, in one SQLite file: rows, requests, replies, and how far each uploaded part has come.
+
+Every step is on the disk before the next is taken, so a run goes on after a crash at any moment. The file is locked
+while it is open, so that two processes cannot pay for the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fewshot.errors import ConfigError
+
+__all__ = ["Asked", "BatchStore", "Part", "State"]
+
+State = Literal["written", "uploaded", "creating", "created", "done", "refused"]
+"""How far a part has come: on disk, uploaded, perhaps created, certainly created, read, or refused by the service."""
+
+_PAGE = 1000
+_TABLES = """
+create table if not exists facts (name text primary key, value text not null) without rowid;
+create table if not exists rows (position integer primary key, row text not null, done integer not null default 0);
+create table if not exists asked (
+    key text primary key, name text not null unique, row integer not null, part integer,
+    tries integer not null default 0, problem text, dropped text not null default '[]',
+    reply text, error text, live integer not null default 0
+) without rowid;
+create index if not exists asked_row on asked (row);
+create index if not exists asked_part on asked (part);
+create table if not exists parts (
+    number integer primary key, state text not null, requests integer not null, known integer not null,
+    file_id text, batch_id text, status text, problem text
+);
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request: who wants it, and what became of it so far."""
+
+    key: str
+    name: str
+    """The custom id."""
+    row: int
+    """The first row that wants it."""
+    part: int | None
+    """The part that it is in, as long as that is under way."""
+    tries: int
+    dropped: tuple[str, ...]
+    reply: str | None
+    """The completion as JSON."""
+    error: str | None
+    """Why there will be none, as JSON."""
+    live: bool
+    """Whether it was asked live, at the full price."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will come."""
+        return self.reply is not None or self.error is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One batch at the service: some of the requests."""
+
+    number: int
+    state: State
+    requests: int
+    known: int
+    """How much was known of the model's dialect when it was written."""
+    file_id: str | None
+    batch_id: str | None
+    status: str | None
+    """What the service last said of it."""
+    problem: str | None
+
+
+class BatchStore:
+    """The state of one batch run, in a folder; open it for one operation, with `with`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the state, made if it is not there.
+
+        Raises:
+            ConfigError: another process has it open, or it cannot be read.
+        """
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / "state.sqlite"
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+        try:
+            self._db.execute("pragma locking_mode = exclusive")
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = full")
+            self._db.execute("begin exclusive")
+            self._db.execute("commit")
+            self._db.executescript(_TABLES)
+        except sqlite3.Error as error:
+            self._db.close()
+            if "locked" in str(error):
+                raise ConfigError(f"another process works on the batch run in {folder}: let it finish first") from None
+            raise ConfigError(f"the batch run in {folder} cannot be read: {error}") from error
+
+    def __enter__(self) -> BatchStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make everything inside durable together, or nothing of it."""
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.roll_back()
+            raise
+        self.commit()
+
+    def begin(self) -> None:
+        """Begin what is to be durable together."""
+        self._db.execute("begin")
+
+    def commit(self) -> None:
+        """Make durable what was done since `begin`."""
+        self._db.execute("commit")
+
+    def roll_back(self) -> None:
+        """Undo what was done since `begin`."""
+        self._db.execute("rollback")
+
+    # -- facts and rows -------------------------------------------------------------------------------------------
+
+    def fact(self, name: str) -> Any:
+        """Give a fact about the run; None when it is not there."""
+        found = self._db.execute("select value from facts where name = ?", (name,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def note(self, name: str, value: Any) -> None:
+        """Write down a fact about the run, as JSON."""
+        self._db.execute("insert or replace into facts values (?, ?)", (name, json.dumps(value)))
+
+    def add_rows(self, rows: Iterable[str]) -> str:
+        """Store the rows, all of them or none; gives a digest of them."""
+        digest = hashlib.sha256()
+
+        def numbered() -> Iterator[tuple[int, str]]:
+            for position, row in enumerate(rows):
+                digest.update(row.encode() + b"\n")
+                yield position, row
+
+        self._db.execute("delete from rows")
+        self._db.executemany("insert into rows (position, row) values (?, ?)", numbered())
+        return digest.hexdigest()
+
+    def rows(self, *, undone: bool = False) -> Iterator[tuple[int, Any]]:
+        """Give the rows with their positions, in order; on request only those not marked as done."""
+        condition, last = "and done = 0" if undone else "", -1
+        query = f"select position, row from rows where position > ? {condition} order by position limit {_PAGE}"  # noqa: S608
+        while page := self._db.execute(query, (last,)).fetchall():
+            for position, row in page:
+                yield position, json.loads(row)
+            last = page[-1][0]
+
+    def mark_done(self, position: int) -> None:
+        """Note that nothing is missing for a row."""
+        self._db.execute("update rows set done = 1 where position = ?", (position,))
+
+    def row(self, position: int) -> Any:
+        """Give one row."""
+        return json.loads(self._db.execute("select row from rows where position = ?", (position,)).fetchone()[0])
+
+    def count(self, condition: str = "") -> int:
+        """Count rows or, with a condition on `asked`, requests."""
+        table = f"asked where {condition}" if condition else "rows"
+        return int(self._db.execute(f"select count(*) from {table}").fetchone()[0])  # noqa: S608 - our own words
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def asked(self, *, key: str | None = None, name: str | None = None) -> Asked | None:
+        """Give a request by its key or by its custom id."""
+        column, value = ("key", key) if name is None else ("name", name)
+        columns = "key, name, row, part, tries, dropped, reply, error, live"
+        found = self._db.execute(f"select {columns} from asked where {column} = ?", (value,)).fetchone()  # noqa: S608
+        if found is None:
+            return None
+        key, name, row, part, tries, dropped, reply, error, live = found
+        return Asked(
+            key=key,
+            name=name,
+            row=row,
+            part=part,
+            tries=tries,
+            dropped=tuple(json.loads(dropped)),
+            reply=reply,
+            error=error,
+            live=bool(live),
+        )
+
+    def name_for(self, run: str, row: int) -> str:
+        """Give the next custom id for a request that a row wants first."""
+        (count,) = self._db.execute("select count(*) from asked where row = ?", (row,)).fetchone()
+        return f"{run}-{row}-{count}"
+
+    def put(self, key: str, name: str, row: int, part: int | None, dropped: tuple[str, ...] = ()) -> None:
+        """Write down that a request is in a part, perhaps again."""
+        self._db.execute(
+            "insert into asked (key, name, row, part, dropped) values (?, ?, ?, ?, ?)"
+            " on conflict (key) do update set part = excluded.part, dropped = excluded.dropped",
+            (key, name, row, part, json.dumps(dropped)),
+        )
+
+    def settle(self, key: str, *, reply: str | None = None, error: str | None = None, live: bool = False) -> None:
+        """Write down what came of a request."""
+        self._db.execute(
+            "update asked set part = null, reply = ?, error = ?, live = ? where key = ?", (reply, error, live, key)
+        )
+
+    def release(self, key: str, problem: str, *, counts: bool) -> None:
+        """Take a request out of its part, to be asked again; `problem` is the error to end with when tries run out."""
+        self._db.execute(
+            "update asked set part = null, problem = ?, tries = tries + ? where key = ?", (problem, counts, key)
+        )
+
+    def release_part(self, number: int, problem: str, *, counts: bool) -> int:
+        """Take whatever has no outcome out of a part, to be asked again; gives how many there were."""
+        where = "part = ? and reply is null and error is null"
+        return self._db.execute(
+            f"update asked set part = null, problem = ?, tries = tries + ? where {where}",  # noqa: S608
+            (problem, counts, number),
+        ).rowcount
+
+    def give_up(self, most: int) -> int:
+        """Let every request that was tried so often end with its last problem; gives how many there were."""
+        condition = "part is null and reply is null and error is null and tries >= ?"
+        return self._db.execute(f"update asked set error = problem where {condition}", (most,)).rowcount  # noqa: S608
+
+    def forget_errors(self) -> int:
+        """Let every request that ended with an error be asked again; gives how many there were."""
+        self._db.execute("update rows set done = 0")
+        return self._db.execute("update asked set error = null, tries = 0 where error is not null").rowcount
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def parts(self, *states: State) -> list[Part]:
+        """Give the parts in these states, or all, in order."""
+        columns = "number, state, requests, known, file_id, batch_id, status, problem"
+        found = self._db.execute(f"select {columns} from parts order by number").fetchall()  # noqa: S608
+        parts = [Part(**dict(zip(columns.split(", "), values, strict=True))) for values in found]
+        return [part for part in parts if not states or part.state in states]
+
+    def new_part(self) -> int:
+        """Give the number for the next part."""
+        return 1 + int(self._db.execute("select coalesce(max(number), 0) from parts").fetchone()[0])
+
+    def add_part(self, number: int, requests: int, known: int) -> None:
+        """Write down a part whose file is on the disk."""
+        self._db.execute(
+            "insert into parts (number, state, requests, known) values (?, 'written', ?, ?)", (number, requests, known)
+        )
+
+    def move(self, number: int, state: State, **changes: str | None) -> None:
+        """Write down that a part has come further."""
+        columns = "".join(f", {name} = ?" for name in changes)
+        self._db.execute(
+            f"update parts set state = ?{columns} where number = ?",  # noqa: S608 - names are our own
+            (state, *changes.values(), number),
+        )
+
+    def part_file(self, number: int) -> Path:
+        """Name the file of a part that is to be uploaded."""
+        return self.folder / f"part-{number:05d}.jsonl"
