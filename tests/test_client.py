@@ -18,7 +18,7 @@ import pytest
 from fault_server import BODY, FAULTS, FaultServer, echo
 
 from fewshot import http1, loop, retry
-from fewshot.client import OpenAIClient, ScriptedClient, client_for
+from fewshot.client import OpenAIClient, client_for
 from fewshot.endpoint import Endpoint, resolve
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.types import Completion, Message, Request, Usage
@@ -392,19 +392,3 @@ def test_azures_older_api_is_asked_below_its_deployment(server: FaultServer) -> 
     assert ask(client).text == echo("hello")
     assert server.requests[0].path == "/openai/deployments/m/chat/completions?api-version=2026-01-01"
     assert server.requests[0].headers["api-key"] == KEY
-
-
-def test_a_script_answers_in_turn_and_remembers_what_was_asked() -> None:
-    scripted = ScriptedClient("a", Completion(text="b"), ServiceError("down"))
-    request = Request(model="m", text="x")
-    assert [asyncio.run(scripted.complete(request)).text for _ in range(2)] == ["a", "b"]
-    with pytest.raises(ServiceError, match="down"):
-        asyncio.run(scripted.complete(request))
-    with pytest.raises(ConfigError, match="no answer to request 4"):
-        asyncio.run(scripted.complete(request))
-    assert scripted.requests == [request] * 4
-
-
-def test_a_script_may_be_a_function() -> None:
-    scripted = ScriptedClient(lambda request: f"{request.text}!")
-    assert [asyncio.run(scripted.complete(Request(model="m", text=text))).text for text in "ab"] == ["a!", "b!"]
