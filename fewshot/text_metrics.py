@@ -127,8 +127,8 @@ def _corpus(metric: Any, predictions: Sequence[str], references: Sequence[Sequen
     columns = [[row[place] if place < len(row) else None for row in references] for place in range(most)]
     score = metric.corpus_score(predictions, columns, n_bootstrap=1000)
     figures = json.loads(score.format(width=6, signature=str(metric.get_signature()), is_json=True))
-    middle, spread = figures["confidence_mean"], figures["confidence_var"]
     value = float(score.score)
+    middle, spread = figures.get("confidence_mean", value), figures.get("confidence_var", 0.0)  # none for one row
     return Figure(value, min(value, middle - spread), max(value, middle + spread))
 
 

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def labelled_task(args: argparse.Namespace) -> Task[Any]:
-    """Give the task with the labels that are meant: those named, its own, or for one without examples the data's.
+    """Give the task with the labels that are meant: those named, its own, or for one without examples the data's own.
 
     Raises:
         InputError: the labels cannot be told apart.
@@ -94,11 +94,11 @@ def labelled_task(args: argparse.Namespace) -> Task[Any]:
         return task
     if args.labels:
         return _with_labels(task, [label.strip() for label in args.labels.split(",")])
-    if task.examples:
-        return task
     rows = [row for _, row in read_rows(Path(args.data))]
     column = args.target or target_of(task.output, rows)
     labels = sorted({str(row[column]) for row in rows if column in row})
+    if task.examples or not set(labels) - set(task.output.labels):
+        return task
     print(f"fewshot: the labels are those of the data: {', '.join(labels)}", file=sys.stderr)
     return _with_labels(task, labels)
 

@@ -1,0 +1,416 @@
+"""Measuring tasks against a scripted model, from rows to report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fewshot import Completion, ConfigError, Request, ScriptedClient, ServiceError, Task
+from fewshot.cli import main
+from fewshot.errors import InputError, TaskError
+from fewshot.labelled import read_labelled
+from fewshot.output import Text
+from fewshot.report import Report, comparison_table
+from fewshot.types import TokenLogprob
+from fewshot.variants import HARMLESS
+
+WORDS = {"good": 1.5, "great": 2.0, "fine": 0.5, "bad": -1.5, "awful": -2.0, "odd": -0.5}
+POOL = [(f"a {word} day number {n}", "yes" if score > 0 else "no") for n in range(12) for word, score in WORDS.items()]
+ROWS = [(f"one {word} thing {n}", "yes" if score > 0 else "no") for n in range(5) for word, score in WORDS.items()]
+
+
+def question_of(request: Request) -> str:
+    return request.chat[-1].content
+
+
+class Leaning(ScriptedClient):
+    """Knows the words, but leans to "no" by two nats; lists log-probabilities as a service does."""
+
+    top_logprobs = 20
+
+    def __init__(self, lean: float = 2.0) -> None:
+        super().__init__(self.answer)
+        self.lean = lean
+
+    def answer(self, request: Request) -> Completion:
+        asked = question_of(request).lower()
+        score = sum(weight for word, weight in WORDS.items() if word in asked) * 1.2 - self.lean
+        yes = 1 / (1 + math.exp(-score))
+        top = ((b"yes", math.log(yes)), (b"no", math.log(1 - yes)))
+        best = max(top, key=lambda pair: pair[1])
+        return Completion(text=best[0].decode(), model="leaning", tokens=(TokenLogprob(*best, top),))
+
+
+def task(client: Any = None, examples: Sequence[Any] = (), **options: Any) -> Task[Any]:
+    return Task.of("Is it nice?", ["yes", "no"], examples, client=client or Leaning(), **options)
+
+
+def text_task(script: dict[str, str], *, optional: str | None = None) -> Task[Any]:
+    client = ScriptedClient(lambda request: next(a for q, a in script.items() if q in question_of(request)))
+    return Task.of("Answer.", "text", client=client).using(output=Text(optional=optional))
+
+
+def test_without_calibration_the_lean_shows_and_with_pool_rows_it_is_gone() -> None:
+    raw = task().evaluate(ROWS, pool=POOL, k=2, calibrate=False)
+    fitted = task().evaluate(ROWS, pool=POOL, k=2)
+    assert raw.metrics["accuracy"].value == pytest.approx(4 / 6)
+    assert fitted.metrics["accuracy"].value == 1.0
+    assert fitted.metrics["nll"].value < raw.metrics["nll"].value
+    assert fitted.calibration is not None
+    assert fitted.calibration["rows"] == len(POOL) - 2
+    assert raw.calibration == {"applied": "none"}
+    assert raw.confusion == {"yes": {"yes": 5, "no": 10}, "no": {"yes": 0, "no": 15}}
+
+
+def test_every_figure_lies_inside_its_interval() -> None:
+    report = task().evaluate(ROWS, pool=POOL, k=2, calibrate=False, consistency=True)
+    for name, figure in report.metrics.items():
+        assert figure.low <= figure.value <= figure.high, name
+    expected = {"accuracy", "macro_f1", "macro_recall", "nll", "brier", "ece", "auroc", "automated_at_5"}
+    assert expected <= report.metrics.keys()
+    assert {n for n in report.metrics if n.startswith("flip_rate_")} == {
+        f"flip_rate_{what}" for what in ("repeated", "shots", "labels", "case", "spaces", "punctuation")
+    }
+    assert report.metrics["flip_rate_repeated"].value == 0.0
+
+
+def test_a_failed_row_counts_as_wrong_and_is_shown() -> None:
+    def answer(request: Request) -> Any:
+        return ServiceError("gone", status=500) if "awful" in question_of(request) else "yes"
+
+    report = task(ScriptedClient(answer)).evaluate([("good", "yes"), ("awful", "no"), ("fine", "yes"), ("   ", "yes")])
+    assert (report.rows, report.failed) == (4, 2)
+    assert report.metrics["accuracy"].value == 0.5
+    assert report.confusion == {"yes": {"yes": 2, "no": 0, "(failed)": 1}, "no": {"yes": 0, "no": 0, "(failed)": 1}}
+    assert {error for error, _ in report.errors} == {
+        "ServiceError: gone",
+        "InputError: text is empty; give it some text",
+    }
+    assert "2 failed (counted as wrong)" in str(report)
+    assert "ServiceError: gone" in report.to_html()
+
+
+def test_a_refused_account_ends_the_evaluation() -> None:
+    client = ScriptedClient(lambda request: ServiceError("no credit", account=True))
+    with pytest.raises(ServiceError, match="no credit"):
+        task(client).evaluate(ROWS)
+
+
+def test_several_k_make_a_curve_and_the_figures_are_the_last_ones() -> None:
+    report = task().evaluate(ROWS[:6], pool=POOL, k=[0, 2, 4], draws=2, calibrate=False)
+    assert [(point.k, len(point.draws)) for point in report.curve] == [(0, 1), (2, 2), (4, 2)]
+    assert report.k == 4
+    assert "Score by number of shots" in report.to_html()
+
+
+def test_shots_from_a_pool_are_balanced_and_never_among_the_rows() -> None:
+    client = Leaning()
+    task(client).evaluate(ROWS[:2], pool=[*POOL, *ROWS[:2]], k=4, calibrate=False)
+    shots = [turn.content for turn in client.requests[0].chat if turn.role == "assistant"]
+    assert sorted(shots) == ["no", "no", "yes", "yes"]
+    asked = {turn.content for request in client.requests for turn in request.chat[:-1]}
+    assert not any("one good thing 0" in turn for turn in asked)
+    with pytest.raises(InputError, match="pool of other rows"):
+        task().evaluate(ROWS, pool=ROWS)
+
+
+def test_a_promised_risk_holds_answers_back_and_is_kept() -> None:
+    noisy = [(text, "no" if n % 9 == 0 and "odd" not in text else label) for n, (text, label) in enumerate(POOL * 4)]
+    report = task().evaluate(ROWS, pool=noisy, k=2, risk=0.3, calibration_rows=280)
+    assert report.promise is not None
+    assert report.promise["risk"] == 0.3
+    assert report.abstentions["error"] <= 0.3
+    never = task().evaluate(ROWS, pool=POOL[:14], k=2, risk=0.01)
+    assert never.metrics["coverage"].value == 0.0
+    assert "too few" in never.abstentions["promise"]["reason"]
+    with pytest.raises(InputError, match="give pool="):
+        task().evaluate(ROWS, risk=0.05)
+
+
+def test_a_task_that_sees_its_own_rows_is_flattered_and_says_so() -> None:
+    report = task(examples=ROWS[:4]).evaluate(ROWS)
+    assert "flatter" in report.notes[0]
+
+
+def test_answers_are_matched_by_the_rules_of_squad_and_unanswerable_ones_apart() -> None:
+    answering = text_task(
+        {"capital": "The Paris!", "river": "the Rhine river", "life": "I don't know", "luck": "seven"},
+        optional="I don't know",
+    )
+    rows = [
+        {"text": "capital?", "answers": ["Paris", "Lutetia"]},
+        {"text": "river?", "answers": ["Rhine"]},
+        {"text": "life?", "answers": []},
+        {"text": "luck?", "answers": []},
+    ]
+    metrics = {name: figure.value for name, figure in answering.evaluate(rows).metrics.items()}
+    assert metrics["exact_match"] == 0.5
+    assert metrics["exact_match_answerable"] == 0.5
+    assert metrics["token_f1_answerable"] == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics["unanswerable_accuracy"] == 0.5
+    assert metrics["answerability"] == 0.75
+
+
+def test_translations_are_measured_by_their_wording() -> None:
+    pytest.importorskip("sacrebleu")
+    pytest.importorskip("rouge_score")
+    rows = [
+        {"text": "cat", "references": ["le chat dort", "un chat dort"]},
+        {"text": "dog", "references": ["le chien"]},
+    ]
+    report = text_task({"cat": "un chat dort", "dog": "le chien"}).evaluate(rows)
+    assert report.metrics["chrf"].value == pytest.approx(100)
+    assert report.metrics["rougeL"].value == 1.0
+    assert "ece" not in report.metrics
+    korean = text_task({"cat": "고양이가 잔다"}).evaluate([{"text": "cat", "output": "고양이가 잔다"}])
+    assert korean.metrics["bleu"].value > 0
+    assert "characters" in korean.notes[0]
+
+
+def test_numbers_match_by_value() -> None:
+    client = ScriptedClient("The answer is 1,234.", "8")
+    report = Task.of("Add.", "number", client=client).evaluate([("a", "1234"), ("b", 7)], concurrency=1)
+    assert report.metrics["numeric_match"].value == 0.5
+    assert report.predictions[1].truth == 7
+
+
+def test_records_match_by_field() -> None:
+    from pydantic import BaseModel
+
+    class Pet(BaseModel):
+        name: str
+        age: int
+
+    client = ScriptedClient('{"name": "Rex", "age": 3}')
+    report = Task.of("Read.", Pet, client=client).evaluate([("Rex is 4", {"name": "Rex", "age": 4})])
+    assert report.metrics["exact_match"].value == 0.0
+    assert report.metrics["field_accuracy"].value == 0.5
+
+
+def test_a_report_comes_back_from_json_whole(tmp_path: Path) -> None:
+    report = task().evaluate(ROWS, pool=POOL, k=[0, 2])
+    report.save(tmp_path / "r.json")
+    again = Report.load(tmp_path / "r.json")
+    assert again.to_dict() == json.loads(json.dumps(report.to_dict()))
+    assert set(report.to_dict(predictions=False)) >= {"metrics", "rows", "k", "model", "usage", "cost", "seconds"}
+
+
+def test_two_runs_are_compared_row_by_row(tmp_path: Path) -> None:
+    raw = task().evaluate(ROWS, pool=POOL, k=2, calibrate=False)
+    fitted = task().evaluate(ROWS, pool=POOL, k=2)
+    raw.save(tmp_path / "raw.json")
+    difference = fitted.compare(tmp_path / "raw.json")["accuracy"]
+    assert difference.difference == pytest.approx(2 / 6)
+    assert difference.low > 0
+    assert difference.p_value < 0.01
+    assert "p=" in comparison_table(raw.compare(raw))
+    with pytest.raises(InputError, match="different rows"):
+        fitted.compare(task().evaluate(ROWS[:3]))
+
+
+def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"metrics": {}}')
+    with pytest.raises(InputError, match="no report"):
+        Report.load(tmp_path / "x.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        Report.load(tmp_path / "y.json")
+
+
+def test_the_page_escapes_what_rows_and_labels_say() -> None:
+    evil = "<script>alert(1)</script>"
+    client = ScriptedClient(lambda request: "<i>no</i>")
+    report = Task.of("Judge.", ["<i>yes</i>", "<i>no</i>"], client=client).evaluate([(evil, "<i>yes</i>")])
+    page = report.to_html()
+    assert "<script" not in page
+    assert "<i>" not in page
+    assert "&lt;script&gt;" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "srcdoc" in report._repr_html_()
+
+
+def test_the_surest_mistakes_come_with_their_prompts() -> None:
+    report = task(Leaning(0)).evaluate([("a great day", "no"), ("a fine day", "no"), ("a good day", "yes")])
+    assert [mistake.row for mistake in report.mistakes] == [0, 1]
+    assert "a great day" in report.mistakes[0].prompt
+
+
+def test_harmless_changes_change_something() -> None:
+    for name, change in HARMLESS.items():
+        for text in ("Well done.", "well"):
+            assert change(text) != text, name
+            assert change(text).strip(), name
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([{"text": "a"}], "row 1 has no 'output'; name the column of the answer with target="),
+        ([{"text": "a", "output": "yes"}, {"text": "b"}], "row 2 has no 'output'"),
+        ([{"text": "a", "output": "maybe"}], "row 1: 'maybe' is none of the labels"),
+        ([{"txt": "a", "output": "yes"}], "row 1 has no 'text'; it has txt, output"),
+        ([], "there are no labelled rows"),
+        (["text"], "must be a pair"),
+    ],
+)
+def test_faulty_rows_are_named(rows: list[Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        read_labelled(task(), rows)
+
+
+def test_usual_columns_are_found_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "fewshot"):
+        (row,) = read_labelled(task(), [{"question": "ok?", "label": "yes", "source": "x"}])
+    assert (row.inputs, row.truth) == ({"text": "ok?"}, "yes")
+    assert "'label' is taken for the answer" in caplog.text
+    assert "'question' is taken for the input 'text'" in caplog.text
+
+
+def test_further_accepted_answers_count_too() -> None:
+    rows = read_labelled(text_task({}), [{"text": "C", "output": "Ritchie", "accept": ["Ritchie", "Thompson"]}])
+    assert rows[0].references == ("Ritchie", "Thompson")
+
+
+def test_rows_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("text,output\ngood,yes\n")
+    assert read_labelled(task(), tmp_path / "r.csv")[0].truth == "yes"
+    with pytest.raises(TaskError, match="cannot read"):
+        read_labelled(task(), tmp_path / "none.jsonl")
+
+
+def test_calibrating_gives_a_task_that_is_calibrated_for_its_prompt_alone() -> None:
+    plain = task()
+    fitted = plain.calibrate(POOL)
+    assert plain.run("an odd good thing fine").value == "no"
+    result = fitted.run("an odd good thing fine")
+    assert (result.value, result.calibration) == ("yes", fitted.fitted.calibration.name)  # type: ignore[union-attr]
+    assert fitted.using(examples=POOL[:2]).run("good").calibration == "none"
+    assert plain.calibrations == {}
+
+
+def test_shots_are_left_out_of_the_fit() -> None:
+    fitted = task(examples=POOL[:3]).calibrate(POOL)
+    assert fitted.fitted is not None
+    assert (fitted.fitted.rows, fitted.fitted.shots_left_out) == (len(POOL) - 3, 3)
+    with pytest.raises(InputError, match="all labelled rows are shots"):
+        task(examples=POOL[:3]).calibrate(POOL[:3])
+
+
+def test_shots_chosen_by_the_question_are_never_the_question() -> None:
+    client = Leaning()
+    task(client, POOL[:20], select="bm25", k=1).calibrate(POOL[:20])
+    for request in client.requests:
+        assert request.chat[1].content != request.chat[-1].content
+
+
+def test_a_known_prior_moves_the_probabilities() -> None:
+    even = task().calibrate(POOL).run("an odd fine thing")
+    rare = task().calibrate(POOL, prior={"yes": 0.1, "no": 0.9}).run("an odd fine thing")
+    assert even.probabilities is not None
+    assert rare.probabilities is not None
+    assert rare.probabilities["yes"] < even.probabilities["yes"] / 2
+    assert rare.calibration.endswith("+prior")
+    for bad in ({"yes": 1.0}, {"yes": 0.5, "no": 0.6}, {"yes": 0.0, "no": 1.0}):
+        with pytest.raises(InputError, match="prior must"):
+            task().calibrate(POOL, prior=bad)
+    with pytest.raises(InputError, match="cannot be combined"):
+        task().calibrate(POOL, prior={"yes": 0.5, "no": 0.5}, risk=0.1)
+
+
+def test_a_risk_sets_the_confidence_that_is_asked_for() -> None:
+    fitted = task().calibrate(POOL * 3, risk=0.1)
+    assert fitted.fitted is not None
+    assert fitted.fitted.threshold is not None
+    assert fitted.settings.min_confidence == fitted.fitted.threshold.threshold
+    hopeless = task().calibrate(POOL[:20], risk=0.01)
+    assert hopeless.settings.min_confidence == math.inf
+    assert hopeless.run("a great day").abstained
+
+
+def test_only_labels_with_logprobs_can_be_calibrated() -> None:
+    with pytest.raises(InputError, match="no labels"):
+        text_task({}).calibrate(POOL)
+    with pytest.raises(ConfigError, match="no log-probabilities"):
+        task(ScriptedClient(lambda request: "yes")).calibrate(POOL)
+    report = task(ScriptedClient(lambda request: "yes")).evaluate(ROWS, pool=POOL)
+    assert "not calibrated" in report.notes[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "nice"
+    made.mkdir()
+    (made / "task.toml").write_text('output = ["yes", "no"]\n[inputs]\ntext = "a text"\n')
+    (made / "prompt.jinja").write_text(
+        "{% block input %}{{ text }}{% endblock %}{% block output %}Nice: {{ output }}{% endblock %}"
+    )
+    for name, rows in (("pool", POOL), ("rows", ROWS)):
+        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    return made
+
+
+@pytest.fixture
+def _leaning_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command line ask the scripted model."""
+    from fewshot import commands
+    from fewshot.commands import options
+
+    def with_client(task: Task[Any]) -> Task[Any]:
+        return task.using(client=Leaning(), model="leaning")
+
+    original = options.load
+    monkeypatch.setattr(options, "load", lambda name: with_client(original(name)))
+    assert commands
+
+
+@pytest.mark.usefixtures("_leaning_service")
+def test_eval_prints_one_object_and_writes_both_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = folder.parent
+    words = ["eval", str(folder), "--data", str(at / "rows.jsonl"), "--pool", str(at / "pool.jsonl"), "--k", "0,2"]
+    files = ["--out", str(at / "r.json"), "--report", str(at / "r.html")]
+    assert main([*words, *files, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["metrics"]["accuracy"]) == {"value", "low", "high"}
+    assert (found["rows"], found["k"], found["model"]) == (30, 2, "leaning")
+    assert [point["k"] for point in found["curve"]] == [0, 2]
+    assert "<svg" in (at / "r.html").read_text()
+    assert main([*words, "--against", str(at / "r.json"), "--no-calibrate"]) == 0
+    assert "difference to" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_leaning_service")
+def test_calibrate_keeps_what_later_calls_find(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(folder.parent / "pool.jsonl")
+    assert main(["calibrate", str(folder), "--data", data, "--risk", "0.2"]) == 0
+    said = capsys.readouterr().out
+    assert "fitted on 72 rows" in said
+    assert "--min-confidence" in said
+    from fewshot.folder import load
+
+    assert load(folder, client=Leaning(), model="leaning").run("a fine odd good day").calibration != "none"
+
+
+@pytest.mark.usefixtures("_leaning_service")
+def test_wrong_use_is_one_line_and_code_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(folder.parent / "rows.jsonl")
+    assert main(["eval", str(folder), "--data", data, "--target", "answer"]) == 2
+    assert "row 1 has no 'answer'" in capsys.readouterr().err
+    assert main(["calibrate", str(folder), "--data", data, "--prior", "yes"]) == 2
+    assert "LABEL=SHARE" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_leaning_service")
+def test_a_task_without_examples_takes_its_labels_from_the_data(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "task.toml").write_text('output = ["this", "that"]\n[inputs]\ntext = "a text"\n')
+    assert main(["eval", str(folder), "--data", str(folder.parent / "rows.jsonl"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "the labels are those of the data: no, yes" in captured.err
+    assert json.loads(captured.out)["labels"] == ["no", "yes"]
