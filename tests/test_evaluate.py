@@ -358,15 +358,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def _leaning_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command line ask the scripted model."""
-    from fewshot import commands
-    from fewshot.commands import options
+    from fewshot.folder import load
 
-    def with_client(task: Task[Any]) -> Task[Any]:
-        return task.using(client=Leaning(), model="leaning")
-
-    original = options.load
-    monkeypatch.setattr(options, "load", lambda name: with_client(original(name)))
-    assert commands
+    monkeypatch.setattr(
+        "fewshot.commands.options.load", lambda name: load(name).using(client=Leaning(), model="leaning")
+    )
 
 
 @pytest.mark.usefixtures("_leaning_service")
