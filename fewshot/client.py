@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fewshot import audit, loop
 from fewshot.body import Dialect, encode, parameters
+from fewshot.decisions import decision_body, read_decision
 from fewshot.endpoint import Endpoint, offline, resolve
 from fewshot.errors import ConfigError, InputError, ServiceError
 from fewshot.failures import failure, read_complaint, redacted
@@ -118,6 +119,8 @@ class OpenAIClient:
             ServiceError: no answer came in time, after every retry that made sense.
             InputError: the request holds text that cannot be sent.
         """
+        if request.choices:
+            return await self._decide(request, deadline)
         dialect = self._dialects.setdefault((request.form, request.model), Dialect())
         path = self._before(request.model) + _PATHS[request.form]
 
@@ -137,6 +140,18 @@ class OpenAIClient:
                 ):
                     continue
                 raise failure(reply, self.endpoint)
+
+        return await self._persist(once, _Tries(request, self._deadline(deadline)))
+
+    async def _decide(self, request: Request, deadline: float | None) -> Completion:
+        """Ask for a distribution over choices (`/decisions`)."""
+        path, body = self._before(request.model) + "/decisions", decision_body(request)
+
+        async def once(tries: _Tries) -> Completion:
+            reply = await self._post(path, body, tries)
+            if reply.status != 200:
+                raise failure(reply, self.endpoint)
+            return read_decision(reply, request, attempts=tries.sent)
 
         return await self._persist(once, _Tries(request, self._deadline(deadline)))
 

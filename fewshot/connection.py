@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from fewshot.cache import cached_client
 from fewshot.client import Client, OpenAIClient, client_for
-from fewshot.endpoint import Endpoint, resolve
+from fewshot.endpoint import DEFAULT_MODEL, Endpoint, resolve
 from fewshot.settings import Settings
 from fewshot.types import Form
 
@@ -57,6 +57,15 @@ class Connection:
             listed: int | None = getattr(self.client, "top_logprobs", None)
             return listed
         return _LISTED_LOCALLY if self.local else _LISTED[form or self.form]
+
+    def decides(self, wanted: bool | None) -> bool:
+        """Whether to ask the decisions endpoint: when wanted, or by default where it is known to be."""
+        known = self.endpoint.host == "api.openai.com" and self.model == DEFAULT_MODEL
+        return (known if wanted is None else wanted) and self.model not in _UNDECIDED.get(self.client, ())
+
+    def gives_no_decisions(self) -> None:
+        """Remember that this endpoint has no decisions for this model."""
+        _UNDECIDED.setdefault(self.client, set()).add(self.model)
 
     @property
     def room(self) -> int:
@@ -120,6 +129,9 @@ def _through(client: Any, settings: Settings) -> Connection:
 
 _SILENT: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 """Models that were seen to give no log-probabilities, for each client."""
+
+_UNDECIDED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+"""Models that were seen to have no decisions endpoint, for each client."""
 
 _ROOM: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
 """Tokens that models were seen to need, for each client."""

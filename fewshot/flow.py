@@ -34,6 +34,8 @@ Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 _VOTING_TEMPERATURE = 0.7
 _FOLLOW_UPS = 8
 _LOW_COVERAGE = 0.1
+_NO_SUCH_ENDPOINT = (400, 404, 405, 422, 501)
+"""Statuses that say: not here, or not for this model."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Question:
     form: Form
     top_logprobs: int | None
     """How many log-probabilities the endpoint lists; None when it lists none."""
+    decides: bool = False
+    """The endpoint gives a distribution over labels itself (decisions)."""
     continues: bool = False
     """The endpoint goes on from an unfinished assistant turn (llama.cpp does)."""
     extra: tuple[tuple[str, Any], ...] = ()
@@ -63,7 +67,7 @@ class Question:
 
     @property
     def is_scored(self) -> bool:
-        """Whether label probabilities are to be read: a closed set, wanted, and the endpoint lists log-probabilities."""
+        """Whether to read label probabilities: a closed set, wanted, and the endpoint lists log-probabilities."""
         return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
 
     def request(self, **changes: Any) -> Request:
@@ -104,6 +108,10 @@ class Answer:
 
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
+    if question.decides:
+        answer = yield from decide(question)
+        if answer is not None:
+            return answer
     if question.is_scored:
         answer = yield from score(question)
         if answer is not None:
@@ -111,6 +119,28 @@ def ask(question: Question) -> Talk:
     if question.settings.votes > 1:
         return (yield from _vote(question))
     return (yield from _answer(question))
+
+
+def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
+    """Ask the endpoint for its own distribution over the labels; None when it has no such thing."""
+    output = question.output
+    words = {output.render(label): label for label in output.labels or ()}
+    about = getattr(output, "descriptions", {})
+    choices = tuple((word, about.get(label, "")) for word, label in words.items())
+    prompt = question.prompt
+    request = Request(
+        model=question.model, prefix=prompt.prefix, messages=(prompt.turn(question.inputs),), choices=choices
+    )
+    try:
+        completion = yield from _send(question, request)
+    except ServiceError as error:
+        if error.status in _NO_SUCH_ENDPOINT:
+            return None
+        raise
+    _refuse_unfinished(question, completion)
+    found = completion.probabilities or {}
+    logprobs = {words[word]: math.log(max(p, 1e-12)) for word, p in found.items()}
+    return _judged(question, logprobs, method="decisions")
 
 
 def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
@@ -272,13 +302,6 @@ def _what_follows(
 
 def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
     coverage = tree.coverage
-    logprobs = tree.logprobs()
-    calibration = question.calibration
-    if calibration is None:
-        probabilities, name = {label: math.exp(p) for label, p in logprobs.items()}, "none"
-    else:
-        probabilities, name = calibration.apply(logprobs), calibration.name
-    value = max(probabilities, key=probabilities.__getitem__)
     warnings = []
     if coverage < _LOW_COVERAGE:
         warnings.append(
@@ -286,14 +309,20 @@ def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
         )
     if unsettled:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
+    answer = _judged(question, tree.logprobs(), method="logprobs")
+    return replace(answer, coverage=coverage, warnings=tuple(warnings))
+
+
+def _judged(question: Question, logprobs: Mapping[str, float], *, method: str) -> Answer:
+    """Calibrate and choose the likeliest label."""
+    calibration = question.calibration
+    if calibration is None:
+        probabilities, name = {label: math.exp(p) for label, p in logprobs.items()}, "none"
+    else:
+        probabilities, name = calibration.apply(logprobs), calibration.name
+    value = max(probabilities, key=probabilities.__getitem__)
     return Answer(
-        value=value,
-        method="logprobs",
-        probabilities=probabilities,
-        confidence=probabilities[value],
-        coverage=coverage,
-        calibration=name,
-        warnings=tuple(warnings),
+        value=value, method=method, probabilities=probabilities, confidence=probabilities[value], calibration=name
     )
 
 

@@ -60,6 +60,8 @@ class Settings:
     """How often the model is asked again after an answer that is not valid."""
     scoring: bool = True
     """Read label probabilities from log-probabilities where the endpoint gives them."""
+    decisions: bool | None = None
+    """Ask the decisions endpoint for label probabilities; by default only `gpt-6-luna` at OpenAI, which has one."""
     calibrate: bool | None = None
     """Calibrate from the task's own examples at first use of a model; by default only the embedded one."""
     votes: int = 1
@@ -136,6 +138,7 @@ class Options(TypedDict, total=False):
     max_retries: int
     max_repairs: int
     scoring: bool
+    decisions: bool | None
     calibrate: bool | None
     votes: int
     min_confidence: float | None

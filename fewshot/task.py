@@ -205,7 +205,9 @@ class Task(Generic[T]):
             found = await drive(ask(question), connection.client, deadline=deadline)
         except (ServiceError, OutputError) as error:
             return self._failed(error, question, connection)
-        if found.method != "logprobs" and question.is_scored:
+        if question.decides and found.method != "decisions":
+            connection.gives_no_decisions()
+        if question.is_scored and found.method not in ("logprobs", "decisions"):
             connection.gives_no_logprobs()
         if found.room:
             connection.needs_room(found.room)
@@ -323,6 +325,7 @@ class Task(Generic[T]):
             model=connection.model,
             form=self.settings.form or connection.form,
             top_logprobs=connection.top_logprobs(self.settings.form),
+            decides=self.output.labels is not None and connection.decides(self.settings.decisions),
             continues=connection.local,
             extra=connection.extra,
             room=connection.room,

@@ -91,6 +91,8 @@ class Request:
     """A strict JSON schema for the answer, as JSON text."""
     n: int = 1
     """How many answers to sample."""
+    choices: tuple[tuple[str, str], ...] = ()
+    """Ask the decisions endpoint to choose among these values, each with a description (may be empty)."""
     extra: tuple[tuple[str, Any], ...] = ()
     """Further body parameters, such as `("reasoning_effort", "none")`."""
 
