@@ -1,0 +1,165 @@
+"""A text classifier for scikit-learn: `fit` takes the examples, nothing is trained, a model is asked to predict.
+
+from fewshot.integrations.sklearn import FewshotClassifier
+cross_val_score(FewshotClassifier(k=8), texts, labels)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fewshot.errors import ConfigError, InputError
+from fewshot.folder import load
+from fewshot.output import Labels
+from fewshot.task import Task
+
+try:
+    import numpy as np
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+except ImportError as error:
+    raise ConfigError("the scikit-learn classifier needs an extra: pip install 'fewshot[sklearn]'") from error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fewshot.types import Result
+
+__all__ = ["FewshotClassifier"]
+
+
+class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Classifies texts by showing a model the examples that it was fitted on.
+
+    The model reads the labels, so give them names that mean something. (`cross_val_predict` with `predict_proba`
+    replaces them by numbers before this sees them; `cross_val_score` does not.)
+
+    Attributes:
+        classes_: the labels seen in `fit`, sorted.
+        task_: the task that answers.
+    """
+
+    def __init__(
+        self,
+        task: str = "classify",
+        *,
+        k: int | None = 16,
+        select: str = "balanced",
+        model: str | None = None,
+        base_url: str | None = None,
+        client: Any = None,
+        descriptions: Mapping[Any, str] | None = None,
+        concurrency: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Set how to ask; nothing is checked or sent.
+
+        Arguments:
+            task: name or folder of the task whose words are used; its labels and examples are replaced.
+            k: how many of the examples to show; None shows all.
+            select: which of them.
+            model, base_url, client: who answers; by default what the environment says.
+            descriptions: what a label means, for the model to read.
+            concurrency: how many texts are asked at a time; by default what the service bears.
+            options: further settings, see `fewshot.settings.Settings`.
+        """
+        self.task = task
+        self.k = k
+        self.select = select
+        self.model = model
+        self.base_url = base_url
+        self.client = client
+        self.descriptions = descriptions
+        self.concurrency = concurrency
+        self.options = options
+
+    def fit(self, X: Any, y: Any) -> FewshotClassifier:  # noqa: N803 - scikit-learn's names
+        """Keep texts and labels as examples; nothing is sent.
+
+        Raises:
+            InputError: X holds no texts, or there are fewer than two labels.
+        """
+        texts, labels = _texts(X), column_or_1d(y)
+        check_consistent_length(texts, labels)
+        check_classification_targets(labels)
+        self.classes_: NDArray[Any] = np.unique(labels)
+        names = [str(label) for label in self.classes_.tolist()]
+        if len(names) < 2:
+            raise InputError(f"y has {len(names)} class: a classifier needs examples of at least two", field="y")
+        described = {str(label): text for label, text in (self.descriptions or {}).items()}
+        output = Labels(tuple(names), descriptions=described)
+        pairs = [(text, str(label)) for text, label in zip(texts, labels.tolist(), strict=True)]
+        settings = {"model": self.model, "base_url": self.base_url, "client": self.client}
+        given = {name: value for name, value in settings.items() if value is not None} | dict(self.options or {})
+        self.task_: Task[Any] = load(self.task, examples=pairs, output=output, k=self.k, select=self.select, **given)
+        self.n_features_in_ = 1
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """Give the label of each text.
+
+        Raises:
+            ServiceError, OutputError: a text could not be answered.
+        """
+        check_is_fitted(self)
+        places = {str(label): place for place, label in enumerate(self.classes_.tolist())}
+        found = [places[str(_answered(result).value)] for result in self._results(X)]
+        return np.asarray(self.classes_[np.asarray(found, dtype=int)])
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """Give the probability of each class for each text, in the order of `classes_`.
+
+        Raises:
+            ConfigError: the endpoint gives no probabilities. ServiceError, OutputError: a text got no answer.
+        """
+        check_is_fitted(self)
+        names = [str(label) for label in self.classes_.tolist()]
+        rows = []
+        for result in self._results(X):
+            if _answered(result).probabilities is None:
+                raise ConfigError(
+                    f"{result.model} gives no probabilities here: use predict, or sample with options={{'votes': 5}}"
+                )
+            rows.append([(result.probabilities or {}).get(name, 0.0) for name in names])
+        return np.asarray(rows, dtype=float).reshape(-1, len(names))
+
+    def _results(self, X: Any) -> list[Result[Any]]:  # noqa: N803
+        limit = {} if self.concurrency is None else {"concurrency": self.concurrency}
+        return list(self.task_.map(_texts(X), **limit))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        tags.input_tags.string = True
+        tags.no_validation = True
+        tags.non_deterministic = True
+        tags.classifier_tags.poor_score = True
+        return tags
+
+    def __sklearn_clone__(self) -> FewshotClassifier:
+        """Give an unfitted classifier with the same parameters; a client has connections and is shared, not copied."""
+        return type(self)(**self.get_params(deep=False))
+
+
+def _texts(X: Any) -> Sequence[str]:  # noqa: N803
+    """Take a sequence of texts, or the one column of a table."""
+    values = np.asarray(X, dtype=object)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise InputError(f"X must be one column of texts, not an array of shape {values.shape}", field="X")
+    for row, value in enumerate(values):
+        if not isinstance(value, str):
+            raise InputError(f"X[{row}] is a {type(value).__name__}: texts are wanted", field="X", row=row)
+    return list(values)
+
+
+def _answered(result: Result[Any]) -> Result[Any]:
+    if result.error is not None:
+        raise result.error
+    if result.abstained:
+        raise ConfigError("the task abstained, for which scikit-learn has no label: leave min_confidence out")
+    return result
