@@ -99,8 +99,7 @@ async def connect(settings: Settings) -> Connection:
 
 async def _uncached(settings: Settings) -> Connection:
     if settings.client is not None and hasattr(settings.client, "complete"):
-        endpoint = Endpoint(model=settings.model or "scripted", base_url=None, form=settings.form or "chat")
-        return Connection(settings.client, endpoint)
+        return Connection(settings.client, _endpoint_of(settings))
     if settings.client is not None:
         return _through(settings.client, settings)
     endpoint = resolve(model=settings.model, base_url=settings.base_url, api_key=settings.api_key, form=settings.form)
@@ -113,6 +112,14 @@ async def _uncached(settings: Settings) -> Connection:
         place = f"gguf:{server.path.name}:{status.st_size}:{status.st_mtime_ns}"
         return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint, place)
     return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)
+
+
+def _endpoint_of(settings: Settings) -> Endpoint:
+    """Give the endpoint of a client with a `complete` method: its own where it knows one, as ours do."""
+    known = getattr(settings.client, "endpoint", None)
+    if isinstance(known, Endpoint):
+        return replace(known, model=settings.model or known.model)
+    return Endpoint(model=settings.model or "scripted", base_url=None, form=settings.form or "chat")
 
 
 def _through(client: Any, settings: Settings) -> Connection:
