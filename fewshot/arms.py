@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from fewshot.asking import answers
 from fewshot.calibrated import calibrated
 from fewshot.connection import Connection
-from fewshot.errors import ConfigError, InputError, ServiceError
-from fewshot.flow import side_by_side
+from fewshot.errors import ConfigError, ServiceError
 from fewshot.intervals import Figure, bootstrap
 from fewshot.labelled import Labelled
 from fewshot.predictions import Prediction, judge
@@ -22,9 +23,6 @@ __all__ = ["Arm", "Progress", "Run"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being asked, how many rows are done, and how many there are."""
-
-_IN_FLIGHT = 16
-_IN_FLIGHT_LOCALLY = 2
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Run:
         """Calibrate a task of a closed set on spare rows of the pool."""
         if not self.calibrate:
             return replace(task, settings=replace(task.settings, calibrate=False))
-        if not self.pool or task.output.labels is None:
+        if not self.pool or (task.output.labels is None and self.risk is None):
             return task
         try:
             used = spare[: self.calibration_rows]
@@ -87,23 +85,9 @@ class Run:
         return ready
 
     async def answers(self, task: Task[Any], rows: Sequence[Labelled], what: str) -> list[Result[Any]]:
-        """Ask all rows, several at a time; a row that fails is a result with its error."""
-        results: list[Result[Any] | None] = [None] * len(rows)
-        waiting = iter(enumerate(rows))
-        done = 0
-
-        async def work() -> None:
-            nonlocal done
-            for place, row in waiting:
-                results[place] = result = await _answer(task, row, self.connection)
-                if isinstance(result.error, ServiceError) and result.error.account:
-                    raise result.error
-                done += 1
-                self.progress(what, done, len(rows))
-
-        workers = self.concurrency or (_IN_FLIGHT_LOCALLY if self.connection.local else _IN_FLIGHT)
-        await side_by_side(work() for _ in range(min(workers, len(rows))))
-        found = [result for result in results if result is not None]
+        """Ask all rows; a row that fails is a result with its error."""
+        told = partial(self.progress, what)
+        found = await answers(task, rows, self.connection, concurrency=self.concurrency, progress=told)
         for result in found:
             self._count(result.usage, result.cost)
         return found
@@ -137,14 +121,6 @@ class Run:
         """Have something said in the report, once."""
         if note not in self.notes:
             self.notes.append(note)
-
-
-async def _answer(task: Task[Any], row: Labelled, connection: Connection) -> Result[Any]:
-    try:
-        bound, inputs = task.bind(dict(row.inputs))
-        return await bound.answer(inputs, connection, deadline=time.monotonic() + task.settings.timeout)
-    except InputError as error:
-        return Result(error=error, cost=0.0, inputs=row.inputs)
 
 
 def _said(result: Result[Any]) -> str:

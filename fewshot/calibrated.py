@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from fewshot.abstention import Threshold, threshold_for
+from fewshot.asking import answers
 from fewshot.calibrate import fit_calibration, keep
 from fewshot.calibration import Calibration
 from fewshot.connection import Connection, connect
-from fewshot.errors import InputError
+from fewshot.errors import ConfigError, InputError
 from fewshot.fitting import Fitted
 from fewshot.labelled import Labelled, read_labelled
+from fewshot.predictions import judge
 from fewshot.price import cost_of
 from fewshot.task import Task
 from fewshot.types import Usage
@@ -42,8 +44,9 @@ class Calibrated:
 
     key: str
     """What the calibration is for: a hash of prompt, shots, labels, settings and model."""
-    calibration: Calibration
-    fit: Fitted
+    calibration: Calibration | None
+    """None for open answers, whose confidence stays as it is."""
+    fit: Fitted | None
     threshold: Threshold | None
     rows: int
     shots_left_out: int
@@ -56,8 +59,8 @@ class Calibrated:
         """Give it as plain JSON values, the calibration itself aside."""
         usage = self.usage
         return {
-            **self.fit.to_dict(),
-            "name": self.calibration.name,
+            **({} if self.fit is None else self.fit.to_dict()),
+            "name": "none" if self.calibration is None else self.calibration.name,
             "key": self.key,
             "rows": self.rows,
             "shots_left_out": self.shots_left_out,
@@ -79,6 +82,9 @@ async def calibrate(
     confidence: float = 0.95,
 ) -> Task[Any]:
     """Give the task calibrated on labelled rows; its `fitted` tells what was tried and chosen.
+
+    A closed set gets a calibration of its probabilities. Open answers keep their confidence, and get with `risk` the
+    threshold below which they are held back.
 
     Arguments:
         rows: a file, dicts or pairs, like those to come; about a hundred do, more are better for a low risk.
@@ -104,6 +110,8 @@ async def calibrated(
 ) -> Task[Any]:
     """Calibrate over an open connection; see `calibrate`."""
     _check(task, prior, risk)
+    if task.output.labels is None:
+        return await _thresholded(task, rows, connection, risk or 0.0, confidence)
     started = time.monotonic()
     bound = [(*task.bind(dict(row.inputs)), row.truth) for row in rows]
     fixed = not task.prompts.shelf(bound[0][1]).by_question
@@ -128,11 +136,48 @@ async def calibrated(
         cost=0.0 if connection.local else cost_of(connection.model, usage),
         seconds=time.monotonic() - started,
     )
-    settings = task.settings
+    return _with(task, fitted)
+
+
+async def _thresholded(
+    task: Task[Any], rows: Sequence[Labelled], connection: Connection, risk: float, confidence: float
+) -> Task[Any]:
+    """Find the confidence from which on open answers are right as often as was promised."""
+    started = time.monotonic()
+    found = await answers(_held_back_below(task, None), rows, connection)
+    judged = [judge(task.output.kind, n, *pair) for n, pair in enumerate(zip(rows, found, strict=True))]
+    if all(prediction.confidence is None for prediction in judged):
+        raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")
+    sure, right = zip(*(prediction.chance for prediction in judged), strict=True)
+    costs = [result.cost for result in found]
+    fitted = Calibrated(
+        key=task.calibration_key(connection),
+        calibration=None,
+        fit=None,
+        threshold=threshold_for(risk, sure, right, confidence=confidence),
+        rows=len(rows),
+        shots_left_out=0,
+        usage=sum((result.usage for result in found), Usage()),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+        seconds=time.monotonic() - started,
+    )
+    return _with(task, fitted)
+
+
+def _with(task: Task[Any], fitted: Calibrated) -> Task[Any]:
+    """Give the task with what was fitted in force."""
+    calibrations = dict(task.calibrations)
+    if fitted.calibration is not None:
+        calibrations[fitted.key] = fitted.calibration
     if fitted.threshold is not None:
-        settings = replace(settings, min_confidence=_reachable(fitted.threshold.threshold))
-    calibrations = {**task.calibrations, key: calibration}
-    return replace(task, calibrations=calibrations, settings=settings, fitted=fitted)
+        # Above 1 lies only "abstain always".
+        least = fitted.threshold.threshold
+        task = _held_back_below(task, least if least <= 1 else math.inf)
+    return replace(task, calibrations=calibrations, fitted=fitted)
+
+
+def _held_back_below(task: Task[Any], confidence: float | None) -> Task[Any]:
+    return replace(task, settings=replace(task.settings, min_confidence=confidence))
 
 
 def kept_calibration(task: Task[Any]) -> None:
@@ -141,16 +186,17 @@ def kept_calibration(task: Task[Any]) -> None:
     Raises:
         InputError: the task has not been calibrated.
     """
-    if task.fitted is None:
-        raise InputError("nothing was fitted: keep what `calibrate` returned")
+    if task.fitted is None or task.fitted.calibration is None:
+        raise InputError("nothing was fitted that could be kept: keep what `calibrate` returned for a closed set")
     keep(task.fitted.key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict()})
 
 
 def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | None) -> None:
     labels = task.output.labels
-    if labels is None:
-        raise InputError(f"{task.name} has no labels: only the probabilities of a closed set can be calibrated")
-    if prior is None:
+    if labels is None and (risk is None or prior is not None):
+        message = f"{task.name} has no labels: only the probabilities of a closed set can be calibrated"
+        raise InputError(f"{message}; give risk= for the confidence that open answers must have")
+    if labels is None or prior is None:
         return
     if set(prior) != set(labels) or not math.isclose(sum(prior.values()), 1, abs_tol=0.01) or min(prior.values()) <= 0:
         raise InputError(f"prior must give each of {', '.join(labels)} a share above 0, summing to 1", field="prior")
@@ -175,8 +221,3 @@ def _threshold(fit: Fitted, truths: Sequence[str], risk: float, confidence: floa
     confidences = [row[label] for row, label in zip(fit.held_out, top, strict=True)]
     right = [label == truth for label, truth in zip(top, truths, strict=True)]
     return threshold_for(risk, confidences, right, confidence=confidence)
-
-
-def _reachable(threshold: float) -> float:
-    """Above 1 lies only "abstain always"."""
-    return threshold if threshold <= 1 else math.inf

@@ -341,6 +341,21 @@ def test_only_labels_with_logprobs_can_be_calibrated() -> None:
     assert "not calibrated" in report.notes[0]
 
 
+def test_open_answers_get_the_confidence_they_must_have() -> None:
+    def answer(request: Request) -> Completion:
+        number = int("".join(filter(str.isdigit, question_of(request))))
+        sure = 0.9 if number % 2 else 0.3
+        return Completion(text="Rome" if number % 2 else "Oz", tokens=(TokenLogprob(b"x", math.log(sure)),))
+
+    client = ScriptedClient(answer)
+    client.top_logprobs = 5  # type: ignore[attr-defined]
+    asking = Task.of("Answer.", "text", client=client).using(output=Text(optional="I don't know"))
+    fitted = asking.calibrate([(f"number {n}", "Rome") for n in range(200)], risk=0.1)
+    assert fitted.settings.min_confidence == pytest.approx(0.3, abs=1e-6)
+    assert (fitted.settings.min_confidence or 0) > 0.3
+    assert [fitted.run(f"number {n}").value for n in (1, 2)] == ["Rome", None]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "nice"

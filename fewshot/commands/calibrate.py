@@ -34,8 +34,9 @@ def run(args: argparse.Namespace) -> int:
         risk=args.risk,
         confidence=args.confidence,
     )
-    kept_calibration(task)
     assert task.fitted is not None  # noqa: S101 - `calibrate` has just set it
+    if task.fitted.calibration is not None:
+        kept_calibration(task)
     found = task.fitted.to_dict()
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
@@ -45,12 +46,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(found: dict[str, Any]) -> None:
-    width = max(len(trial["name"]) for trial in found["tried"])
-    print(f"fitted on {found['rows']} rows, judged on rows left out of each fit:")
-    for trial in sorted(found["tried"], key=lambda trial: trial["nll"]):
-        mark = "*" if trial["name"] == found["chosen"] else " "
-        print(f"{mark} {trial['name']:<{width}}  accuracy {trial['accuracy']:.3f}  nll {trial['nll']:.3f}")
-    print("kept: calls of this task with the same prompt and model use it")
+    if "tried" in found:
+        width = max(len(trial["name"]) for trial in found["tried"])
+        print(f"fitted on {found['rows']} rows, judged on rows left out of each fit:")
+        for trial in sorted(found["tried"], key=lambda trial: trial["nll"]):
+            mark = "*" if trial["name"] == found["chosen"] else " "
+            print(f"{mark} {trial['name']:<{width}}  accuracy {trial['accuracy']:.3f}  nll {trial['nll']:.3f}")
+        print("kept: calls of this task with the same prompt and model use it")
     threshold = found["threshold"]
     if threshold is None:
         return
