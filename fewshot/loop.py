@@ -12,10 +12,11 @@ import contextlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["PerLoop", "run"]
+__all__ = ["PerLoop", "run", "start"]
 
 T = TypeVar("T")
 
@@ -32,16 +33,25 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     Raises:
         RuntimeError: called from that very loop, which would wait for itself for ever.
     """
-    loop = _background()
-    if threading.current_thread() is _thread:
-        coroutine.close()
-        raise RuntimeError("a blocking call inside the background loop would wait for itself: await the async form")
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    future = start(coroutine)
     try:
         return future.result()
     except BaseException:  # Ctrl-C reaches the waiting thread only: the work must end too
         future.cancel()
         raise
+
+
+def start(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Begin a coroutine on the background loop, to wait for from another thread; cancelling the future cancels it.
+
+    Raises:
+        RuntimeError: called from that very loop, which would wait for itself for ever.
+    """
+    loop = _background()
+    if threading.current_thread() is _thread:
+        coroutine.close()
+        raise RuntimeError("a blocking call inside the background loop would wait for itself: await the async form")
+    return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
 
 class PerLoop(Generic[T]):

@@ -1,0 +1,290 @@
+"""Results on disk before they are reported: a run that is killed at any moment goes on where it was.
+
+Beside the output lies a run record, one SQLite file (`results.jsonl.run`): every finished row by its position, what the
+run is of, and what it has cost. SQLite is trusted with what is hard: commits that survive a power cut, torn writes, one
+writer at a time. The output itself is derived from it, in input order: lines are appended when their turn has come, and
+put right when the record is opened, so that it never holds more, less or other than the record says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewshot.errors import ConfigError
+
+__all__ = ["Checkpoint", "Saved", "record_of"]
+
+_FORMAT = "1"
+_MANY = 500
+_TABLES = """
+create table if not exists facts (name text primary key, fact text not null) without rowid;
+create table if not exists rows (
+    position integer primary key, key blob not null, line blob not null, failed integer not null, cost real not null);
+create index if not exists answered on rows (key) where not failed;
+"""
+_INSERT = "insert or replace into rows values (?, ?, ?, ?, ?)"
+_SAVED = "select position, key, line, failed, cost from rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """One finished row: its place in the input, and its line in the output."""
+
+    position: int
+    key: bytes
+    """Digest of the row's inputs."""
+    line: bytes
+    """What stands in the output, without the end of line."""
+    failed: bool
+    cost: float = 0.0
+    """US dollars, for the run's sum."""
+
+
+def record_of(out: Path) -> Path:
+    """Give the run record that lies beside an output."""
+    return out.with_name(out.name + ".run")
+
+
+class Checkpoint:
+    """The run record of one output, held open by one process. May be used from any thread, by one at a time."""
+
+    def __init__(
+        self, out: Path, facts: Mapping[str, str], *, fresh: bool = False, lines: bool = True, retry: bool = False
+    ) -> None:
+        """Open or make the record, and bring the output in step with it.
+
+        Arguments:
+            out: the output.
+            facts: what the run is of; a record of something else is refused.
+            fresh: forget what there is and start over.
+            lines: the output is the lines themselves, and grows as they come; False when `export` makes it at the end.
+            retry: treat rows that failed as not done.
+
+        Raises:
+            ConfigError: the place cannot be written, another process holds it, or it belongs to another run; says
+                what differs.
+        """
+        self.out = out
+        self.path = record_of(out)
+        self._lines = lines
+        self._next = 0
+        self._asks_failed = retry
+        with self._telling("open"):
+            if out.is_dir():
+                raise ConfigError(f"{out} is a folder: name a file")
+            is_new = not self.path.exists()
+            if is_new and not fresh and out.exists() and out.stat().st_size:
+                raise ConfigError(
+                    f"{out} is there already and is no output of this run: name another, or start over with --fresh"
+                )
+            self._store = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(facts, fresh=fresh)
+                self._sync_output()
+            except BaseException:
+                self._store.close()
+                raise
+            _sync_folder(out.parent)
+
+    def find(self, first: int, keys: Sequence[bytes]) -> tuple[dict[int, Saved], dict[bytes, Saved]]:
+        """Look up rows that follow each other: those done, by position, and good answers to equal rows, by key.
+
+        Arguments:
+            first: position of the first row.
+            keys: digests of the rows' inputs.
+
+        Raises:
+            ConfigError: a row that is done had other inputs; or the record cannot be read.
+        """
+        with self._telling("read"):
+            there = f"{_SAVED} where position >= ? and position < ?" + (" and not failed" if self._asks_failed else "")
+            done = {row[0]: _saved(row) for row in self._store.execute(there, (first, first + len(keys)))}
+            equal: dict[bytes, Saved] = {}
+            for some in _batches([key for i, key in enumerate(keys) if first + i not in done]):
+                like = f"{_SAVED} where not failed and key in ({','.join('?' * len(some))})"
+                equal |= {row[1]: _saved(row) for row in self._store.execute(like, some)}
+        for position, saved in done.items():
+            if saved.key != keys[position - first]:
+                raise ConfigError(
+                    f"row {position + 1} of the input is not what it was when {self.out} was begun: "
+                    "give the same input, another output, or start over with --fresh"
+                )
+        return done, equal
+
+    def save(self, rows: Sequence[Saved]) -> None:
+        """Put rows on disk; when this returns they survive a kill and a power cut.
+
+        Raises:
+            ConfigError: the disk is full or cannot be written; what was saved before is safe.
+        """
+        with self._telling("write"):
+            with self._transaction():
+                values = [(r.position, r.key, r.line, r.failed, r.cost) for r in rows]
+                self._store.executemany(_INSERT, values)
+            if self._lines and any(row.position == self._next for row in rows):
+                self._append()
+
+    @property
+    def spent(self) -> float:
+        """US dollars that the run has cost so far, this time and before."""
+        with self._telling("read"):
+            total: float = self._store.execute("select total(cost) from rows").fetchone()[0]
+        return total
+
+    def saved(self) -> Iterator[Saved]:
+        """Give all finished rows in input order."""
+        with self._telling("read"):
+            yield from map(_saved, self._store.execute(f"{_SAVED} order by position"))
+
+    def finish(self) -> None:
+        """At the end of a complete run: the output is in step, in place and on disk.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        with self._telling("write"):
+            if self._lines:
+                self._sync_output()
+                with self.out.open("rb") as file:
+                    os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Let go of the record; another process may take it up."""
+        with contextlib.suppress(sqlite3.Error):
+            self._store.close()
+
+    # -- the record -----------------------------------------------------------------------------------------------
+
+    def _prepare(self, facts: Mapping[str, str], *, fresh: bool) -> None:
+        """Take the lock, which ends with the process however it ends; then make tables and compare the facts."""
+        self._store.execute("pragma locking_mode = exclusive")
+        self._store.execute("pragma journal_mode = wal")
+        self._store.execute("pragma synchronous = full")
+        with self._transaction():
+            for statement in filter(str.strip, _TABLES.split(";")):
+                self._store.execute(statement)
+            if fresh:
+                self._store.execute("delete from rows")
+                self._store.execute("delete from facts")
+            wanted = {"format": _FORMAT, **facts}
+            known = dict(self._store.execute("select name, fact from facts"))
+            if not known:
+                self._store.executemany("insert into facts values (?, ?)", wanted.items())
+            else:
+                self._compare(known, wanted)
+
+    def _compare(self, known: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+        changed = [name for name in wanted if known.get(name) != wanted[name]]
+        changed += [name for name in known if name not in wanted]
+        if changed:
+            told = "; ".join(
+                f"{name} was {known.get(name, 'not given')}, is {wanted.get(name, 'not given')}" for name in changed
+            )
+            raise ConfigError(
+                f"{self.out} belongs to another run, and results of different runs are not mixed: {told}. "
+                "Name another output, or start over with --fresh"
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._store.execute("begin immediate")
+        try:
+            yield
+            self._store.execute("commit")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._store.execute("rollback")
+            raise
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Turn what the disk says into one of our errors."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                message = f"another process is writing {self.out}: wait for it, or name another output"
+                raise ConfigError(message) from error
+            raise self._trouble(what, str(error)) from error
+        except sqlite3.DatabaseError as error:
+            advice = f"delete it and {self.out}, or name another output"
+            raise ConfigError(f"{self.path} is no run record that can be read ({error}): {advice}") from error
+        except OSError as error:
+            raise self._trouble(what, error.strerror or str(error)) from error
+
+    def _trouble(self, what: str, reason: str) -> ConfigError:
+        advice = "see that the folder is there, can be written and has room"
+        return ConfigError(f"cannot {what} {self.out} or its run record {self.path.name}: {reason}; {advice}")
+
+    # -- the output -----------------------------------------------------------------------------------------------
+
+    def _sync_output(self) -> None:
+        """Bring the output in step with the record: keep what agrees, cut a torn or foreign tail, add what lacks."""
+        if not self._lines:
+            return
+        self._next = 0
+        agreed = 0
+        with contextlib.suppress(FileNotFoundError), self.out.open("rb") as file:
+            for line in self._in_order():
+                if file.readline() != line:
+                    break
+                agreed += len(line)
+                self._next += 1
+        if self.out.exists() and self.out.stat().st_size == agreed:
+            self._append()
+        else:
+            self._replace()
+
+    def _in_order(self, first: int = 0) -> Iterator[bytes]:
+        """Give the lines from a position on, as far as they follow each other without a gap."""
+        for position, line in self._store.execute(
+            "select position, line from rows where position >= ? order by position", (first,)
+        ):
+            if position != first:
+                return
+            first += 1
+            yield line + b"\n"
+
+    def _append(self) -> None:
+        """Add the lines whose turn has come. They need no sync of their own: the record has them."""
+        with self.out.open("ab") as file:
+            for line in self._in_order(self._next):
+                file.write(line)
+                self._next += 1
+
+    def _replace(self) -> None:
+        """Write the output anew beside it and put it in its place, so that a kill leaves the old one or the new."""
+        scratch = self.out.with_name(f".{self.out.name}.new")
+        self._next = 0
+        with scratch.open("wb") as file:
+            for line in self._in_order():
+                file.write(line)
+                self._next += 1
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self.out)
+        _sync_folder(self.out.parent)
+
+
+def _saved(row: tuple[int, bytes, bytes, int, float]) -> Saved:
+    return Saved(row[0], row[1], row[2], bool(row[3]), row[4])
+
+
+def _batches(keys: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
+    return (keys[i : i + _MANY] for i in range(0, len(keys), _MANY))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make new names in a folder durable, where the system has that."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,350 @@
+"""How many rows are asked at once, and when the next request may go: found from how the service behaves.
+
+Three things, kept apart. A gate: after a refusal that says how long to wait, no row sends anything until then. Rates:
+requests and tokens a minute, from the caller or from `x-ratelimit-*` headers. And a limit of rows in flight: it doubles
+every clean round until the first refusal or until replies get slower, then grows by a twentieth a round, and falls by a
+fifth on a refusal, at most once in two seconds by its own clock (additive increase, multiplicative decrease: Chiu and
+Jain, "Analysis of the increase and decrease algorithms", 1989).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fewshot.cache import CachedClient
+from fewshot.client import Client, OpenAIClient
+from fewshot.errors import ConfigError, ServiceError
+from fewshot.rates import Rate, announced, asked_to_wait
+from fewshot.types import Completion, Request, Usage
+
+if TYPE_CHECKING:
+    from fewshot.connection import Connection
+
+__all__ = ["LONGEST_HOLD", "Limits", "Ticket", "limited"]
+
+LONGEST_HOLD = 600.0
+"""Seconds that a whole run waits because one reply asks for it; who is asked to wait longer fails, row by row."""
+_FIRST = 8
+"""Rows in flight until the first reply, which may announce a rate."""
+_MOST = 256
+_MOST_LOCALLY = 16
+_CUT = 0.8
+_COOLING = 2.0
+_GROWTH = 20
+_LEAST_ROUND = 4
+_SLOWER, _TOO_SLOW = 2.0, 3.0
+"""Replies slower than these multiples of the best round end the doubling, and the growth."""
+_JITTER = 0.005
+_LONGEST_ANSWER = 512
+
+
+class Ticket:
+    """The leave of one row to send; it is held until the row's answer is safe."""
+
+    __slots__ = ("active", "begun", "charged", "has_slot", "prepaid")
+
+    def __init__(self) -> None:
+        self.has_slot = True
+        self.prepaid = True
+        """The row's first request is already counted."""
+        self.active = 0
+        """Requests on the wire."""
+        self.charged = 0.0
+        """Tokens counted so far."""
+        self.begun = 0.0
+
+
+class Limits:
+    """Decides when a row may be asked; a `Gate` for the client. Belongs to one run on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        concurrency: int | None = None,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        local: bool = False,
+    ) -> None:
+        """Set the caller's own limits.
+
+        Arguments:
+            concurrency: most rows in flight; used from the first reply on. By default the level finds itself.
+            rpm: requests a minute.
+            tpm: tokens a minute.
+            local: the embedded model answers, which gains nothing from many rows at once.
+
+        Raises:
+            ConfigError: a limit that is below 1.
+        """
+        for name, value in (("concurrency", concurrency), ("rpm", rpm), ("tpm", tpm)):
+            if value is not None and not value >= 1:
+                raise ConfigError(f"{name}={value!r}: must be 1 or more")
+        now = time.monotonic()
+        self.most = concurrency or (_MOST_LOCALLY if local else _MOST)
+        self.limit = min(self.most, _FIRST)
+        self.busy = 0
+        """Rows that hold a slot: asked, or answered and not yet safe."""
+        self.sending = 0
+        """Requests on the wire."""
+        self.refusals = 0
+        self._wanted = concurrency
+        self._own = {"requests": Rate(rpm, now) if rpm else None, "tokens": Rate(tpm, now) if tpm else None}
+        self._heard: dict[str, Rate] = {}
+        self._typical_tokens = 0.0
+        self._closed = False
+        self._not_before = 0.0
+        self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._doubling = True
+        self._first_reply = True
+        self._cut_at = -_COOLING
+        self._best = float("inf")
+        self._peak = 0
+        self._new_round()
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    async def admit(self) -> Ticket:
+        """Wait until a row may be asked, and give its ticket; hand it back with `release`."""
+        await self._turn(needs_slot=True, is_new=True)
+        ticket = Ticket()
+        _ticket.set(ticket)
+        return ticket
+
+    async def again(self, ticket: Ticket) -> None:
+        """Wait until a row that lent its slot may be asked once more."""
+        if not ticket.has_slot:
+            await self._turn(needs_slot=True)
+            ticket.has_slot = ticket.prepaid = True
+
+    def release(self, ticket: Ticket, usage: Usage | None = None) -> None:
+        """Take a ticket back; tokens that were counted and not used are given back."""
+        if ticket.prepaid:
+            for rate in self._rates("requests"):
+                rate.give()
+        if usage is not None and ticket.charged and (used := usage.input_tokens + usage.output_tokens):
+            for rate in self._rates("tokens"):
+                rate.give(ticket.charged - used)
+            self._typical_tokens = 0.9 * self._typical_tokens + 0.1 * used if self._typical_tokens else used
+        if ticket.has_slot:
+            ticket.has_slot = False
+            self._free()
+
+    def close(self) -> None:
+        """Let no further request begin; those on the wire go on."""
+        self._closed = True
+
+    # -- requests: the client's Gate ------------------------------------------------------------------------------
+
+    async def enter(self, request: Request | None) -> None:
+        """Wait until the next request of the running row may go."""
+        ticket = _ticket.get(None)
+        if ticket is None:
+            return
+        if ticket.prepaid and not self._closed:
+            ticket.prepaid = False
+        elif ticket.has_slot:
+            await self._turn(needs_slot=False)
+        else:
+            await self._turn(needs_slot=True)
+            if ticket.has_slot:  # another request of the same row was quicker
+                self._free()
+            ticket.has_slot = True
+        ticket.active += 1
+        self.sending += 1
+        ticket.begun = time.monotonic()
+        if request is not None and (rates := self._rates("tokens")):
+            tokens = _likely_tokens(request)
+            self._typical_tokens = self._typical_tokens or tokens
+            ticket.charged += tokens
+            for rate in rates:
+                rate.take(tokens)
+
+    def leave(self, request: Request | None, status: int | None, headers: Mapping[str, str]) -> None:  # noqa: ARG002
+        """Learn from a reply; a row that failed lends its slot to others until it tries again."""
+        ticket = _ticket.get(None)
+        if ticket is None:
+            return
+        ticket.active -= 1
+        self.sending -= 1
+        now = time.monotonic()
+        self._listen(headers, now)
+        if status == 200:
+            self._went_well(now - ticket.begun)
+        elif status == 429:
+            self._refused(asked_to_wait(headers), now)
+        if status != 200 and not ticket.active and ticket.has_slot:
+            ticket.has_slot = False
+            self._free()
+        self._pump()
+
+    # -- whose turn it is -----------------------------------------------------------------------------------------
+
+    async def _turn(self, *, needs_slot: bool, is_new: bool = False) -> None:
+        """Wait for a slot and for the rates; rows that were already asked once go before new ones."""
+        if not self._waiting and self._may_go(needs_slot=needs_slot):
+            self._go(needs_slot=needs_slot)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if is_new:
+            self._waiting.append((turn, needs_slot))
+        else:
+            self._waiting.appendleft((turn, needs_slot))
+        self._pump()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and needs_slot:
+                self._free()
+            raise
+
+    def _may_go(self, *, needs_slot: bool) -> bool:
+        return not self._closed and (not needs_slot or self.busy < self.limit) and not self._seconds_to_wait()
+
+    def _go(self, *, needs_slot: bool) -> None:
+        self.busy += needs_slot
+        self._peak = max(self._peak, self.busy)
+        for rate in self._rates("requests"):
+            rate.take()
+
+    def _pump(self) -> None:
+        """Let go all whose turn has come, and set the alarm for the next."""
+        while self._waiting and not self._closed:
+            turn, needs_slot = self._waiting[0]
+            if turn.done():
+                self._waiting.popleft()
+            elif needs_slot and self.busy >= self.limit:
+                return
+            elif wait := self._seconds_to_wait():
+                self._wake_in(wait)
+                return
+            else:
+                self._waiting.popleft()
+                self._go(needs_slot=needs_slot)
+                turn.set_result(None)
+
+    def _seconds_to_wait(self) -> float:
+        now = time.monotonic()
+        waits = [rate.wait(now) for rate in self._rates("requests")]
+        waits += [rate.wait(now, self._typical_tokens) for rate in self._rates("tokens")]
+        return max(self._not_before - now, 0.0, *waits)
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(seconds, self._pump)
+
+    def _free(self) -> None:
+        self.busy -= 1
+        self._pump()
+
+    def _rates(self, what: str) -> list[Rate]:
+        own, heard = self._own[what], self._heard.get(what)
+        return [rate for rate in (own, heard) if rate is not None]
+
+    # -- learning -------------------------------------------------------------------------------------------------
+
+    def _listen(self, headers: Mapping[str, str], now: float) -> None:
+        for what in ("requests", "tokens"):
+            found = announced(headers, what)
+            if found is None:
+                continue
+            if what in self._heard:
+                self._heard[what].hear(*found, now)
+            else:
+                in_flight = self.sending * (1 if what == "requests" else self._typical_tokens)
+                self._heard[what] = Rate.heard(*found, in_flight, now)
+
+    def _went_well(self, seconds: float) -> None:
+        if self._first_reply:
+            self._first_reply = False
+            if self._wanted and not self._heard:
+                self.limit = self.most
+        self._count += 1
+        self._seconds += seconds
+        if self._count < max(self.limit, _LEAST_ROUND):
+            return
+        mean = self._seconds / self._count
+        self._best = min(self._best, mean)
+        self._doubling = self._doubling and mean <= _SLOWER * self._best + _JITTER
+        if self._peak >= _CUT * self.limit and mean <= _TOO_SLOW * self._best + _JITTER:
+            more = self.limit if self._doubling else max(1, self.limit // _GROWTH)
+            self.limit = min(self.limit + more, self.most)
+        self._new_round()
+
+    def _refused(self, wait: float | None, now: float) -> None:
+        self.refusals += 1
+        self._doubling = False
+        if wait is not None and wait <= LONGEST_HOLD:
+            self._not_before = max(self._not_before, now + wait)
+        if now - self._cut_at >= _COOLING:
+            self._cut_at = now
+            self.limit = max(1, int(self.limit * _CUT))
+            self._new_round()
+
+    def _new_round(self) -> None:
+        self._count, self._seconds, self._peak = 0, 0.0, self.busy
+
+
+class _Paced:
+    """Puts limits round a client that is not ours: one completion counts as one request."""
+
+    def __init__(self, client: Client, limits: Limits) -> None:
+        self.client = client
+        self._limits = limits
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "client":  # not there yet: a copy is being made
+            raise AttributeError(name)
+        return getattr(self.client, name)
+
+    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
+        """Answer a request when it may go."""
+        await self._limits.enter(request)
+        status: int | None = None
+        headers: dict[str, str] = {}
+        try:
+            completion = await self.client.complete(request, deadline=deadline)
+            status = 200
+            return completion
+        except ServiceError as error:
+            status = error.status
+            headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+            raise
+        finally:
+            self._limits.leave(request, status, headers)
+
+
+def limited(connection: Connection, limits: Limits) -> Connection:
+    """Put a connection under limits; answers from the cache pass freely."""
+    inner = connection.client
+    if isinstance(inner, CachedClient):
+        return replace(connection, client=inner.around(_under(inner.client, limits)))
+    return replace(connection, client=_under(inner, limits))
+
+
+def _under(client: Client, limits: Limits) -> Client:
+    if isinstance(client, OpenAIClient) and client.gate is None:
+        gated = copy.copy(client)  # shares connections and what was learnt of the models
+        gated.gate = limits
+        return gated
+    return _Paced(client, limits)
+
+
+def _likely_tokens(request: Request) -> float:
+    if request.text is not None:
+        size = len(request.text)
+    else:
+        size = len(request.prefix.json) + sum(len(turn.content) for turn in request.messages)
+    return size / 4 + (request.max_tokens or _LONGEST_ANSWER) * request.n
+
+
+_ticket: ContextVar[Ticket] = ContextVar("ticket")
+"""The ticket of the row that the running task asks."""
