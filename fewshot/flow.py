@@ -253,7 +253,9 @@ def _vote(question: Question) -> Talk:
     """
     votes, settings = question.settings.votes, question.settings
     temperature = settings.temperature or _VOTING_TEMPERATURE
-    request = question.request(temperature=temperature, schema=question.output.schema())
+    # In the text form the shots show the wording, and a stop at the line's end would cut most JSON.
+    wants_schema = question.form == "chat" or question.output.kind == "schema"
+    request = question.request(temperature=temperature, schema=question.output.schema() if wants_schema else None)
     ballots = tuple(replace(request, seed=settings.seed + i) for i in range(votes))
     replies = yield ballots
     question.completions.extend(replies)

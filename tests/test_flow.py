@@ -152,6 +152,12 @@ def test_votes_are_counted_on_values_and_not_on_wordings() -> None:
     assert all(request.temperature == 0.7 for request in requests)
 
 
+def test_votes_in_the_text_form_are_worded_as_the_shots_are() -> None:
+    asked = question("number", shots=(), form="text", settings=Settings(votes=2))
+    _, requests = hold(ask(asked), said("4"), said("4"))
+    assert [request.schema for request in requests] == [None, None]
+
+
 def test_an_answer_to_an_open_task_has_its_mean_token_probability_as_confidence() -> None:
     answer, _ = hold(ask(question("text", shots=(), top_logprobs=20)), said("Paris", Paris=0.5))
     assert (answer.value, answer.confidence) == ("Paris", pytest.approx(0.5))
