@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from fewshot import loop
 from fewshot.engine import Plan, Run
 from fewshot.errors import InputError
+from fewshot.frames import is_frame, map_frame
 from fewshot.progress import shown
 from fewshot.rows import Stream
 from fewshot.tally import Tally
@@ -74,7 +75,8 @@ def map(task: Task[T], rows: Iterable[Any], **options: Unpack[BulkOptions]) -> I
     iterator ends the run; with `out`, what is in flight then gets a moment to be saved.
 
     Arguments:
-        rows: strings, or dicts of the task's inputs (an `id` and an `output` beside them are let be).
+        rows: strings, or dicts of the task's inputs (an `id` and an `output` beside them are let be); for a series or
+            data frame of pandas or Polars see `fewshot.frames`.
         options: see `BulkOptions`.
 
     Returns:
@@ -85,6 +87,9 @@ def map(task: Task[T], rows: Iterable[Any], **options: Unpack[BulkOptions]) -> I
         ConfigError: `out` cannot be written, or belongs to another task, model, settings or rows.
         FewshotError: more than `max_errors` rows failed.
     """
+    if is_frame(rows):
+        frame: Iterator[Result[T]] = map_frame(task, rows, **options)
+        return frame
     return _results(task, iter(_checked(rows)), _plan(rows, options))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
@@ -34,6 +34,7 @@ from fewshot.types import Completion, Example, Form, Message, Result, Usage
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from fewshot.bulk import BulkOptions
     from fewshot.calibrated import Calibrated, CalibrateOptions
     from fewshot.calibration import Calibration
     from fewshot.evaluate import EvaluateOptions
@@ -227,6 +228,20 @@ class Task(Generic[T]):
             coverage=found.coverage,
             warnings=found.warnings,
         )
+
+    # -- many rows ------------------------------------------------------------------------------------------------
+
+    def map(self, rows: Any, **options: Unpack[BulkOptions]) -> Iterator[Result[T]]:
+        """Answer many rows, results in their order; a series or data frame gives one back. See `fewshot.bulk.map`."""
+        from fewshot import bulk
+
+        return bulk.map(self, rows, **options)
+
+    def amap(self, rows: Any, **options: Unpack[BulkOptions]) -> AsyncIterator[Result[T]]:
+        """Answer many rows without blocking; see `fewshot.bulk.amap`."""
+        from fewshot import bulk
+
+        return bulk.amap(self, rows, **options)
 
     # -- judging --------------------------------------------------------------------------------------------------
 
