@@ -1,4 +1,4 @@
-"""Reading examples as checked data: JSONL, JSON or CSV in, `Example`s out, each fault with its line.
+"""Reading examples as checked data: JSONL, JSON, CSV or Parquet in, `Example`s out, each fault with its line.
 
 A row holds the task's inputs and `output`. It may also name parameters of the task (a translation example says
 which languages it is for) and carry an `id`.
@@ -9,34 +9,51 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import InputError, TaskError
+from fewshot.errors import ConfigError, InputError, TaskError
 from fewshot.output import Output
 from fewshot.template import did_you_mean
 from fewshot.types import Example
 
-__all__ = ["check_examples", "example_of", "matching", "read_examples", "read_rows"]
+__all__ = ["check_examples", "each_row", "example_of", "matching", "read_examples", "read_rows", "row_faults"]
 
 _RESERVED = ("output", "id")
 
+Row = tuple[int, dict[str, Any]]
 
-def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read the rows of a JSONL, JSON (a list) or CSV file (with a header), each with its line number.
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows of a JSONL, JSON (a list), CSV or TSV (with a header) or Parquet file, each with its line number.
 
     Raises:
         TaskError: the file cannot be read, is not UTF-8, or a line is not an object; with the line.
+        ConfigError: it is a Parquet file, and the extra that reads those is missing.
     """
+    rows = []
+    for line, row in each_row(path):
+        if isinstance(row, TaskError):
+            raise row
+        rows.append((line, row))
+    return rows
+
+
+def each_row(path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
+    """Read the rows one by one, and a broken one as its error, so that the others can be looked at too."""
+    kind = path.suffix.lower()
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if kind == ".parquet":
+            yield from _parquet_rows(content, path)
+            return
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise TaskError(f"cannot read the examples: {error.strerror}", path=path) from error
     except UnicodeDecodeError as error:
         raise TaskError("not UTF-8 text; save the file as UTF-8", path=path) from error
-    reader = {".csv": _csv_rows, ".json": _json_rows}.get(path.suffix.lower(), _jsonl_rows)
-    return reader(text, path)
+    yield from {".csv": _csv_rows, ".tsv": _csv_rows, ".json": _json_rows}.get(kind, _jsonl_rows)(text, path)
 
 
 def read_examples(
@@ -67,27 +84,33 @@ def check_examples(
     lines: Sequence[int] | None = None,
 ) -> tuple[Example, ...]:
     """Turn rows into examples; raises TaskError at the first one that does not fit."""
-    known = [*inputs, *parameters, *_RESERVED]
-    required = [name for name, default in inputs.items() if default is ...]
+    parameters = tuple(parameters)
     found = []
     for position, row in enumerate(rows, start=1):
         line = lines[position - 1] if lines else position
-        for key in row:
-            if key not in known:
-                message = f"unknown key {key!r}{did_you_mean(key, known)}; the keys are {', '.join(known)}"
-                raise TaskError(message, path=path or "examples", line=line)
-        for key in [*required, "output"]:
-            if key not in row:
-                raise TaskError(f"the example has no {key!r}", path=path or "examples", line=line)
-        try:
-            value = output.check(row["output"])
-        except ValueError as error:
-            raise TaskError(
-                f"the example's output is not valid: {error}", path=path or "examples", line=line
-            ) from error
+        for _, message, fix in row_faults(row, inputs, parameters, output):
+            raise TaskError(f"{message}; {fix}" if fix else message, path=path or "examples", line=line)
         given = {key: row[key] for key in row if key not in _RESERVED and row[key] is not None}
-        found.append(Example(given, value, id=str(row.get("id", line)), line=line))
+        found.append(Example(given, output.check(row["output"]), id=str(row.get("id", line)), line=line))
     return tuple(found)
+
+
+def row_faults(
+    row: Mapping[str, Any], inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Give all that is wrong with a row as an example: a code, the fault, and how to put it right (may be empty)."""
+    known = [*inputs, *parameters, *_RESERVED]
+    for key in row:
+        if key not in known:
+            yield "unknown-key", f"unknown key {key!r}{did_you_mean(key, known)}", f"the keys are {', '.join(known)}"
+    for key in [*(name for name, default in inputs.items() if default is ...), "output"]:
+        if key not in row:
+            yield "missing-key", f"the example has no {key!r}", "add it"
+    if "output" in row:
+        try:
+            output.check(row["output"])
+        except ValueError as error:
+            yield "invalid-output", f"the example's output is not valid: {error}", ""
 
 
 def example_of(shot: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -128,33 +151,50 @@ def _same(one: object, other: object) -> bool:
     return str(one).casefold() == str(other).casefold()
 
 
-def _jsonl_rows(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
+def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
     # Not str.splitlines(): it also cuts at U+2028 and U+0085, which may stand inside a JSON string.
-    rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            rows.append((number, _row(_parse(line, path, number), path, number)))
-    return rows
+            try:
+                yield number, _row(_parse(line, path, number), path, number)
+            except TaskError as error:
+                yield number, error
 
 
-def _json_rows(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
+def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
     rows = _parse(text, path, None)
     if not isinstance(rows, list):
         raise TaskError("must hold a list of objects", path=path)
-    return [(number, _row(row, path, number)) for number, row in enumerate(rows, start=1)]
+    for number, row in enumerate(rows, start=1):
+        try:
+            yield number, _row(row, path, number)
+        except TaskError as error:
+            yield number, error
 
 
-def _csv_rows(text: str, path: Path) -> list[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows: list[tuple[int, dict[str, Any]]] = []
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         for row in reader:
+            line = reader.line_num
             if None in row or None in row.values():
-                raise TaskError(f"has not {len(reader.fieldnames or [])} fields", path=path, line=reader.line_num)
-            rows.append((reader.line_num, dict(row)))
+                yield line, TaskError(f"has not {len(reader.fieldnames or [])} fields", path=path, line=line)
+            else:
+                yield line, dict(row)
     except csv.Error as error:
         raise TaskError(f"is not valid CSV: {error}", path=path, line=reader.line_num) from error
-    return rows
+
+
+def _parquet_rows(content: bytes, path: Path) -> Iterator[Row]:
+    try:
+        from pyarrow import ArrowException, BufferReader, parquet
+    except ImportError as error:
+        raise ConfigError("Parquet files need an extra: pip install 'fewshot[bulk]'") from error
+    try:
+        yield from enumerate(parquet.read_table(BufferReader(content)).to_pylist(), start=1)
+    except ArrowException as error:
+        raise TaskError(f"cannot be read as Parquet: {error}", path=path) from error
 
 
 def _parse(text: str, path: Path, line: int | None) -> Any:

@@ -23,11 +23,23 @@ from fewshot.settings import Settings
 from fewshot.task import Task
 from fewshot.template import Template, did_you_mean
 
-__all__ = ["EXAMPLE_FILES", "find", "load", "names", "search_path"]
+__all__ = [
+    "EXAMPLE_FILES",
+    "KEYS",
+    "NAME",
+    "default_of",
+    "find",
+    "line_of",
+    "load",
+    "names",
+    "read_output",
+    "read_settings",
+    "search_path",
+]
 
 EXAMPLE_FILES = ("examples.jsonl", "examples.json", "examples.csv")
-_KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
-_NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
+KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
+NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
 
 
 def load(
@@ -59,7 +71,7 @@ def find(name: str | os.PathLike[str]) -> Path:
         if not (folder / "task.toml").is_file():
             raise TaskError("is no task folder: it has no task.toml; make one with `fewshot new NAME`", path=folder)
         return folder
-    if not _NAME.match(text):
+    if not NAME.match(text):
         raise TaskError(f"{text!r:.80} is no task name: use lower-case letters, digits, _ and -, or give a path")
     for place in search_path():
         if (place / text / "task.toml").is_file():
@@ -71,7 +83,7 @@ def find(name: str | os.PathLike[str]) -> Path:
 def names() -> list[str]:
     """Give the names of all tasks that can be found, sorted."""
     found = {f.parent.name for place in search_path() if place.is_dir() for f in place.glob("*/task.toml")}
-    return sorted(name for name in found if _NAME.match(name))
+    return sorted(name for name in found if NAME.match(name))
 
 
 def search_path() -> list[Path]:
@@ -112,13 +124,13 @@ def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: 
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"cannot be read as UTF-8 text: {error}", path=path) from error
     for key in spec:
-        if key not in _KEYS:
-            message = f"unknown key {key!r}{did_you_mean(key, _KEYS)}; the keys are {', '.join(_KEYS)}"
-            raise TaskError(message, path=path, line=_line_of(path, key))
+        if key not in KEYS:
+            message = f"unknown key {key!r}{did_you_mean(key, KEYS)}; the keys are {', '.join(KEYS)}"
+            raise TaskError(message, path=path, line=line_of(path, key))
     declared = _table(spec, "inputs", path) or {"text": "the text"}
-    inputs = {name: _default(value) for name, value in declared.items()}
+    inputs = {name: default_of(value) for name, value in declared.items()}
     parameters = _table(spec, "parameters", path)
-    output = _output(spec, folder, path)
+    output = read_output(spec, folder, path)
     template = Template.read(folder / "prompt.jinja")
     template.check(inputs, parameters)
     found = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
@@ -129,7 +141,7 @@ def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: 
         inputs=inputs,
         parameters=parameters,
         examples=read_examples(found, inputs, parameters, output) if found else (),
-        settings=_settings(_table(spec, "settings", path), path),
+        settings=read_settings(_table(spec, "settings", path), path),
         description=str(spec.get("description", "")),
         about={name: _about(value) for name, value in declared.items()},
         version=str(spec.get("version", "1")),
@@ -137,7 +149,7 @@ def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: 
     )
 
 
-def _output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:
+def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:
     wanted = spec.get("output")
     if wanted is None:
         raise TaskError('has no \'output\': a list of labels, "text", "number" or "schema.json"', path=path)
@@ -151,28 +163,28 @@ def _output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:
             return Text(optional=spec.get("optional"))
         return output_of(wanted)
     except (ValueError, TypeError, OSError, InputError) as error:
-        raise TaskError(f"output: {error}", path=path, line=_line_of(path, "output")) from error
+        raise TaskError(f"output: {error}", path=path, line=line_of(path, "output")) from error
 
 
-def _settings(table: Mapping[str, Any], path: Path) -> Settings:
+def read_settings(table: Mapping[str, Any], path: Path) -> Settings:
     refused = {"api_key", "client", "base_url"} & set(table)
     if refused:
         message = f"{min(refused)!r} has no place in a task folder; set it in the environment or in the call"
-        raise TaskError(message, path=path, line=_line_of(path, min(refused)))
+        raise TaskError(message, path=path, line=line_of(path, min(refused)))
     try:
         return Settings().updated({k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
     except InputError as error:
-        raise TaskError(f"settings: {error}", path=path, line=_line_of(path, error.field or "")) from error
+        raise TaskError(f"settings: {error}", path=path, line=line_of(path, error.field or "")) from error
 
 
 def _table(spec: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
     table = spec.get(key, {})
     if not isinstance(table, dict):
-        raise TaskError(f"{key!r} must be a table: [{key}]", path=path, line=_line_of(path, key))
+        raise TaskError(f"{key!r} must be a table: [{key}]", path=path, line=line_of(path, key))
     return table
 
 
-def _default(value: Any) -> Any:
+def default_of(value: Any) -> Any:
     """An input is given as its description, or as a table with `description` and `optional = true` or `default`."""
     if isinstance(value, dict):
         return None if value.get("optional") else value.get("default", REQUIRED)
@@ -183,7 +195,7 @@ def _about(value: Any) -> str:
     return str(value.get("description", "")) if isinstance(value, dict) else str(value)
 
 
-def _line_of(path: Path, key: str) -> int | None:
+def line_of(path: Path, key: str) -> int | None:
     """Find the line of a key, for messages: tomllib does not tell."""
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[=\]]", line):

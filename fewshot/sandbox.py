@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import jinja2
     from jinja2 import nodes
 
-__all__ = ["FILTERS", "environment", "rendered", "vet"]
+__all__ = ["FILTERS", "environment", "problems", "rendered", "vet"]
 
 FILTERS = frozenset(
     [
@@ -93,13 +93,19 @@ def vet(tree: nodes.Template, path: str) -> None:
     Raises:
         TaskError: with the line and what to use instead.
     """
+    for line, problem in problems(tree):
+        raise TaskError(problem, path=path, line=line)
+
+
+def problems(tree: nodes.Template) -> Iterator[tuple[int | None, str]]:
+    """Give all that a template may not do, each with its line."""
     from jinja2 import nodes
 
     macros = {macro.name for macro in tree.find_all(nodes.Macro)}
     for node in _walk(tree):
         problem = _problem(node, macros)
         if problem:
-            raise TaskError(problem, path=path, line=getattr(node, "lineno", None))
+            yield getattr(node, "lineno", None), problem
 
 
 def rendered(chunks: Iterable[str]) -> str:
