@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import aclosing
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -95,7 +95,7 @@ def map(task: Task[T], rows: Iterable[Any], **options: Unpack[BulkOptions]) -> I
 
 def amap(
     task: Task[T], rows: Iterable[Any] | AsyncIterable[Any] | Stream, **options: Unpack[BulkOptions]
-) -> AsyncIterator[Result[T]]:
+) -> AsyncGenerator[Result[T], None]:
     """Answer many rows without blocking; rows may come from an async iterable too. See `map`.
 
     To end a run early, close the iterator: `async with contextlib.aclosing(task.amap(rows)) as results: …`.
@@ -124,7 +124,7 @@ def _plan(rows: object, options: BulkOptions) -> Plan:
         raise InputError(f"an option is not known: {error}") from error
 
 
-async def _stream(run: Run[T]) -> AsyncIterator[Result[T]]:
+async def _stream(run: Run[T]) -> AsyncGenerator[Result[T], None]:
     async with aclosing(run.batches()) as batches:
         async for batch in batches:
             for result in batch:

@@ -39,7 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(words)
-    args = parser.parse_args(words)
+    args, later = parser.parse_known_args(words)
+    if later and (not hasattr(args, "input") or any(word.startswith("-") for word in later)):
+        parser.error(f"unrecognized arguments: {' '.join(later)}")
+    if later:  # argparse takes inputs that follow an option for strangers
+        args.input += later
+    args.words = words
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2
