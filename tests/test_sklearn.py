@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fewshot import Completion, ConfigError, InputError, Request, ScriptedClient, ServiceError, Task
+from fewshot import Completion, ConfigError, InputError, Request, ScriptedClient, ServiceError
 from fewshot.types import TokenLogprob, Usage
 
 np = pytest.importorskip("numpy", reason="the extra 'sklearn' is not installed")
@@ -20,8 +20,6 @@ from sklearn.preprocessing import FunctionTransformer  # noqa: E402
 from sklearn.utils import estimator_checks  # noqa: E402
 
 from fewshot.integrations.sklearn import FewshotClassifier  # noqa: E402
-
-pytestmark = pytest.mark.skipif(not hasattr(Task, "map"), reason="there is no bulk run yet")
 
 TEXTS = ["good one", "bad one", "good two", "bad two", "good three", "bad three", "good four", "bad four"]
 LABELS = ["pos", "neg"] * 4

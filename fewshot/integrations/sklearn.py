@@ -126,8 +126,7 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return np.asarray(rows, dtype=float).reshape(-1, len(names))
 
     def _results(self, X: Any) -> list[Result[Any]]:  # noqa: N803
-        limit = {} if self.concurrency is None else {"concurrency": self.concurrency}
-        return list(self.task_.map(_texts(X), **limit))
+        return list(self.task_.map(_texts(X), concurrency=self.concurrency))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
