@@ -50,17 +50,21 @@ class LabelTree:
             self._fold = _same
         else:
             self._fold = _fold
+        self._begins = frozenset(word[:1] for word in self._spelled.values())
         self.mass = dict.fromkeys(self.words, 0.0)
 
     def add(self, position: TokenLogprob, after: Open | None = None) -> None:
         """Count the likeliest tokens at one position: the answer's first, or the one that follows `after`."""
         listed = position.top or ((position.token, position.logprob),)
         written, share = (after.text, after.mass) if after else (b"", 1.0)
-        for token, logprob in listed:
-            self._count(written, token, math.exp(logprob) * share)
+        masses = [math.exp(logprob) for _, logprob in listed]
+        for (token, _), mass in zip(listed, masses, strict=True):
+            text = written + self._fold(token if written else token.lstrip(_LEADING))
+            if text[:1] in self._begins:  # most tokens begin no label at all
+                self._count(written, text, mass * share)
         if after is None:
-            rest = max(0.0, 1.0 - math.fsum(math.exp(p) for _, p in listed))
-            self.floor = min(math.exp(listed[-1][1]), rest) if rest else math.exp(listed[-1][1])
+            rest = max(0.0, 1.0 - math.fsum(masses))
+            self.floor = min(masses[-1], rest) if rest else masses[-1]
 
     def next_open(self) -> Open | None:
         """Give the heaviest shared beginning that still has to be asked about, and take it off the list."""
@@ -96,10 +100,7 @@ class LabelTree:
         total = math.fsum(masses.values())
         return {label: math.log(mass / total) for label, mass in masses.items()}
 
-    def _count(self, written: bytes, token: bytes, mass: float) -> None:
-        text = written + self._fold(token if written else token.lstrip(_LEADING))
-        if text == written and not written:
-            return  # white space alone says nothing yet
+    def _count(self, written: bytes, text: bytes, mass: float) -> None:
         labels = self._begun_by(text)
         if len(labels) > 1 and text != written:
             self._open(text, mass)
