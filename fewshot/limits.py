@@ -13,7 +13,7 @@ import asyncio
 import copy
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,7 @@ _LONGEST_ANSWER = 512
 class Ticket:
     """The leave of one row to send; it is held until the row's answer is safe."""
 
-    __slots__ = ("active", "begun", "charged", "has_slot", "prepaid")
+    __slots__ = ("active", "begun", "charged", "expected", "has_slot", "prepaid")
 
     def __init__(self) -> None:
         self.has_slot = True
@@ -58,6 +58,8 @@ class Ticket:
         """Requests on the wire."""
         self.charged = 0.0
         """Tokens counted so far."""
+        self.expected = 0.0
+        """Tokens counted for the next request before it was known."""
         self.begun = 0.0
 
 
@@ -71,6 +73,7 @@ class Limits:
         rpm: float | None = None,
         tpm: float | None = None,
         local: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set the caller's own limits.
 
@@ -79,6 +82,7 @@ class Limits:
             rpm: requests a minute.
             tpm: tokens a minute.
             local: the embedded model answers, which gains nothing from many rows at once.
+            clock: seconds that only go on, those of the event loop.
 
         Raises:
             ConfigError: a limit that is below 1.
@@ -86,7 +90,8 @@ class Limits:
         for name, value in (("concurrency", concurrency), ("rpm", rpm), ("tpm", tpm)):
             if value is not None and not value >= 1:
                 raise ConfigError(f"{name}={value!r}: must be 1 or more")
-        now = time.monotonic()
+        now = clock()
+        self._clock = clock
         self.most = concurrency or (_MOST_LOCALLY if local else _MOST)
         self.limit = min(self.most, _FIRST)
         self.busy = 0
@@ -100,7 +105,7 @@ class Limits:
         self._typical_tokens = 0.0
         self._closed = False
         self._not_before = 0.0
-        self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[float], bool]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._doubling = True
         self._first_reply = True
@@ -113,26 +118,27 @@ class Limits:
 
     async def admit(self) -> Ticket:
         """Wait until a row may be asked, and give its ticket; hand it back with `release`."""
-        await self._turn(needs_slot=True, is_new=True)
         ticket = Ticket()
+        ticket.charged = ticket.expected = await self._turn(needs_slot=True, is_new=True)
         _ticket.set(ticket)
         return ticket
 
     async def again(self, ticket: Ticket) -> None:
         """Wait until a row that lent its slot may be asked once more."""
         if not ticket.has_slot:
-            await self._turn(needs_slot=True)
+            ticket.expected = await self._turn(needs_slot=True)
+            ticket.charged += ticket.expected
             ticket.has_slot = ticket.prepaid = True
 
     def release(self, ticket: Ticket, usage: Usage | None = None) -> None:
         """Take a ticket back; tokens that were counted and not used are given back."""
+        used = 0 if usage is None else usage.input_tokens + usage.output_tokens
         if ticket.prepaid:
-            for rate in self._rates("requests"):
-                rate.give()
-        if usage is not None and ticket.charged and (used := usage.input_tokens + usage.output_tokens):
+            self._give_back(ticket.expected)
+        elif used and ticket.charged:
             for rate in self._rates("tokens"):
                 rate.give(ticket.charged - used)
-            self._typical_tokens = 0.9 * self._typical_tokens + 0.1 * used if self._typical_tokens else used
+            self._typical_tokens += 0.1 * (used - self._typical_tokens)
         if ticket.has_slot:
             ticket.has_slot = False
             self._free()
@@ -151,21 +157,23 @@ class Limits:
         if ticket.prepaid and not self._closed:
             ticket.prepaid = False
         elif ticket.has_slot:
-            await self._turn(needs_slot=False)
+            ticket.expected = await self._turn(needs_slot=False)
+            ticket.charged += ticket.expected
         else:
-            await self._turn(needs_slot=True)
+            ticket.expected = await self._turn(needs_slot=True)
+            ticket.charged += ticket.expected
             if ticket.has_slot:  # another request of the same row was quicker
                 self._free()
             ticket.has_slot = True
         ticket.active += 1
         self.sending += 1
-        ticket.begun = time.monotonic()
+        ticket.begun = self._clock()
         if request is not None and (rates := self._rates("tokens")):
             tokens = _likely_tokens(request)
             self._typical_tokens = self._typical_tokens or tokens
-            ticket.charged += tokens
+            ticket.charged += tokens - ticket.expected
             for rate in rates:
-                rate.take(tokens)
+                rate.take(tokens - ticket.expected)
 
     def leave(self, request: Request | None, status: int | None, headers: Mapping[str, str]) -> None:  # noqa: ARG002
         """Learn from a reply; a row that failed lends its slot to others until it tries again."""
@@ -174,7 +182,7 @@ class Limits:
             return
         ticket.active -= 1
         self.sending -= 1
-        now = time.monotonic()
+        now = self._clock()
         self._listen(headers, now)
         if status == 200:
             self._went_well(now - ticket.begun)
@@ -187,32 +195,46 @@ class Limits:
 
     # -- whose turn it is -----------------------------------------------------------------------------------------
 
-    async def _turn(self, *, needs_slot: bool, is_new: bool = False) -> None:
-        """Wait for a slot and for the rates; rows that were already asked once go before new ones."""
+    async def _turn(self, *, needs_slot: bool, is_new: bool = False) -> float:
+        """Wait for a slot and for the rates, and give the tokens that were counted.
+
+        Rows that were already asked once go before new ones.
+        """
         if not self._waiting and self._may_go(needs_slot=needs_slot):
-            self._go(needs_slot=needs_slot)
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return self._go(needs_slot=needs_slot)
+        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         if is_new:
             self._waiting.append((turn, needs_slot))
         else:
             self._waiting.appendleft((turn, needs_slot))
         self._pump()
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and needs_slot:
-                self._free()
+            if turn.done() and not turn.cancelled():
+                self._give_back(turn.result())
+                if needs_slot:
+                    self._free()
             raise
 
     def _may_go(self, *, needs_slot: bool) -> bool:
         return not self._closed and (not needs_slot or self.busy < self.limit) and not self._seconds_to_wait()
 
-    def _go(self, *, needs_slot: bool) -> None:
+    def _go(self, *, needs_slot: bool) -> float:
         self.busy += needs_slot
         self._peak = max(self._peak, self.busy)
         for rate in self._rates("requests"):
             rate.take()
+        for rate in (token_rates := self._rates("tokens")):
+            rate.take(self._typical_tokens)
+        return self._typical_tokens if token_rates else 0.0
+
+    def _give_back(self, tokens: float) -> None:
+        """Undo the counting of a request that was not sent after all."""
+        for rate in self._rates("requests"):
+            rate.give()
+        for rate in self._rates("tokens"):
+            rate.give(tokens)
 
     def _pump(self) -> None:
         """Let go all whose turn has come, and set the alarm for the next."""
@@ -227,11 +249,10 @@ class Limits:
                 return
             else:
                 self._waiting.popleft()
-                self._go(needs_slot=needs_slot)
-                turn.set_result(None)
+                turn.set_result(self._go(needs_slot=needs_slot))
 
     def _seconds_to_wait(self) -> float:
-        now = time.monotonic()
+        now = self._clock()
         waits = [rate.wait(now) for rate in self._rates("requests")]
         waits += [rate.wait(now, self._typical_tokens) for rate in self._rates("tokens")]
         return max(self._not_before - now, 0.0, *waits)
@@ -287,7 +308,7 @@ class Limits:
         if now - self._cut_at >= _COOLING:
             self._cut_at = now
             self.limit = max(1, int(self.limit * _CUT))
-            self._new_round()
+        self._new_round()
 
     def _new_round(self) -> None:
         self._count, self._seconds, self._peak = 0, 0.0, self.busy

@@ -149,7 +149,7 @@ async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
                 async for result in results:
                     write(result)
     except BaseException as error:
-        stopped = not isinstance(error, ConfigError | InputError)
+        stopped = not isinstance(error, ConfigError | InputError | BrokenPipeError)
         raise
     finally:
         if display is not None:
