@@ -170,11 +170,11 @@ def _recipes(labels: tuple[str, ...], extra: tuple[str, ...], unlabelled: Sequen
         "batch+temperature": prior_and_temperature,
         "bias+temperature": regression(bias=_BIAS),
     }
-    recipes |= {f"vector {own}": regression(bias=_BIAS, own=own) for own in (0.1, 0.3, 1.0)}
+    recipes |= {f"vector {own}": regression(bias=_BIAS, own=own) for own in (0.3, 1.0)}
     if 2 < len(labels) <= _MATRIX:
-        recipes |= {f"matrix {w}": regression(labels, bias=_BIAS, across=w) for w in (0.1, 0.3, 1.0)}
+        recipes |= {f"matrix {w}": regression(labels, bias=_BIAS, across=w) for w in (0.3, 1.0)}
     if extra:
-        recipes |= {f"features {w}": regression(extra, bias=_BIAS, across=w) for w in (0.1, 0.3, 1.0, 3.0)}
+        recipes |= {f"features {w}": regression(extra, bias=_BIAS, across=w) for w in (0.3, 1.0, 3.0)}
     return recipes
 
 
@@ -226,7 +226,7 @@ def _hold_out(
 
 def _parts(answers: Sequence[str], seed: int) -> list[list[int]]:
     """Deal the rows into folds, more often when they are few."""
-    repeats = max(1, min(5, 250 // len(answers)))
+    repeats = max(1, min(5, 100 // len(answers)))
     return [part for repeat in range(repeats) for part in folds(answers, 5, seed=seed + repeat)]
 
 
