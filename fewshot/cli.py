@@ -18,6 +18,7 @@ __all__ = ["main"]
 COMMANDS = {
     "run": "run a task on inputs, a file or standard input",
     "tasks": "list the tasks that can be found",
+    "check": "find everything that is wrong with task folders, with file, line and fix",
     "show": "show the exact prompt of a task, in both forms",
     "eval": "measure a task on labelled rows",
     "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",

@@ -195,9 +195,10 @@ def _about(value: Any) -> str:
     return str(value.get("description", "")) if isinstance(value, dict) else str(value)
 
 
-def line_of(path: Path, key: str) -> int | None:
-    """Find the line of a key, for messages: tomllib does not tell."""
+def line_of(path: Path, key: str, *, after: str | None = None) -> int | None:
+    """Find the line of a key, the first or the first after another, for messages: tomllib does not tell."""
+    start = (line_of(path, after) or 0) if after else 0
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[=\]]", line):
+        if number > start and re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[=\]]", line):
             return number
     return None

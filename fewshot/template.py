@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import jinja2
     from jinja2 import nodes
 
-__all__ = ["BLOCKS", "PROVIDED", "Template", "did_you_mean", "plain_template"]
+__all__ = ["BLOCKS", "PROVIDED", "Template", "did_you_mean", "plain_template", "variables_of"]
 
 BLOCKS = ("instruction", "input", "output")
 PROVIDED = frozenset({"labels", "descriptions", "output"})
@@ -85,18 +85,7 @@ class Template:
     @cached_property
     def variables(self) -> Mapping[str, Mapping[str, int]]:
         """For each block, the variables that it takes from outside, and the line where each stands first."""
-        from jinja2 import meta, nodes
-
-        tree = environment().parse(self.source)
-        found: dict[str, dict[str, int]] = {}
-        for block in tree.find_all(nodes.Block):
-            names = meta.find_undeclared_variables(_whole(block))
-            lines: dict[str, int] = {}
-            for node in block.find_all(nodes.Name):
-                if node.name in names:
-                    lines.setdefault(node.name, node.lineno)
-            found[block.name] = lines
-        return found
+        return variables_of(environment().parse(self.source))
 
     def check(self, inputs: Iterable[str], parameters: Iterable[str]) -> None:
         """Compare the variables used with those declared.
@@ -158,6 +147,21 @@ class Template:
                 line = self._compiled.get_corresponding_lineno(trace.tb_lineno)
             trace = trace.tb_next
         return line
+
+
+def variables_of(tree: nodes.Template) -> Mapping[str, Mapping[str, int]]:
+    """Give the variables that each block of a syntax tree takes from outside, and the line where each stands first."""
+    from jinja2 import meta, nodes
+
+    found: dict[str, dict[str, int]] = {}
+    for block in tree.find_all(nodes.Block):
+        names = meta.find_undeclared_variables(_whole(block))
+        lines: dict[str, int] = {}
+        for node in block.find_all(nodes.Name):
+            if node.name in names:
+                lines.setdefault(node.name, node.lineno)
+        found[block.name] = lines
+    return found
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
