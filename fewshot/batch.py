@@ -4,12 +4,14 @@ A conversation is not cut up for this: every row goes down the one path of an an
 that knows the replies which have come so far. What it does not know yet goes into the next batch. So one round
 answers most rows; a row that needs another question (after an invalid answer, or for labels that begin alike) is asked
 in the next round, or live at the end, which costs the full price and saves a day.
+
+The Batch API has no decisions endpoint, so label probabilities come from log-probabilities: the results are those of
+live calls with `decisions=False`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,10 +21,11 @@ from typing import Any, Generic, TypeVar
 
 from fewshot import loop
 from fewshot.batch_api import batch_api
-from fewshot.batch_session import Session, facts_of
+from fewshot.batch_session import Session
 from fewshot.batch_store import BatchStore
 from fewshot.connection import Connection, connect
 from fewshot.errors import ConfigError, InputError, ServiceError
+from fewshot.finished import facts_of, line_of
 from fewshot.task import Task
 from fewshot.types import Result
 
@@ -83,7 +86,7 @@ class BatchRun(Generic[T]):
             max_requests: requests in one batch, at most.
             max_bytes: bytes in one batch, at most.
         """
-        self.task = task
+        self.task = task.using(decisions=False)
         self.folder = Path(folder)
         self._limits = (max_requests, max_bytes)
 
@@ -123,13 +126,11 @@ class BatchRun(Generic[T]):
         Raises:
             ConfigError: the run is not finished.
         """
-        connection = loop.run(connect(self.task.settings))
-        with self._store(connection) as store:
-            if not store.fact("finished"):
-                raise ConfigError("the batch run is not finished: fetch it first")
-            session = Session(self.task, connection, None, store, *self._limits)
-            for position, row in store.rows():
-                yield loop.run(session.result(position, row))
+        return (result for _, result in self._answered())
+
+    def lines(self) -> Iterator[tuple[bytes, bool]]:
+        """Give each row as a bulk run writes it, without the end of line, and whether it failed; see `results`."""
+        return ((line_of(result, row), result.error is not None) for row, result in self._answered())
 
     async def asubmit(self, rows: Iterable[Any] | None = None, *, retry_failed: bool = False) -> BatchStatus:
         """Send the rows off without blocking; see `submit`."""
@@ -172,6 +173,15 @@ class BatchRun(Generic[T]):
                 if session.under_way:
                     await asyncio.sleep(poll)
             return _status(session.store)
+
+    def _answered(self) -> Iterator[tuple[Any, Result[T]]]:
+        connection = loop.run(connect(self.task.settings))
+        with self._store(connection) as store:
+            if not store.fact("finished"):
+                raise ConfigError("the batch run is not finished: fetch it first")
+            session = Session(self.task, connection, None, store, *self._limits)
+            for position, row in store.rows():
+                yield row, loop.run(session.result(position, row))
 
     @property
     def _is_there(self) -> bool:
@@ -217,18 +227,11 @@ def _store_rows(store: BatchStore, rows: Iterable[Any]) -> None:
     """Keep the rows beside the state; a second time, only check that they are the same."""
     known = store.fact("rows")
     with store.transaction():
-        digest = store.add_rows(map(_row, rows))
+        digest = store.add_rows(rows)
         if known is None:
             store.note("rows", digest)
         elif known != digest:  # what was written is undone with the transaction
             raise ConfigError("the rows are not those that this batch run was begun with: use another folder")
-
-
-def _row(row: Any) -> str:
-    try:
-        return json.dumps(row)
-    except TypeError as error:
-        raise InputError(f"a row must be a text or a dict of texts and numbers: {error}") from error
 
 
 def _status(store: BatchStore) -> BatchStatus:

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from fewshot.answers import from_json, to_json
@@ -22,16 +22,15 @@ from fewshot.errors import InputError, ServiceError
 from fewshot.failures import read_complaint
 from fewshot.price import cost_of
 from fewshot.reply import Reply, read_completion
-from fewshot.settings import Settings
 from fewshot.task import Task
 from fewshot.types import Completion, Request, Result, Usage
 
-__all__ = ["Session", "facts_of"]
+__all__ = ["Session"]
 
 _MOST_TRIES = 6
 """Rounds in which a request may fail, expire or get lost before its row ends with that error."""
 _TOO_MUCH = ("token_limit_exceeded", "too_many_tasks", "file_too_large")
-_NOT_DECIDING = ("api_key", "client", "timeout", "max_retries", "cache", "model", "base_url")
+_RESERVED = ("output", "id")
 
 _log = logging.getLogger("fewshot")
 
@@ -256,19 +255,30 @@ class Session:
         connection = replace(self.connection, client=replay)
         await asyncio.sleep(0)  # the loop is shared with other calls
         try:
-            task, inputs = self.task.bind(row)
+            task, inputs = self._bound(row)
             result = await task.answer(inputs, connection, deadline=time.monotonic() + task.settings.timeout)
-        except InputError as error:
-            return Result(error=error, row=position, task=self.task.name)
+        except InputError as problem:
+            error = InputError(f"row {position + 1}: {problem}", field=problem.field, row=position)
+            given = row if isinstance(row, Mapping) else {"given": row}
+            return Result(error=error, row=position, task=self.task.name, inputs=given)
         except _PendingError:
             return replay.wanted
         return replace(result, row=position, cost=replay.cost())
+
+    def _bound(self, row: Any) -> tuple[Task[Any], Mapping[str, Any]]:
+        """Bind a row as a bulk run does: an id and an output beside the inputs are let be."""
+        if isinstance(row, InputError):
+            raise row
+        if isinstance(row, Mapping):
+            known = (*self.task.inputs, *self.task.parameters)
+            row = {name: value for name, value in row.items() if name in known or name not in _RESERVED}
+        return self.task.bind(row)
 
     async def _calibrate(self) -> None:
         """Fit a calibration first, live, where one is wanted: replies come too late for that."""
         first = next(self.store.rows(undone=True), None)
         if self.task.settings.calibrate and first is not None and not self.store.fact("calibrated"):
-            task, inputs = self.task.bind(first[1])
+            task, inputs = self._bound(first[1])
             await task.answer(inputs, self.connection, deadline=time.monotonic() + task.settings.timeout)
             self.store.note("calibrated", value=True)
 
@@ -336,17 +346,6 @@ class _Replay:
             return completion
         self._paid[asked.live] += completion.usage
         return replace(completion, cached=False, attempts=1)
-
-
-def facts_of(task: Task[Any], connection: Connection) -> dict[str, Any]:
-    """Give everything that decides requests and their reading: a run must not be mixed with another."""
-    settings = {f.name: repr(getattr(task.settings, f.name)) for f in fields(Settings) if f.name not in _NOT_DECIDING}
-    return {
-        "task": f"{task.name}@{task.version}#{task.fingerprint}",
-        "model": connection.model,
-        "base_url": connection.endpoint.base_url,
-        **settings,
-    }
 
 
 def _problem(message: str) -> str:

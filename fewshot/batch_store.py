@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fewshot.errors import ConfigError
+from fewshot.errors import ConfigError, InputError
 
 __all__ = ["Asked", "BatchStore", "Part", "State"]
 
@@ -150,12 +150,12 @@ class BatchStore:
         """Write down a fact about the run, as JSON."""
         self._db.execute("insert or replace into facts values (?, ?)", (name, json.dumps(value)))
 
-    def add_rows(self, rows: Iterable[str]) -> str:
+    def add_rows(self, rows: Iterable[Any]) -> str:
         """Store the rows, all of them or none; gives a digest of them."""
         digest = hashlib.sha256()
 
         def numbered() -> Iterator[tuple[int, str]]:
-            for position, row in enumerate(rows):
+            for position, row in enumerate(map(_stored, rows)):
                 digest.update(row.encode() + b"\n")
                 yield position, row
 
@@ -169,7 +169,7 @@ class BatchStore:
         query = f"select position, row from rows where position > ? {condition} order by position limit {_PAGE}"  # noqa: S608
         while page := self._db.execute(query, (last,)).fetchall():
             for position, row in page:
-                yield position, json.loads(row)
+                yield position, _given(row)
             last = page[-1][0]
 
     def mark_done(self, position: int) -> None:
@@ -178,7 +178,7 @@ class BatchStore:
 
     def row(self, position: int) -> Any:
         """Give one row."""
-        return json.loads(self._db.execute("select row from rows where position = ?", (position,)).fetchone()[0])
+        return _given(self._db.execute("select row from rows where position = ?", (position,)).fetchone()[0])
 
     def count(self, condition: str = "") -> int:
         """Count rows or, with a condition on `asked`, requests."""
@@ -280,3 +280,16 @@ class BatchStore:
     def part_file(self, number: int) -> Path:
         """Name the file of a part that is to be uploaded."""
         return self.folder / f"part-{number:05d}.jsonl"
+
+
+def _stored(row: Any) -> str:
+    """Write a row as JSON; one that could not be read is kept with its fault."""
+    try:
+        return json.dumps({"fault": str(row)} if isinstance(row, InputError) else {"row": row})
+    except TypeError as error:
+        raise InputError(f"a row must be a text or a dict of texts and numbers: {error}") from error
+
+
+def _given(stored: str) -> Any:
+    record = json.loads(stored)
+    return record["row"] if "row" in record else InputError(record["fault"])

@@ -34,12 +34,13 @@ _ROUNDING = 1e-12
 class Budget:
     """So many dollars for one run, shared by all its requests; belongs to one event loop."""
 
-    def __init__(self, max_cost: float, price: Price, *, spent: float = 0.0) -> None:
+    def __init__(self, max_cost: float, price: Price, *, decisions: Price | None = None, spent: float = 0.0) -> None:
         """Open a budget.
 
         Arguments:
             max_cost: US dollars.
             price: what the model costs.
+            decisions: what it costs at the decisions endpoint; by default the same.
             spent: US dollars that earlier parts of the same run have cost.
 
         Raises:
@@ -49,6 +50,7 @@ class Budget:
             raise ConfigError(f"max_cost={max_cost!r} is no amount of dollars: give 0 or more")
         self.max_cost = max_cost
         self.price = price
+        self.decisions = decisions or price
         self.spent = spent
         self.reserved = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -64,7 +66,7 @@ class Budget:
         Raises:
             ServiceError: there is no room, and no request in flight that could make some; the code is `OVER_BUDGET`.
         """
-        amount = self.price.cost(Usage(most_tokens(request), _longest_answer(request)))
+        amount = self.price_for(request).cost(Usage(most_tokens(request), _longest_answer(request)))
         while self.spent + self.reserved + amount > self.max_cost + _ROUNDING:
             if self.spent + amount > self.max_cost + _ROUNDING or not self.reserved:
                 raise self._refusal(amount, request)
@@ -73,6 +75,10 @@ class Budget:
             await turn
         self.reserved += amount
         return amount
+
+    def price_for(self, request: Request) -> Price:
+        """Give the price that holds for a request."""
+        return self.decisions if request.choices else self.price
 
     def settle(self, amount: float, cost: float) -> None:
         """Put what was paid in the place of what was set aside, and let those who wait look again."""
@@ -120,7 +126,7 @@ class BudgetClient:
         cost = amount
         try:
             completion = await self.client.complete(request, deadline=deadline)
-            cost = self._paid(completion, amount)
+            cost = self._paid(request, completion, amount)
         except ServiceError as error:
             cost = 0.0 if error.status is not None else amount
             raise
@@ -128,10 +134,10 @@ class BudgetClient:
             self.budget.settle(amount, cost)
         return completion
 
-    def _paid(self, completion: Completion, amount: float) -> float:
+    def _paid(self, request: Request, completion: Completion, amount: float) -> float:
         if completion.cached:
             return 0.0
-        return self.budget.price.cost(completion.usage) if completion.usage != Usage() else amount
+        return self.budget.price_for(request).cost(completion.usage) if completion.usage != Usage() else amount
 
 
 def with_budget(connection: Connection, max_cost: float, *, spent: float = 0.0) -> tuple[Connection, Budget]:
@@ -150,7 +156,7 @@ def with_budget(connection: Connection, max_cost: float, *, spent: float = 0.0) 
             f"max_cost needs the price of {connection.model!r}, which is not known: give it in a file named in "
             'FEWSHOT_PRICES, as {"models": {"' + connection.model + '": {"input": 0.1, "output": 0.5}}}'
         )
-    budget = Budget(max_cost, price, spent=spent)
+    budget = Budget(max_cost, price, decisions=price_of(connection.model, decisions=True), spent=spent)
     inner = connection.client
     if isinstance(inner, CachedClient):
         return replace(connection, client=inner.around(BudgetClient(inner.client, budget))), budget
@@ -162,7 +168,7 @@ def most_tokens(request: Request) -> int:
     if request.text is not None:
         return len(request.text.encode("utf-8", "replace")) + 1
     own = sum(len(turn.content.encode("utf-8", "replace")) for turn in request.messages)
-    schema = len(request.schema or "")
+    schema = len(request.schema or "") + sum(len(f"{v}{about}".encode()) + 16 for v, about in request.choices)
     return len(request.prefix.json) + own + schema + _TOKENS_A_TURN * (len(request.chat) + 1)
 
 

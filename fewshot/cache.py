@@ -21,6 +21,7 @@ from fewshot.answers import Answers, answers_in
 from fewshot.body import parameters
 from fewshot.cachedir import cache_dir
 from fewshot.client import Client
+from fewshot.decisions import decision_body
 from fewshot.endpoint import Endpoint
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request
@@ -134,13 +135,15 @@ def default_answers() -> Answers:
 
 def canonical(request: Request, endpoint: Endpoint, place: str) -> str:
     """Give all that is sent, and where to, as JSON that is the same for the same request."""
-    chat = request.form == "chat"
-    body: dict[str, Any] = {"model": request.model, **parameters(request, endpoint)}
-    if chat:
-        body["messages"] = [[turn.role, turn.content] for turn in request.chat]
+    body: dict[str, Any] = {"model": request.model}
+    if request.choices:
+        path, body["decide"] = "/decisions", json.loads(decision_body(request))
+    elif request.text is None:
+        path, body["messages"] = "/chat/completions", [[turn.role, turn.content] for turn in request.chat]
+        body |= parameters(request, endpoint)
     else:
-        body["prompt"] = request.text
-    path = "/chat/completions" if chat else "/completions"
+        path, body["prompt"] = "/completions", request.text
+        body |= parameters(request, endpoint)
     return json.dumps({"v": _FORMAT, "at": place, "path": path, "body": body}, sort_keys=True, separators=(",", ":"))
 
 

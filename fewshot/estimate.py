@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -96,7 +96,7 @@ def estimate(task: Task[Any], rows: Iterable[Any], connection: Connection) -> Es
     """
     seen: set[bytes] = set()
     total, bad, equal = 0, 0, 0
-    requests, tokens_in, tokens_out = Span(), Span(), Span()
+    live, batch, decided = _Load(), _Load(), False
     for total, row in enumerate(rows, start=1):  # noqa: B007 - it is counted
         try:
             question = _question(task, row, connection)
@@ -109,22 +109,46 @@ def estimate(task: Task[Any], rows: Iterable[Any], connection: Connection) -> Es
             equal += 1
             continue
         seen.add(key)
-        most = _most_rounds(question, first[0])
-        requests += Span(len(first), len(first), len(first) * most)
-        tokens_in += _input_tokens(first[0]).times(len(first), len(first), len(first) * most)
-        tokens_out += _output_tokens(question, first[0]).times(len(first), len(first), len(first) * most)
-    price = Price(0.0, 0.0) if connection.local else price_of(connection.model)
+        live += (asked := _load(question, first))
+        if first[0].choices:  # decisions are live only: a batch reads log-probabilities instead
+            decided, question = True, replace(question, decides=False)
+            asked = _load(question, next(ask(question)))
+        batch += asked
+    price = Price(0.0, 0.0) if connection.local else price_of(connection.model, decisions=decided)
+    in_batch = None if connection.local else price_of(connection.model)
     return Estimate(
         model=connection.model,
         rows=total,
         bad_rows=bad,
         equal_rows=equal,
-        requests=requests,
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        cost=None if price is None else _cost(price, tokens_in, tokens_out),
-        batch_cost=None if price is None or price.batch is None else _cost(price, tokens_in, tokens_out, price.batch),
+        requests=live.requests,
+        input_tokens=live.tokens_in,
+        output_tokens=live.tokens_out,
+        cost=None if price is None else _cost(price, live),
+        batch_cost=None if in_batch is None or in_batch.batch is None else _cost(in_batch, batch, in_batch.batch),
         notes=_notes(task, connection, price),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What some rows take."""
+
+    requests: Span = Span()
+    tokens_in: Span = Span()
+    tokens_out: Span = Span()
+
+    def __add__(self, other: _Load) -> _Load:
+        return _Load(
+            self.requests + other.requests, self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out
+        )
+
+
+def _load(question: Question, first: tuple[Request, ...]) -> _Load:
+    """Tell what one row takes that begins with these requests."""
+    factors = len(first), len(first), len(first) * _most_rounds(question, first[0])
+    return _Load(
+        Span(*factors), _input_tokens(first[0]).times(*factors), _output_tokens(question, first[0]).times(*factors)
     )
 
 
@@ -137,7 +161,7 @@ def _question(task: Task[Any], row: Any, connection: Connection) -> Question:
 
 def _most_rounds(question: Question, first: Request) -> int:
     """Give how often a row may be asked: again after an answer that is not valid, or for labels that begin alike."""
-    if question.settings.votes > 1:
+    if first.choices or question.settings.votes > 1:
         return 1
     if first.top_logprobs is None or question.output.labels is None:
         return 1 + question.settings.max_repairs
@@ -154,6 +178,8 @@ def _input_tokens(request: Request) -> Span:
 
 def _output_tokens(question: Question, request: Request) -> Span:
     """Expect answers as long as those of the shots; at most `max_tokens`."""
+    if request.choices:
+        return Span()
     most = float(request.max_tokens or 512)
     if most <= 1:
         return Span(1, 1, 1)
@@ -182,9 +208,10 @@ def _tokens(text: str) -> Span:
     return Span(*(plain / a + other * b for a, b in zip(_ASCII_A_TOKEN, _TOKENS_A_SIGN, strict=True)))
 
 
-def _cost(price: Price, tokens_in: Span, tokens_out: Span, share: float = 1.0) -> Span:
+def _cost(price: Price, load: _Load, share: float = 1.0) -> Span:
     def dollars(name: str) -> float:
-        return price.cost(Usage(round(getattr(tokens_in, name)), round(getattr(tokens_out, name)))) * share
+        usage = Usage(round(getattr(load.tokens_in, name)), round(getattr(load.tokens_out, name)))
+        return price.cost(usage) * share
 
     return Span(dollars("low"), dollars("likely"), dollars("high"))
 

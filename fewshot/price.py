@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from fewshot.errors import ConfigError
-from fewshot.types import Usage
+from fewshot.types import Completion, Usage
 
-__all__ = ["Price", "cost_of", "price_of"]
+__all__ = ["Price", "cost_of", "cost_of_all", "price_of"]
 
 _SHIPPED = Path(__file__).with_name("prices.json")
 _KNOWN = ("input", "output", "cached_input", "batch")
@@ -53,14 +53,35 @@ def cost_of(model: str, usage: Usage, *, batch: bool = False) -> float | None:
     return None if price.batch is None else price.cost(usage) * price.batch
 
 
-def price_of(model: str) -> Price | None:
+def cost_of_all(model: str, completions: Iterable[Completion]) -> float | None:
+    """Give the cost of completions of a model in US dollars, live: cached ones are free, decisions have a price of
+    their own; None when a price is not known.
+    """
+    if price_of(model) is None and price_of(model, decisions=True) is None:
+        return None
+    total = 0.0
+    for completion in completions:
+        if not completion.cached:
+            decided = completion.probabilities is not None
+            price = price_of(model, decisions=decided)
+            if price is None:
+                return None
+            total += price.cost(completion.usage)
+    return total
+
+
+def price_of(model: str, *, decisions: bool = False) -> Price | None:
     """Look a model up by its name, or by its name without a trailing date (`-2026-10-06`).
+
+    Arguments:
+        decisions: its price at the decisions endpoint, which stands in the table under `NAME/decisions`.
 
     Raises:
         ConfigError: the user's own table cannot be read.
     """
     table = _table(os.environ.get("FEWSHOT_PRICES"))
-    return table.get(model) or table.get(_undated(model))
+    names = (f"{name}/decisions" if decisions else name for name in (model, _undated(model)))
+    return next((table[name] for name in names if name in table), None)
 
 
 def _undated(model: str) -> str:

@@ -23,7 +23,7 @@ from fewshot.examples import check_examples, example_of
 from fewshot.flow import Question, ask, drive
 from fewshot.inputs import REQUIRED, check_input
 from fewshot.output import Output, output_of
-from fewshot.price import cost_of
+from fewshot.price import cost_of_all
 from fewshot.prompt import Prompt
 from fewshot.prompts import Prompts
 from fewshot.redaction import detectors_of, redact
@@ -390,7 +390,7 @@ class Task(Generic[T]):
             raw=last.text,
             model=last.model or connection.model,
             usage=usage,
-            cost=0.0 if connection.local else cost_of(connection.model, usage),
+            cost=0.0 if connection.local else cost_of_all(connection.model, completions),
             cached=bool(completions) and all(c.cached for c in completions),
             attempts=sum(c.attempts for c in completions),
             dropped=tuple(dict.fromkeys(name for c in completions for name in c.dropped)),

@@ -15,7 +15,7 @@ from fewshot.client import ScriptedClient
 from fewshot.connection import Connection
 from fewshot.endpoint import Endpoint
 from fewshot.errors import ConfigError, ServiceError
-from fewshot.price import Price, cost_of, price_of
+from fewshot.price import Price, cost_of, cost_of_all, price_of
 from fewshot.types import Completion, Message, Prefix, Request, Usage
 
 PRICE = Price(1.0, 10.0, cached_input=0.1, batch=0.5)
@@ -101,6 +101,17 @@ def test_a_cancelled_request_counts_as_paid() -> None:
 
     budget = asyncio.run(cancelled())
     assert (budget.spent, budget.reserved) == (pytest.approx(MOST), 0.0)
+
+
+def test_a_decision_has_its_own_price() -> None:
+    budget = Budget(1.0, PRICE, decisions=Price(2.0, 0.0))
+    decided = Request(model="m", messages=ASKED.messages, choices=(("yes", ""), ("no", "")))
+    asyncio.run(BudgetClient(ScriptedClient(SAID), budget).complete(decided))
+    assert budget.spent == pytest.approx(30 * 2.0 / 1e6)
+    completions = [SAID, Completion(text="yes", usage=Usage(1000), probabilities={"yes": 1.0})]
+    assert cost_of_all("gpt-6-luna", completions) == pytest.approx((30 * 0.1 + 2 * 0.5 + 1000 * 0.1) / 1e6)
+    assert cost_of_all("nobody-knows", completions) is None
+    assert cost_of_all("nobody-knows", []) is None
 
 
 def connection(model: str = "gpt-6-luna", client: object = None, *, local: bool = False) -> Connection:

@@ -96,11 +96,17 @@ def test_an_answer_survives_the_disk_unchanged(tmp_path: Path) -> None:
         {"n": 2},
         {"extra": (("reasoning_effort", "none"),)},
         {"text": "Is it good?"},
+        {"choices": (("yes", ""), ("no", ""))},
     ],
     ids=str,
 )
 def test_whatever_can_change_the_answer_changes_the_key(change: dict[str, object]) -> None:
     assert entry(replace(ASKED, **change))[0] != entry()[0]  # type: ignore[arg-type]
+
+
+def test_the_choices_of_a_decision_and_their_descriptions_are_in_the_key() -> None:
+    plain, told = (replace(ASKED, choices=(("yes", about), ("no", ""))) for about in ("", "it is good"))
+    assert entry(plain)[0] != entry(told)[0]
 
 
 def test_the_address_is_in_the_key_but_not_its_spelling_and_not_the_secret() -> None:

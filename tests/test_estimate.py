@@ -70,6 +70,15 @@ def test_money_is_told_for_both_ways_to_ask() -> None:
     assert "cost, batch" in str(found)
 
 
+def test_decisions_cost_their_input_and_a_batch_reads_one_token_instead() -> None:
+    found = told(labels("yes", "no", decisions=True), [f"row {i}" for i in range(1000)])
+    assert found.output_tokens == Span(0, 0, 0)
+    assert found.cost is not None
+    assert found.batch_cost is not None
+    assert found.cost.likely == pytest.approx(found.input_tokens.likely * 0.1 / 1e6, rel=0.01)
+    assert found.batch_cost.likely == pytest.approx((found.input_tokens.likely * 0.1 + 1000 * 0.5) / 2e6, rel=0.01)
+
+
 def test_an_unknown_price_is_not_known_and_the_embedded_model_is_free() -> None:
     unknown = told(labels("yes", "no"), ["x"], model="who-knows")
     assert (unknown.cost, unknown.batch_cost) == (None, None)

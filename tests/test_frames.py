@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fewshot import InputError, ServiceError, Task
+from fewshot import InputError, ScriptedClient, ServiceError, Task
 from fewshot.frames import COLUMNS, is_frame, map_frame
 from fewshot.types import Result, Usage
 
@@ -127,3 +127,12 @@ def test_frames_are_told_from_other_rows() -> None:
 def test_an_empty_frame_gives_an_empty_frame() -> None:
     assert map_frame(mapped(), pd.DataFrame({"text": []})).shape == (0, len(COLUMNS))
     assert map_frame(mapped(), pl.DataFrame({"text": []}, schema={"text": pl.String})).height == 0
+
+
+def test_the_real_map_takes_and_gives_frames() -> None:
+    client = ScriptedClient(lambda request: "positive" if "good" in request.messages[-1].content else "negative")
+    task = PLAIN.using(client=client)
+    texts = pd.Series(["good", "bad", None, "good"], index=list("abcd"))
+    assert task.map(texts).to_dict() == {"a": "positive", "b": "negative", "c": None, "d": "positive"}
+    found = task.map(pl.DataFrame({"text": ["good", "bad"]}))
+    assert found["value"].to_list() == ["positive", "negative"]

@@ -244,4 +244,4 @@ def test_the_rate_is_shared_by_the_workers(ray: Any, chaos: Any, tmp_path: Path)
     times = sorted(entry["t"] for entry in chaos.log() if entry.get("path", "").endswith("completions"))
     busiest = max(sum(start <= t < start + 2 for t in times) for start in times)
     assert busiest <= 2 * 20 + 15  # each worker may use a permit a quarter of a second late, and needs to find the time
-    assert times[-1] - times[0] >= 119 / 20 - 0.5
+    assert times[-1] - times[0] >= 119 / 20 - 1.5

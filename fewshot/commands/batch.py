@@ -6,15 +6,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fewshot.batch import BatchRun, BatchStatus
 from fewshot.commands.options import add_task_options, task_of
-from fewshot.errors import ConfigError, InputError
-from fewshot.examples import read_rows
-from fewshot.task import Task
+from fewshot.errors import ConfigError
+from fewshot.rows import Columns, read_rows
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("action", choices=("submit", "status", "fetch"), help="send off, look, or read what has come")
     add_task_options(parser)
-    parser.add_argument("--file", metavar="F", help="the rows: JSONL, JSON or CSV; needed once, to submit")
+    parser.add_argument(
+        "--file", metavar="F", help="the rows: JSONL, CSV, Parquet or lines of text; needed once, to submit"
+    )
     parser.add_argument("--out", required=True, metavar="O", help="results as JSON lines; the state is kept in O.batch")
     parser.add_argument("--wait", action="store_true", help="fetch: do not stop before the results are there")
     parser.add_argument("--live", action="store_true", help="fetch: ask the rest live, at the full price")
@@ -36,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(args)
     batch: BatchRun[Any] = BatchRun(task, f"{args.out}.batch")
     if args.action == "submit":
-        status = batch.submit(_rows(task, args.file) if args.file else None, retry_failed=args.retry_failed)
+        status = batch.submit(
+            read_rows(Path(args.file), Columns(task)) if args.file else None, retry_failed=args.retry_failed
+        )
     elif args.action == "status":
         status = batch.status()
     else:
@@ -46,24 +48,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed or (args.action == "fetch" and not status.finished) else 0
 
 
-def _rows(task: Task[Any], file: str) -> Iterator[dict[str, Any]]:
-    """Read the rows, with the columns that the task takes; a row that lacks one has its error in its result."""
-    if not Path(file).is_file():
-        raise InputError(f"there is no file {file}")
-    known = {*task.inputs, *task.parameters}
-    for _, row in read_rows(Path(file)):
-        yield {name: value for name, value in row.items() if name in known}
-
-
 def _write(batch: BatchRun[Any], out: Path) -> int:
     """Write the results beside their place, then put them there; gives how many rows failed."""
     failed = 0
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        with scratch.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            for result in batch.results():
-                failed += result.error is not None
-                file.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+        with scratch.open("wb") as file:
+            for line, is_error in batch.lines():
+                failed += is_error
+                file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(out)

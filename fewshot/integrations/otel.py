@@ -132,7 +132,7 @@ class TracedClient:
         """Give what spans and metrics have in common."""
         parts = urlsplit(self.endpoint.base_url or "")
         about: dict[str, Any] = {
-            "gen_ai.operation.name": "chat" if request.form == "chat" else "text_completion",
+            "gen_ai.operation.name": _operation(request),
             "gen_ai.provider.name": _provider(self.endpoint),
             "gen_ai.request.model": request.model,
         }
@@ -195,6 +195,12 @@ def _message(role: str, text: str) -> dict[str, Any]:
 
 def _part(turn: Message) -> dict[str, str]:
     return {"type": "text", "content": turn.content}
+
+
+def _operation(request: Request) -> str:
+    if request.choices:
+        return "decisions"  # the conventions have no name for it
+    return "chat" if request.form == "chat" else "text_completion"
 
 
 def _provider(endpoint: Endpoint) -> str:
