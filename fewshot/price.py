@@ -54,8 +54,9 @@ def cost_of(model: str, usage: Usage, *, batch: bool = False) -> float | None:
 
 
 def cost_of_all(model: str, completions: Iterable[Completion]) -> float | None:
-    """Give the cost of completions of a model in US dollars, live: cached ones are free, decisions have a price of
-    their own; None when a price is not known.
+    """Give the live cost of a model's completions in US dollars; None when a price is not known.
+
+    Cached ones are free, and decisions have a price of their own.
     """
     if price_of(model) is None and price_of(model, decisions=True) is None:
         return None

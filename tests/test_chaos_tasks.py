@@ -1,4 +1,4 @@
-"""Every function that ships, against every fault of the shared server: a right value or the documented error, in time."""
+"""Every function that ships, against every fault of the shared server: a value or the documented error, in time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Awaitable[Any]], type | tuple[type, ...
     "classify_sentiment": (lambda text, **o: classify_sentiment.arun(f"I love it. {text}", **o), str),
     "classify": (lambda text, **o: classify.arun(f"label=ham {text}", ["spam", "ham"], **o), str),
     "translate": (lambda text, **o: translate.arun(f"Good morning {text}", **o), str),
-    "complete_pattern": (lambda text, **o: complete_pattern.arun([("Java", "James Gosling")], f"Rust {text}", **o), str),
+    "complete_pattern": (
+        lambda text, **o: complete_pattern.arun([("Java", "James Gosling")], f"Rust {text}", **o),
+        str,
+    ),
     "summarize": (lambda text, **o: summarize.arun(f"Much happened. {text}", max_sentences=1, **o), str),
     "answer": (lambda text, **o: answer.arun(f"Who? {text}", **o), (str, type(None))),
     "calculate": (lambda text, **o: calculate.arun(f"2 + 2 = ? {text}", **o), (int, float, Decimal)),
@@ -89,7 +92,18 @@ def test_every_fault_ends_in_a_value_or_a_documented_error_in_time(name: str, ch
 
 
 HARMLESS = ("prose", "prose_long", "words", "fenced", "fenced_prose", "upper", "quoted", "period", "whitespace")
-HARMLESS += ("label_echo", "continues", "nul", "bidi", "zwsp", "bom", "nfd", "usage_missing", "usage_zero", "dup_headers")
+HARMLESS += (
+    "label_echo",
+    "continues",
+    "nul",
+    "bidi",
+    "zwsp",
+    "bom",
+    "nfd",
+    "usage_missing",
+    "usage_zero",
+    "dup_headers",
+)
 HARMLESS += ("early_hints", "gzip", "drop_after", "unsolicited", "other_model", "bad_charset", "lone_surrogate", "ansi")
 
 
@@ -115,7 +129,7 @@ def test_what_a_model_refuses_is_dropped_once_and_told(model: str, chaos: Any) -
         record = extract.run("label=good", Verdict, **options)
     assert (first.value, again.value) == ("positive", "negative")
     assert again.attempts == 1, "what is refused is remembered"
-    assert isinstance(record.value, Verdict) or isinstance(record.error, OutputError), "this server writes no JSON unasked"
+    assert isinstance(record.value, Verdict) or isinstance(record.error, OutputError), "it writes no JSON unasked"
     if model in ("reasoning", "no-temperature", "old"):
         assert first.dropped or again.dropped
 

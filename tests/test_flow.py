@@ -69,7 +69,9 @@ def test_the_chat_holds_the_shots_as_turns_and_the_question_last() -> None:
 
 def test_the_text_form_goes_on_from_the_cue() -> None:
     _, (request,) = hold(ask(question(form="text")), said(" positive"))
-    assert request.text == "Text: I love it.\nAnswer: positive\n\nText: Awful.\nAnswer: negative\n\nText: Fine.\nAnswer:"
+    assert (
+        request.text == "Text: I love it.\nAnswer: positive\n\nText: Awful.\nAnswer: negative\n\nText: Fine.\nAnswer:"
+    )
     assert request.stop == ("\n",)
 
 

@@ -1,4 +1,4 @@
-"""Hostile and broken text through every task and both forms: a right prompt or a clear InputError, never anything else."""
+"""Hostile and broken text through every task and both forms: a right prompt or a clear InputError."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from fewshot import InputError, Task, load
 from fewshot.folder import names
 
-TASKS = ("answer", "calculate", "classify", "detect_injection", "extract", "pattern", "sentiment", "summarize", "translate")
+TASKS = (
+    "answer",
+    "calculate",
+    "classify",
+    "detect_injection",
+    "extract",
+    "pattern",
+    "sentiment",
+    "summarize",
+    "translate",
+)
 NASTY = [
     "{{ 7 * 7 }}",
     "{% raw %}{% endraw %}",

@@ -56,7 +56,11 @@ def folder(path: Path, *, toml: str = 'output = ["yes", "no"]', examples: str = 
         (lambda c: classify_sentiment("I love it.", client=c), "Positive.", "positive"),
         (lambda c: classify("Win money!", ["spam", "ham"], client=c), "**spam**", "spam"),
         (lambda c: translate("I love programming.", client=c), "J'adore programmer.", "J'adore programmer."),
-        (lambda c: complete_pattern([("Python", "Guido van Rossum")], "Rust", client=c), "Graydon Hoare", "Graydon Hoare"),
+        (
+            lambda c: complete_pattern([("Python", "Guido van Rossum")], "Rust", client=c),
+            "Graydon Hoare",
+            "Graydon Hoare",
+        ),
         (lambda c: summarize("Much happened.", max_sentences=1, client=c), "Much happened.", "Much happened."),
         (lambda c: answer("Who wrote it?", client=c), "I don't know.", None),
         (lambda c: answer("Where?", context="In Lyon.", client=c), "Lyon", "Lyon"),

@@ -17,7 +17,7 @@ __all__ = ["add_arguments", "run"]
 
 _EXTRAS = {
     "local": ("xllamacpp",),
-    "bulk": ("aiohttp", "pyarrow", "tqdm"),
+    "bulk": ("pyarrow", "tqdm"),
     "eval": ("sacrebleu", "rouge_score"),
 }
 _VARIABLES = (
