@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot.check_spec import Spec
+from fewshot.check_spec import PLACEHOLDER, Spec
 from fewshot.errors import InputError, OutputError, TaskError
 from fewshot.examples import check_examples, each_row, read_rows, row_faults
 from fewshot.findings import Finding, error, of_error, warning
@@ -19,10 +19,7 @@ from fewshot.output import Output
 from fewshot.template import did_you_mean
 from fewshot.types import Example
 
-__all__ = ["PLACEHOLDER", "balance", "examples_in", "leaks", "readable", "repetitions"]
-
-PLACEHOLDER = "(replace me)"
-"""Ends the example texts that `fewshot new` writes, so that they are not forgotten."""
+__all__ = ["balance", "examples_in", "leaks", "readable", "repetitions"]
 
 _UNEVEN = 3
 """How many times as many examples a label may have as another."""
@@ -41,7 +38,8 @@ def examples_in(path: Path, spec: Spec) -> tuple[list[Example], list[Finding]]:
         for line, row in each_row(path):
             wrong = [of_error("row", path, row)] if isinstance(row, TaskError) else list(_faults(row, line, path, spec))
             found += wrong
-            if not wrong and not isinstance(row, TaskError) and spec.output is not None:
+            sound = not any(finding.severity == "error" for finding in wrong)
+            if sound and not isinstance(row, TaskError) and spec.output is not None:
                 valid += check_examples([row], spec.inputs, spec.parameters, spec.output, path=path, lines=[line])
     except TaskError as problem:
         found.append(of_error("row", path, problem))

@@ -16,8 +16,10 @@ from fewshot.output import Output
 from fewshot.settings import Settings
 from fewshot.template import PROVIDED, did_you_mean
 
-__all__ = ["Spec", "check_spec", "idle_settings"]
+__all__ = ["PLACEHOLDER", "Spec", "check_spec", "idle_settings"]
 
+PLACEHOLDER = "(replace me)"
+"""Ends the texts that `fewshot new` writes to be replaced, so that they are not forgotten."""
 _TABLES = ("inputs", "parameters", "settings", "descriptions", "words")
 
 
@@ -122,6 +124,11 @@ def _keys(said: Mapping[str, Any], path: Path) -> Iterator[Finding]:
             yield error("unknown-key", path, line_of(path, key), message, f"the keys are {', '.join(KEYS)}")
     if not said.get("description"):
         yield warning("no-description", path, 1, "has no description", 'add description = "What it does."')
+    elif PLACEHOLDER in str(said["description"]):
+        line = line_of(path, "description")
+        yield warning(
+            "placeholder", path, line, "is still as `fewshot new` wrote it", "say here and in prompt.jinja what it does"
+        )
     wanted = said.get("output")
     for key in ("words", "descriptions"):
         if said.get(key) and not isinstance(wanted, list):

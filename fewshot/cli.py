@@ -16,6 +16,7 @@ from fewshot.errors import ConfigError, FewshotError, InputError, TaskError
 __all__ = ["main"]
 
 COMMANDS = {
+    "new": "make a task folder that works at once",
     "run": "run a task on inputs, a file or standard input",
     "tasks": "list the tasks that can be found",
     "check": "find everything that is wrong with task folders, with file, line and fix",

@@ -150,6 +150,7 @@ def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: 
 
 
 def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:
+    """Read what a `task.toml` says of its output; raises TaskError when it is none."""
     wanted = spec.get("output")
     if wanted is None:
         raise TaskError('has no \'output\': a list of labels, "text", "number" or "schema.json"', path=path)
@@ -167,6 +168,7 @@ def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any
 
 
 def read_settings(table: Mapping[str, Any], path: Path) -> Settings:
+    """Read the settings of a `task.toml`; raises TaskError for one that is not valid or has no place there."""
     refused = {"api_key", "client", "base_url"} & set(table)
     if refused:
         message = f"{min(refused)!r} has no place in a task folder; set it in the environment or in the call"
@@ -185,7 +187,7 @@ def _table(spec: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
 
 
 def default_of(value: Any) -> Any:
-    """An input is given as its description, or as a table with `description` and `optional = true` or `default`."""
+    """Give the default of an input: one with `optional = true` or a `default` is a table, any other a description."""
     if isinstance(value, dict):
         return None if value.get("optional") else value.get("default", REQUIRED)
     return REQUIRED

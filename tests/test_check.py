@@ -153,7 +153,7 @@ ALL_FAULTS = [
     ("examples.jsonl", 14, "duplicate-id", "the id 'same' is also that of line 13"),
     ("examples.jsonl", 14, "leak", "also stands in the test file"),
     ("examples.jsonl", None, "no-example", "the label 'praise' has no example"),
-    ("examples.jsonl", None, "imbalance", "'bug' has 5 examples and 'other' only 1"),
+    ("examples.jsonl", None, "imbalance", "'bug' has 6 examples and 'other' only 1"),
     ("example.json", None, "unread-file", "is not read (did you mean 'examples.json'?)"),
 ]
 
@@ -190,6 +190,7 @@ def test_shows_no_key(all_faults: Checkup):
 
 # -- faults that leave nothing else to look at, or need a folder of their own ----------------------------------------
 
+THREE = [("a", "bug"), ("b", "bug"), ("c", "question")]
 ALONE = [
     ("toml", 2, {"toml": 'description = "x"\noutput = [\n["a"'}, "is not valid TOML"),
     ("output", None, {"toml": 'description = "x"'}, "has no 'output'"),
@@ -267,7 +268,7 @@ ALONE = [
         None,
         {
             "toml": GOOD_TOML + "[settings]\nk = 2",
-            "examples": '{"text": "a", "output": "bug"}\n{"text": "b", "output": "bug"}\n{"text": "c", "output": "question"}',
+            "examples": "".join(json.dumps({"text": t, "output": o}) + "\n" for t, o in THREE),
         },
         "have none of 'question'",
     ),
