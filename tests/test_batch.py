@@ -355,6 +355,16 @@ def test_a_run_is_not_mixed_with_another(service: Service, tmp_path: Path) -> No
     assert len(service.batches) == 1
 
 
+def test_an_id_is_kept_and_a_line_that_cannot_be_read_is_a_row_that_failed(service: Service, tmp_path: Path) -> None:
+    run = BatchRun(sentiment(service), tmp_path / "run")
+    run.submit([{"text": "good", "id": "a7"}, InputError("line 2 is not JSON"), {"text": "bad", "output": "negative"}])
+    finish(run)
+    lines = [(json.loads(line), failed) for line, failed in run.lines()]
+    assert [failed for _, failed in lines] == [False, True, False]
+    assert (lines[0][0]["id"], lines[0][0]["row"], lines[0][0]["value"]) == ("a7", 0, "positive")
+    assert lines[1][0]["error"] == {"type": "InputError", "message": "row 2: line 2 is not JSON"}
+
+
 def test_two_processes_cannot_work_on_one_run(service: Service, tmp_path: Path) -> None:
     run = BatchRun(sentiment(service), tmp_path / "run")
     run.submit(["good", "bad"])
