@@ -82,7 +82,7 @@ class Prompt:
 
     def _asked(self, inputs: Mapping[str, Any]) -> str:
         values = {name: inert(v, self._markers) if isinstance(v, str) else v for name, v in inputs.items()}
-        asked = self.template.input({**self._constants, **values})
+        asked = self.template.input({**self._constants, **dict.fromkeys(self._inputs), **values})
         return f"{asked}\n{self.cue}" if self.cue else asked
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["answer_schema", "model_schema", "strict_schema"]
+__all__ = ["answer_schema", "model_schema", "outline", "strict_schema"]
 
 Json = dict[str, Any]
 
@@ -57,6 +57,29 @@ def strict_schema(schema: Mapping[str, Any], *, absent_as_null: bool = False) ->
     except _NotStrictError:
         return None
     return strict if _within_limits(strict) else None
+
+
+def outline(schema: Mapping[str, Any]) -> str:
+    """Write the shape of a record in one line, for a prompt: `{"name": string, "tags": [string]}`."""
+    definitions = schema.get("$defs", {})
+
+    def shape(part: Mapping[str, Any], depth: int) -> str:
+        name = str(part.get("$ref", "")).rpartition("/")[2]
+        if name in definitions and depth < _MAX_DEPTH:
+            return shape(definitions[name], depth + 1)
+        if "properties" in part and depth < _MAX_DEPTH:
+            inner = (f'"{key}": {shape(value, depth + 1)}' for key, value in part["properties"].items())
+            return "{" + ", ".join(inner) + "}"
+        if part.get("type") == "array":
+            return f"[{shape(part.get('items') or {}, depth + 1)}]"
+        choices = part.get("anyOf") or part.get("oneOf")
+        if choices:
+            return " or ".join(dict.fromkeys(shape(choice, depth + 1) for choice in choices))
+        if "enum" in part:
+            return " or ".join(f'"{value}"' for value in part["enum"])
+        return str(part.get("format") or part.get("type") or "anything")
+
+    return shape(schema, 0)
 
 
 def model_schema(model: type[BaseModel]) -> Json | None:

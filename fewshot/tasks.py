@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 from fewshot.errors import InputError
 from fewshot.folder import load
 from fewshot.output import Labels, Output, output_of
+from fewshot.schema import model_schema, outline
 from fewshot.settings import Options
 from fewshot.task import Task
 from fewshot.types import Form, Message, Result
@@ -196,9 +197,10 @@ def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **o
         schema: the model class; it may be nested.
         examples: pairs (text, instance or dict).
     """
-    fields = ", ".join(schema.model_fields)
-    task = load("extract", output=_schema(schema), examples=examples, fields=fields, **options)
-    return Call(task, {"text": text})
+    if not (isinstance(schema, type) and hasattr(schema, "model_fields")):
+        raise InputError(f"schema must be a pydantic model class, not {str(schema):.60}", field="schema")
+    output, fields = _schema(schema)
+    return Call(load("extract", output=output, examples=examples, fields=fields, **options), {"text": text})
 
 
 @Function
@@ -218,5 +220,6 @@ def _labels(labels: tuple[str, ...], descriptions: tuple[tuple[str, str], ...]) 
 
 
 @lru_cache(maxsize=256)
-def _schema(schema: type[Model]) -> Output[Model]:
-    return output_of(schema)
+def _schema(schema: type[Model]) -> tuple[Output[Model], str]:
+    """Give the output of a model, and its shape for the prompt."""
+    return output_of(schema), outline(model_schema(schema) or {"type": "object"})

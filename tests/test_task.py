@@ -164,6 +164,7 @@ def test_labels_may_have_descriptions() -> None:
         (lambda: load("sentiment")(), "needs the input 'text'"),
         (lambda: load("sentiment")("a", "b"), "takes 1 input(s)"),
         (lambda: summarize("x", max_sentences=0), "1 or more"),
+        (lambda: extract("x", {"a": 1}), "must be a pydantic model class"),  # type: ignore[type-var]
     ],
 )
 def test_a_mistake_of_the_caller_is_named(call: Any, says: str) -> None:

@@ -19,6 +19,9 @@ _EXTRAS = {
     "local": ("xllamacpp",),
     "bulk": ("pyarrow", "tqdm"),
     "eval": ("sacrebleu", "rouge_score"),
+    "sklearn": ("sklearn",),
+    "otel": ("opentelemetry",),
+    "ray": ("ray",),
 }
 _VARIABLES = (
     "OPENAI_BASE_URL",
