@@ -198,7 +198,7 @@ def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **o
         examples: pairs (text, instance or dict).
     """
     if not (isinstance(schema, type) and hasattr(schema, "model_fields")):
-        raise InputError(f"schema must be a pydantic model class, not {str(schema):.60}", field="schema")
+        raise InputError(f"schema must be a pydantic model class, not {schema!s:.60}", field="schema")
     output, fields = _schema(schema)
     return Call(load("extract", output=output, examples=examples, fields=fields, **options), {"text": text})
 
