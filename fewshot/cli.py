@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
+from typing import Any
 
 from fewshot.errors import ConfigError, FewshotError, InputError, TaskError
 
@@ -21,8 +23,10 @@ COMMANDS = {
     "tasks": "list the tasks that can be found",
     "check": "find everything that is wrong with task folders, with file, line and fix",
     "show": "show the exact prompt of a task, in both forms",
+    "try": "type inputs and see answers, while the task's files are edited",
     "eval": "measure a task on labelled rows",
     "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
+    "diff": "compare two files of results row by row",
     "batch": "run a task over a file through OpenAI's Batch API, at half the price",
     "cache": "tell what is kept of earlier answers, or delete it",
     "doctor": "tell what is configured, what would be called and what is missing",
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        return int(import_module(f"fewshot.commands.{args.command}").run(args))
+        return int(_module(args.command).run(args))
     except (InputError, TaskError, ConfigError) as error:
         return _say(error, 2)
     except FewshotError as error:
@@ -76,8 +80,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     for name, about in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         if name == asked:
-            import_module(f"fewshot.commands.{name}").add_arguments(command)
+            _module(name).add_arguments(command)
     return parser
+
+
+def _module(command: str) -> Any:
+    return import_module(f"fewshot.commands.{command}{'_' * iskeyword(command)}")
 
 
 class _Version(argparse.Action):
