@@ -87,7 +87,7 @@ class Run:
     async def answers(self, task: Task[Any], rows: Sequence[Labelled], what: str) -> list[Result[Any]]:
         """Ask all rows; a row that fails is a result with its error."""
         told = partial(self.progress, what)
-        found = await answers(task, rows, self.connection, concurrency=self.concurrency, progress=told)
+        found = await answers(task, rows, concurrency=self.concurrency, progress=told)
         for result in found:
             self._count(result.usage, result.cost)
         return found

@@ -144,7 +144,7 @@ async def _thresholded(
 ) -> Task[Any]:
     """Find the confidence from which on open answers are right as often as was promised."""
     started = time.monotonic()
-    found = await answers(_held_back_below(task, None), rows, connection)
+    found = await answers(_held_back_below(task, None), rows)
     judged = [judge(task.output.kind, n, *pair) for n, pair in enumerate(zip(rows, found, strict=True))]
     if all(prediction.confidence is None for prediction in judged):
         raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")

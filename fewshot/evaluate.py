@@ -141,7 +141,7 @@ def _report(run: Run, arm: Arm, points: tuple[Point, ...], steadiness: Mapping[s
         kind=kind,
         model=_model(run, results),
         form=task.settings.form or run.connection.form,
-        select=task.settings.select,
+        select="drawn from the pool" if run.pool and task.settings.select == "first" else task.settings.select,
         k=_shot_count(results),
         labels=task.output.labels or (),
         metrics={**measured, **steadiness},

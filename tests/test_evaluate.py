@@ -90,7 +90,7 @@ def test_a_failed_row_counts_as_wrong_and_is_shown() -> None:
     assert report.confusion == {"yes": {"yes": 2, "no": 0, "(failed)": 1}, "no": {"yes": 0, "no": 0, "(failed)": 1}}
     assert {error for error, _ in report.errors} == {
         "ServiceError: gone",
-        "InputError: text is empty; give it some text",
+        "InputError: row 4: text is empty; give it some text",
     }
     assert "2 failed (counted as wrong)" in str(report)
     assert "ServiceError: gone" in report.to_html()

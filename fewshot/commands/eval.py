@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         consistency=args.consistency,
         seed=args.seed,
         concurrency=args.concurrency,
-        progress=tell if sys.stderr.isatty() else None,
+        progress=tell,
     )
     for path in (args.report, args.out):
         if path:
@@ -109,6 +110,15 @@ def _with_labels(task: Task[Any], labels: list[str]) -> Task[Any]:
 
 
 def tell(what: str, done: int, total: int) -> None:
-    """Show progress on one line of a terminal."""
-    end = "\n" if done == total else ""
-    print(f"\r\033[K{what}: {done}/{total}", end=end, file=sys.stderr, flush=True)
+    """Show progress: on one line of a terminal, and in a log file now and then."""
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r\033[K{what}: {done}/{total}", end=end, file=sys.stderr, flush=True)
+    elif time.monotonic() - _told[0] > _EVERY:
+        _told[0] = time.monotonic()
+        print(f"fewshot: {what}: {done}/{total}", file=sys.stderr, flush=True)
+
+
+_EVERY = 15.0
+"""Seconds between two lines of progress in a log."""
+_told = [time.monotonic()]
