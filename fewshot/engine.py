@@ -259,9 +259,9 @@ class Run(Generic[T]):
         elif row.error is not None:
             self._settle(row, Result(error=row.error, inputs=row.inputs, row=row.position, task=self._task.name))
         elif (known := self._remembered.get(row.key)) is not None:
-            self._keeper.keep([_finished(row, copy_of(known, row.position, row.inputs))])
+            self._keeper.keep([_finished(row, copy_of(known, row.position))])
         elif equal is not None:
-            self._keeper.keep([_finished(row, copy_of(result_of(equal.line, row.task), row.position, row.inputs))])
+            self._keeper.keep([_finished(row, copy_of(result_of(equal.line, row.task), row.position))])
         elif (ahead := self._flights.get(row.key)) is not None:
             ahead.equals.append(row)
         else:
@@ -317,7 +317,7 @@ class Run(Generic[T]):
             return
         if error is None:
             self._remember(row.key, result)
-        equals = [_finished(r, copy_of(result, r.position, r.inputs)) for r in row.equals]
+        equals = [_finished(r, copy_of(result, r.position)) for r in row.equals]
         self._keeper.keep([_finished(row, result), *equals])
         self._judge(error)
 

@@ -64,6 +64,7 @@ def result_of(line: bytes, task: Task[Any]) -> Result[Any]:
         except InputError:  # a value that JSON cannot carry: stay with what is written
             value = about["value"]
     usage = about["usage"]
+    shots = {example.id: example for example in task.examples}
     return Result(
         value=value,
         probabilities=about["probabilities"],
@@ -79,18 +80,17 @@ def result_of(line: bytes, task: Task[Any]) -> Result[Any]:
         cost=about["cost"],
         cached=about["cached"],
         dropped=tuple(about["dropped"]),
+        examples=tuple(shots[name] for name in about["examples"] if name in shots),
         task=about["task"],
         inputs=about["inputs"],
         row=about["row"],
     )
 
 
-def copy_of(result: Result[Any], position: int, inputs: Mapping[str, Any]) -> Result[Any]:
+def copy_of(result: Result[Any], position: int) -> Result[Any]:
     """Give the result of an equal row to another one: nothing was asked for it, so nothing was paid."""
     cost = None if result.cost is None else 0.0
-    return replace(
-        result, row=position, inputs=inputs, usage=Usage(), cost=cost, cached=True, attempts=0, completions=()
-    )
+    return replace(result, row=position, usage=Usage(), cost=cost, cached=True, attempts=0, completions=())
 
 
 def key_of_row(task: Task[Any], inputs: Mapping[str, Any]) -> bytes:
