@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewshot.cachedir import cache_dir, write_private
 from fewshot.calibration import Calibration, batch, contextual
@@ -22,9 +22,16 @@ from fewshot.client import Client
 from fewshot.errors import ConfigError, OutputError, ServiceError
 from fewshot.fitting import Fitted, fit
 from fewshot.flow import Question, drive, score, side_by_side
+from fewshot.inputs import REQUIRED
+
+if TYPE_CHECKING:
+    from fewshot.connection import Connection
+    from fewshot.prompt import Prompt
+    from fewshot.task import Task
 
 __all__ = [
     "CONTENT_FREE",
+    "calibration_for",
     "calibration_key",
     "fit_calibration",
     "keep",
@@ -38,6 +45,8 @@ CONTENT_FREE = ("N/A", "[MASK]", "...")
 """Inputs without content: what the prompt says to these is its bias (arXiv 2102.09690, section 4)."""
 _ENOUGH = 10
 """Unlabelled inputs that batch calibration needs (arXiv 2309.17249, section 4.3: about ten)."""
+_MAX_OWN = 200
+"""How many of its own examples a task is calibrated on at first use."""
 _IN_FLIGHT = 4
 _PATIENCE = 120.0
 """Seconds that fitting at first use may take."""
@@ -48,6 +57,28 @@ _log = logging.getLogger("fewshot")
 def calibration_key(fingerprint: str, model: str, form: str) -> str:
     """Name what a calibration is for: a task's content, the model and the form."""
     return hashlib.sha256(f"1|{fingerprint}|{model}|{form}".encode()).hexdigest()[:32]
+
+
+async def calibration_for(
+    task: Task[Any], inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+) -> Calibration | None:
+    """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
+    settings = task.settings
+    if task.output.labels is None or not settings.scoring or settings.calibrate is False:
+        return None
+    key = task.calibration_key(connection)
+    calibration = task.calibrations.get(key) or kept(key)
+    if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
+        return calibration
+    shelf = task.prompts.shelf(inputs)
+    shown = () if shelf.by_question else prompt.examples
+    spare = [example for example in shelf.examples if example not in shown][:_MAX_OWN]
+    labelled = [(await task.question_for(e.inputs, connection), e.output) for e in spare]
+    required = [name for name, default in task.inputs.items() if default is REQUIRED]
+    content_free = [
+        task.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
+    ]
+    return await own_calibration(key, labelled, content_free, connection.client)
 
 
 def kept(key: str) -> Calibration | None:

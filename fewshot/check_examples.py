@@ -152,7 +152,7 @@ def leaks(examples: Sequence[Example], spec: Spec, path: Path, against: Path) ->
         for text in texts:
             tested[text].append((line, texts))
     for example in examples:
-        asked = {_plain(text) for name in spec.inputs if isinstance(text := example.inputs.get(name), str)}
+        asked = {_plain(given) for name in spec.inputs if isinstance(given := example.inputs.get(name), str)}
         same = next((line for text in asked for line, texts in tested[text] if asked <= texts), None)
         if same is not None:
             message = f"also stands in the test file {against} (line {same}): the test would measure memory"

@@ -1,7 +1,8 @@
 """Finding task folders and reading them: `task.toml`, `prompt.jinja`, `examples.jsonl`.
 
 A folder is data only; nothing in it is run. Look-up by name: the `templates/` folder where the program runs, the
-folders of `FEWSHOT_TEMPLATES` (separated as in PATH), then the tasks that ship with the package.
+folders of `FEWSHOT_TEMPLATES` (separated as in PATH), installed packages that offer tasks (entry points in the group
+`fewshot.tasks`, each naming a package whose folder holds task folders), then the tasks that ship with this package.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from fewshot.errors import InputError, TaskError
 from fewshot.examples import read_examples
@@ -37,11 +40,16 @@ __all__ = [
     "search_path",
 ]
 
+T = TypeVar("T")
 EXAMPLE_FILES = ("examples.jsonl", "examples.json", "examples.csv")
 KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
 NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
 
 
+@overload
+def load(name: str | os.PathLike[str], *, examples: Any = None, output: None = None, **options: Any) -> Task[Any]: ...
+@overload
+def load(name: str | os.PathLike[str], *, examples: Any = None, output: Output[T], **options: Any) -> Task[T]: ...
 def load(
     name: str | os.PathLike[str], *, examples: Any = None, output: Output[Any] | None = None, **options: Any
 ) -> Task[Any]:
@@ -89,7 +97,20 @@ def names() -> list[str]:
 def search_path() -> list[Path]:
     """Give the folders that are searched for tasks, first come first served."""
     own = [Path(p) for p in os.environ.get("FEWSHOT_TEMPLATES", "").split(os.pathsep) if p]
-    return [Path("templates"), *own, _shipped()]
+    return [Path("templates"), *own, *_installed(), _shipped()]
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[Path, ...]:
+    """Find the task folders of other packages without running any code of theirs."""
+    found = []
+    for entry in sorted(entry_points(group="fewshot.tasks"), key=lambda entry: entry.name):
+        # find_spec runs the packages above the one that it is asked for, so ask for the outermost only.
+        package, *inner = entry.value.split(".")
+        spec = find_spec(package)
+        places = (spec.submodule_search_locations if spec else None) or ()
+        found += [Path(place, *inner) for place in places]
+    return tuple(found)
 
 
 @lru_cache(maxsize=1)

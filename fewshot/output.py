@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 from fewshot.errors import InputError, OutputError
 from fewshot.labels import LabelReader
@@ -25,9 +25,6 @@ from fewshot.numbers import literal_number, read_number
 from fewshot.numerals import MAX_DIGITS, Value
 from fewshot.text import no_answer, quoted, read_text
 from fewshot.wording import enclosed, excerpt, json_in, json_objects, tidy
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 __all__ = ["Kind", "Labels", "Number", "Output", "Schema", "Text", "output_of"]
 
@@ -231,7 +228,7 @@ class Schema(Output[M]):
         model: a pydantic model, whose instances are the values; or a JSON schema, and then the values are dicts.
     """
 
-    model: type[BaseModel] | Mapping[str, Any]
+    model: type[M] | Mapping[str, Any]
     kind: ClassVar[Kind] = "schema"
 
     def __post_init__(self) -> None:
@@ -243,7 +240,7 @@ class Schema(Output[M]):
         return hash(json.dumps(self.model, sort_keys=True) if isinstance(self.model, dict) else self.model)
 
     @cached_property
-    def _model(self) -> type[BaseModel]:
+    def _model(self) -> type[Any]:
         from fewshot.schema_model import model_of
 
         return model_of(self.model) if isinstance(self.model, Mapping) else self.model
@@ -302,7 +299,7 @@ class Schema(Output[M]):
 
         if isinstance(self.model, Mapping):
             return _json_text(strict_schema(self.model, absent_as_null=True))
-        schema = model_schema(self.model)
+        schema = model_schema(self._model)
         return None if schema is None else _json_text(strict_schema(schema))
 
 
@@ -342,6 +339,7 @@ def output_of(spec: Any) -> Output[Any]:
     """
     if isinstance(spec, Output):
         return spec
+    spec = getattr(spec, "__value__", spec)  # `type Team = Literal[…]`
     if isinstance(spec, list | tuple) and spec:
         return Labels(tuple(map(_label, spec)))
     if get_origin(spec) is Literal:

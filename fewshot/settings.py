@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
@@ -14,7 +14,7 @@ from fewshot.types import Form
 if TYPE_CHECKING:
     from fewshot.client import Client
 
-__all__ = ["Options", "Order", "Settings"]
+__all__ = ["Options", "Order", "Settings", "TaskOptions"]
 
 Order = Literal["similar_last", "similar_first", "file"]
 
@@ -144,3 +144,13 @@ class Options(TypedDict, total=False):
     min_confidence: float | None
     cache: bool
     redact: Any
+
+
+class TaskOptions(Options, total=False):
+    """Keyword options that make a task in code: besides how it is asked, what it is called and what it takes."""
+
+    name: str
+    inputs: Sequence[str] | Mapping[str, Any] | None
+    """Names of the inputs, or each with its default (`...` for none); by default what the template uses."""
+    parameters: Mapping[str, Any] | None
+    """What stays the same over many calls, with its value."""

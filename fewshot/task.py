@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from fewshot.calibrate import CONTENT_FREE, calibration_key, kept, own_calibration
+from fewshot.calibrate import calibration_for, calibration_key
 from fewshot.connection import Connection, connect
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.examples import check_examples, example_of
@@ -27,8 +27,8 @@ from fewshot.price import cost_of_all
 from fewshot.prompt import Prompt
 from fewshot.prompts import Prompts
 from fewshot.redaction import detectors_of, redact
-from fewshot.settings import Options, Settings
-from fewshot.template import Template, did_you_mean, plain_template
+from fewshot.settings import Settings, TaskOptions
+from fewshot.template import Template, did_you_mean
 from fewshot.types import Completion, Example, Form, Message, Result, Usage
 
 if TYPE_CHECKING:
@@ -38,14 +38,16 @@ if TYPE_CHECKING:
     from fewshot.calibrated import Calibrated, CalibrateOptions
     from fewshot.calibration import Calibration
     from fewshot.evaluate import EvaluateOptions
+    from fewshot.numerals import Value
     from fewshot.report import Report
+    from fewshot.wanted import AsGiven, AsLabels, AsNumber, AsSchema, AsType
 
 __all__ = ["Task"]
 
 T = TypeVar("T")
+U = TypeVar("U")
+Shots = Iterable[Any]
 _MAX_VARIANTS = 64
-_MAX_OWN = 200
-"""How many of its own examples a task is calibrated on at first use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,49 +83,60 @@ class Task(Generic[T]):
 
     # -- making ---------------------------------------------------------------------------------------------------
 
+    @overload
     @staticmethod
-    def of(
-        template: str,
-        output: Any,
-        examples: Iterable[Any] = (),
-        *,
-        name: str = "task",
-        inputs: Sequence[str] | Mapping[str, Any] | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        **options: Unpack[Options],
-    ) -> Task[Any]:
+    def of(template: str, output: AsLabels, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[str]: ...  # type: ignore[overload-overlap]
+    @overload
+    @staticmethod
+    def of(template: str, output: AsNumber, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[Value]: ...
+    @overload
+    @staticmethod
+    def of(template: str, output: AsGiven[U], examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[U]: ...
+    @overload
+    @staticmethod
+    def of(template: str, output: AsType[U], examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[U]: ...
+    @overload
+    @staticmethod
+    def of(template: str, output: AsSchema, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[Any]: ...
+    @staticmethod
+    def of(template: str, output: Any, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[Any]:
         """Make a task in code.
 
         Arguments:
             template: the three blocks as text, or just an instruction: then an input looks like `Input: …` and an
                 output like `Output: …`.
-            output: a list of labels, `"text"`, `"number"`, a type, or a pydantic model.
+            output: a list of labels, `"text"`, `"number"`, a type (such as a `Literal`), a pydantic model, or a JSON
+                schema. Type checkers infer from it what calls give.
             examples: pairs (input, output) or dicts with an `output`.
-            inputs: names of the inputs; by default what the template uses.
+            more: `name`, `inputs` (by default what the template uses), `parameters`, and options (see `Settings`).
 
         Raises:
             TaskError: the template is not valid. InputError: an option or an example is not.
         """
-        source = template if "{%" in template and "block" in template else plain_template(template)
-        compiled = Template(source, f"<{name}>")
-        if inputs is None:
-            constant = {*(parameters or {}), "labels", "descriptions", "output"}
-            inputs = [variable for variable in compiled.variables.get("input", {}) if variable not in constant]
-        declared = dict(inputs) if isinstance(inputs, Mapping) else dict.fromkeys(inputs, REQUIRED)
-        compiled.check(declared, parameters or {})
+        name, inputs, parameters = (
+            more.pop("name", "task"),
+            more.pop("inputs", None),
+            more.pop("parameters", None) or {},
+        )
+        compiled = Template.of(template, name)
+        declared = compiled.free(parameters) if inputs is None else inputs
+        declared = dict(declared) if isinstance(declared, Mapping) else dict.fromkeys(declared, REQUIRED)
+        compiled.check(declared, parameters)
         task: Task[Any] = Task(
             name=name,
             template=compiled,
             output=output_of(output),
             inputs=declared,
-            parameters=dict(parameters or {}),
-            settings=Settings().updated(options),
+            parameters=dict(parameters),
+            settings=Settings().updated(more),
         )
         return task.using(examples=examples)
 
-    def using(
-        self, *, examples: Iterable[Any] | None = None, output: Output[Any] | None = None, **changes: Any
-    ) -> Task[Any]:
+    @overload
+    def using(self, *, examples: Shots | None = None, output: None = None, **changes: Any) -> Task[T]: ...
+    @overload
+    def using(self, *, examples: Shots | None = None, output: Output[U], **changes: Any) -> Task[U]: ...
+    def using(self, *, examples: Shots | None = None, output: Output[Any] | None = None, **changes: Any) -> Task[Any]:
         """Give the same task with other options, parameters, examples or output.
 
         Raises:
@@ -199,7 +212,7 @@ class Task(Generic[T]):
             prompt = await self.prompts.chosen(inputs, connection, deadline=deadline)
         except ServiceError as error:
             return self._failed(error, self.question(inputs, self.prompts.of(()), connection), connection)
-        calibration = await self._calibration_for(inputs, prompt, connection)
+        calibration = await calibration_for(self, inputs, prompt, connection)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
         question = self.question(inputs, prompt, connection, calibration)
         try:
@@ -353,34 +366,9 @@ class Task(Generic[T]):
         prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=True)
         return self.question(inputs, prompt, connection)
 
-    async def _calibration_for(
-        self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
-    ) -> Calibration | None:
-        """Find the calibration for this prompt on this model, or fit one from the task's own examples at first use."""
-        settings = self.settings
-        if self.output.labels is None or not settings.scoring or settings.calibrate is False:
-            return None
-        key = self.calibration_key(connection)
-        calibration = self.calibrations.get(key) or kept(key)
-        if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
-            return calibration
-        shelf = self.prompts.shelf(inputs)
-        shown = () if shelf.by_question else prompt.examples
-        spare = [example for example in shelf.examples if example not in shown][:_MAX_OWN]
-        labelled = [(await self.question_for(e.inputs, connection), e.output) for e in spare]
-        content_free = [
-            self.question({**inputs, **dict.fromkeys(self._required, text)}, prompt, connection)
-            for text in CONTENT_FREE
-        ]
-        return await own_calibration(key, labelled, content_free, connection.client)
-
     def calibration_key(self, connection: Connection) -> str:
         """Name what a calibration of this task is for: its content, the model and the form."""
         return calibration_key(self.fingerprint, connection.model, self.settings.form or connection.form)
-
-    @cached_property
-    def _required(self) -> tuple[str, ...]:
-        return tuple(name for name, default in self.inputs.items() if default is REQUIRED)
 
     def _result(self, question: Question, connection: Connection) -> Result[T]:
         completions = tuple(question.completions)

@@ -55,6 +55,11 @@ class Template:
         return Template, (self.source, self.path)
 
     @classmethod
+    def of(cls, text: str, name: str) -> Template:
+        """Make a template in code: of the three blocks, or of just an instruction."""
+        return cls(text if "{%" in text and "block" in text else plain_template(text), f"<{name}>")
+
+    @classmethod
     def read(cls, path: Path) -> Template:
         """Read a template file; raises TaskError when it is missing or not UTF-8."""
         try:
@@ -86,6 +91,11 @@ class Template:
     def variables(self) -> Mapping[str, Mapping[str, int]]:
         """For each block, the variables that it takes from outside, and the line where each stands first."""
         return variables_of(environment().parse(self.source))
+
+    def free(self, parameters: Iterable[str]) -> list[str]:
+        """Give the variables of the input block that nothing else provides: the inputs, in their order."""
+        constant = {*parameters, *PROVIDED}
+        return [name for name in self.variables.get("input", {}) if name not in constant]
 
     def check(self, inputs: Iterable[str], parameters: Iterable[str]) -> None:
         """Compare the variables used with those declared.
