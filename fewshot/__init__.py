@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fewshot.client import ScriptedClient
     from fewshot.errors import ConfigError, FewshotError, InputError, OutputError, ServiceError, TaskError
     from fewshot.folder import load
+    from fewshot.importing import examples_from
     from fewshot.task import Task
     from fewshot.tasks import (
         answer,
@@ -33,6 +34,7 @@ _HOME = {
     "client": ("ScriptedClient",),
     "errors": ("ConfigError", "FewshotError", "InputError", "OutputError", "ServiceError", "TaskError"),
     "folder": ("load",),
+    "importing": ("examples_from",),
     "task": ("Task",),
     "tasks": (
         "answer",
@@ -70,6 +72,7 @@ __all__ = [
     "classify_sentiment",
     "complete_pattern",
     "detect_injection",
+    "examples_from",
     "extract",
     "load",
     "summarize",
