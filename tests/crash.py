@@ -28,6 +28,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 SERVERS = HERE.parents[1] / "shared" / "servers"
+_LONGEST = 120.0
 
 
 def chaos() -> Any:
@@ -103,11 +104,13 @@ class Harness:
             self.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
         )
         try:
-            said, complained = process.communicate(timeout=kill_after or 300)
+            said, complained = process.communicate(timeout=kill_after or _LONGEST)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             said, complained = process.communicate()
-        killed = process.returncode == -signal.SIGKILL
+            if kill_after is None:
+                self.bad("the run hangs", f"for {_LONGEST} s")
+        killed = process.returncode == -signal.SIGKILL and kill_after is not None
         self.kills += killed
         self.since += killed
         if not killed and process.returncode:
@@ -204,8 +207,11 @@ def kill_loop(
         whole = time.monotonic() - begun
         harness.start_over()
         while harness.kills < kills and harness.runs < 3 * kills + 3:
-            delay = 0.05 * (1.2 * whole / 0.05) ** rnd.random() if rnd.random() < 0.3 else rnd.uniform(0.5, 1) * whole
+            early = rnd.random() < 0.3
+            delay = 0.03 * (whole / 0.03) ** rnd.random() if early else rnd.uniform(0.4, 1) * whole
+            begun = time.monotonic()
             if harness.run(delay):
+                whole += 0.3 * (time.monotonic() - begun - whole)
                 harness.check_end()
                 harness.start_over()
         harness.run(None)

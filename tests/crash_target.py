@@ -88,13 +88,17 @@ def save_at_the_end() -> None:
     checkpoint.Checkpoint.finish = finish  # type: ignore[method-assign]
 
 
+def moved(saved: checkpoint.Saved, position: int) -> checkpoint.Saved:
+    line = json.dumps({**json.loads(saved.line), "row": position}).encode()
+    return replace(saved, position=position, line=line)
+
+
 def resume_by_count() -> None:
     def find(self: Any, first: int, keys: Sequence[bytes]) -> Any:
         if not hasattr(self, "before"):
             self.before = list(self.saved())
-        return {
-            p: replace(self.before[p], position=p) for p in range(first, min(first + len(keys), len(self.before)))
-        }, {}
+        wanted = range(first, min(first + len(keys), len(self.before)))
+        return {position: moved(self.before[position], position) for position in wanted}, {}
 
     checkpoint.Checkpoint.find = find  # type: ignore[method-assign]
 
@@ -103,7 +107,8 @@ def resume_by_text() -> None:
     def find(self: Any, first: int, keys: Sequence[bytes]) -> Any:
         if not hasattr(self, "texts"):
             self.texts = {saved.key: saved for saved in self.saved()}
-        return {first + i: self.texts[key] for i, key in enumerate(keys) if key in self.texts}, {}
+        rows = enumerate(keys, first)
+        return {position: moved(self.texts[key], position) for position, key in rows if key in self.texts}, {}
 
     checkpoint.Checkpoint.find = find  # type: ignore[method-assign]
 
