@@ -23,6 +23,7 @@ from fewshot.errors import ConfigError, OutputError, ServiceError
 from fewshot.fitting import Fitted, fit
 from fewshot.flow import Question, drive, score, side_by_side
 from fewshot.inputs import REQUIRED
+from fewshot.readout import token_features, vocabulary
 
 if TYPE_CHECKING:
     from fewshot.connection import Connection
@@ -47,6 +48,8 @@ _ENOUGH = 10
 """Unlabelled inputs that batch calibration needs (arXiv 2309.17249, section 4.3: about ten)."""
 _MAX_OWN = 200
 """How many of its own examples a task is calibrated on at first use."""
+_ENOUGH_WIDE = 40
+"""Labelled rows from which on hundreds of next tokens are worth reading."""
 _IN_FLIGHT = 4
 _PATIENCE = 120.0
 """Seconds that fitting at first use may take."""
@@ -129,10 +132,18 @@ async def score_all(questions: Sequence[Question], client: Client, *, deadline: 
 
 
 async def fit_calibration(
-    questions: Sequence[Question], answers: Sequence[str], client: Client, *, deadline: float
+    questions: Sequence[Question], answers: Sequence[str], client: Client, *, deadline: float, wide: bool = True
 ) -> Fitted:
-    """Fit a calibration on labelled questions; see `fewshot.fitting.fit` for the choice."""
-    return fit(await score_all(questions, client, deadline=deadline), answers)
+    """Fit a calibration on labelled questions; see `fewshot.fitting.fit` for the choice.
+
+    Arguments:
+        wide: read all the next tokens that are listed and not only the labels' own, where that helps.
+    """
+    scores = await score_all(questions, client, deadline=deadline)
+    tops = [next((c.tokens[0].top for c in q.completions if c.tokens), ()) for q in questions]
+    tokens = vocabulary(tops) if wide and len(tops) >= _ENOUGH_WIDE else ()
+    blocks = [[token_features(top, tokens) for top in tops]] if tokens else []
+    return await asyncio.to_thread(fit, scores, answers, wide=blocks)
 
 
 async def unlabelled_calibration(questions: Sequence[Question], client: Client, *, deadline: float) -> Calibration:
@@ -169,7 +180,8 @@ async def _own(
     questions = [question for question, _ in labelled]
     try:
         if len(labelled) >= _ENOUGH:
-            fitted = await fit_calibration(questions, [label for _, label in labelled], client, deadline=deadline)
+            answers = [label for _, label in labelled]
+            fitted = await fit_calibration(questions, answers, client, deadline=deadline, wide=False)
             calibration, about = fitted.calibration, fitted.to_dict()
         else:
             calibration = await unlabelled_calibration(content_free, client, deadline=deadline)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Coroutine, Generator, Iterable, Mapping
+from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot.errors import OutputError, ServiceError
 from fewshot.output import Output
 from fewshot.prompt import Prompt
+from fewshot.readout import token_features
 from fewshot.scoring import LabelTree, Open, mean_logprob
 from fewshot.settings import Settings
 from fewshot.types import Completion, Form, Message, Request, TokenLogprob
@@ -311,17 +312,22 @@ def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
         )
     if unsettled:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
-    answer = _judged(question, tree.logprobs(), method="logprobs")
+    answer = _judged(question, tree.logprobs(), method="logprobs", top=question.completions[0].tokens[0].top)
     return replace(answer, coverage=coverage, warnings=tuple(warnings))
 
 
-def _judged(question: Question, logprobs: Mapping[str, float], *, method: str) -> Answer:
-    """Calibrate and choose the likeliest label."""
+def _judged(
+    question: Question, logprobs: Mapping[str, float], *, method: str, top: Sequence[tuple[bytes, float]] = ()
+) -> Answer:
+    """Calibrate and choose the likeliest label; `top` are the likeliest tokens where the answer begins."""
     calibration = question.calibration
     if calibration is None:
         probabilities, name = {label: math.exp(p) for label, p in logprobs.items()}, "none"
     else:
-        probabilities, name = calibration.apply(logprobs), calibration.name
+        probabilities, name = (
+            calibration.apply({**logprobs, **token_features(top, calibration.features)}),
+            calibration.name,
+        )
     value = max(probabilities, key=probabilities.__getitem__)
     return Answer(
         value=value, method=method, probabilities=probabilities, confidence=probabilities[value], calibration=name
