@@ -157,20 +157,20 @@ def _sniffed(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
 
 
 def _csv(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
-    # A byte that is no UTF-8 becomes half a character, which is an error of its row alone.
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    reader = csv.DictReader(text, delimiter="\t" if where.lower().endswith(".tsv") else ",")
-    columns.check(list(reader.fieldnames or ()), where)
-    while True:
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield InputError(f"line {reader.line_num}: {error}")
-        else:
-            yield columns.row(record)
+    # A byte that is no UTF-8 becomes half a character, which is an error of its row alone.
+    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.DictReader(text, delimiter="\t" if where.lower().endswith(".tsv") else ",")
+        columns.check(list(reader.fieldnames or ()), where)
+        while True:
+            try:
+                record = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield InputError(f"line {reader.line_num}: {error}")
+            else:
+                yield columns.row(record)
 
 
 def _parquet(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:

@@ -1,0 +1,179 @@
+"""Rows from files and pipes: every record a row, what cannot be read an error in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fewshot
+from fewshot.errors import ConfigError, InputError
+from fewshot.rows import Columns, Stream, digest_of, is_stream, read_rows
+from fewshot.tables import is_table, write_table
+
+SENTIMENT = Columns(fewshot.load("sentiment"))
+
+
+def rows_of(path: Path, content: str | bytes, columns: Columns = SENTIMENT) -> list[Any]:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return list(read_rows(path, columns))
+
+
+def test_json_lines_are_cut_at_line_feeds_only(tmp_path: Path) -> None:
+    records = [{"id": 3, "text": "a\u2028b\u0085c", "other": 1}, {"text": "d\ne"}]
+    content = "\ufeff" + "\r\n\n".join(json.dumps(r, ensure_ascii=False) for r in records)
+    assert rows_of(tmp_path / "f.jsonl", content) == [{"text": "a\u2028b\u0085c", "id": 3}, {"text": "d\ne"}]
+
+
+def test_a_line_that_does_not_read_is_a_row_with_an_error(tmp_path: Path) -> None:
+    content = b'{"text": "a"}\n{"text": \n[1]\n{"text": "\xff"}\n"just text"\n' + b'{"a":' * 5000 + b"\n"
+    rows = rows_of(tmp_path / "f.jsonl", content)
+    assert (rows[0], rows[4]) == ({"text": "a"}, "just text")
+    assert [str(rows[i])[:24] for i in (1, 2, 3, 5)] == [
+        "line 2 is not JSON: Expe", "line 3 is neither a JSON", "line 4 is not UTF-8 text", rows[5].args[0][:24]
+    ]  # fmt: skip
+    assert all(isinstance(rows[i], InputError) for i in (1, 2, 3, 5))
+
+
+def test_csv_reads_by_column_with_line_feeds_in_cells(tmp_path: Path) -> None:
+    content = 'id,text,other\r\n1,"two\nlines, and ""quotes""",x\r\n2,short\r\n3,\r\n'
+    rows = rows_of(tmp_path / "f.csv", content)
+    assert rows == [
+        {"text": 'two\nlines, and "quotes"', "id": "1"},
+        {"text": "short", "id": "2"},
+        {"text": "", "id": "3"},
+    ]
+
+
+def test_tabs_separate_in_tsv(tmp_path: Path) -> None:
+    assert rows_of(tmp_path / "f.tsv", "text\tother\na, b\tc\n") == [{"text": "a, b"}]
+
+
+def test_parquet_reads_by_column(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra 'bulk' is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"text": ["a", None, "c"], "n": [1, 2, 3]}), tmp_path / "f.parquet")
+    assert list(read_rows(tmp_path / "f.parquet", SENTIMENT)) == [{"text": "a"}, {}, {"text": "c"}]
+    with pytest.raises(ConfigError, match="cannot be read as Parquet"):
+        rows_of(tmp_path / "broken.parquet", b"PAR1 no")
+
+
+def test_parquet_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"pip install 'fewshot\[bulk\]'"):
+        rows_of(tmp_path / "f.parquet", b"")
+
+
+def test_any_other_file_holds_one_text_a_line(tmp_path: Path) -> None:
+    assert rows_of(tmp_path / "f.txt", "  I love it\n\nI hate it") == ["I love it", "I hate it"]
+
+
+def test_a_text_file_of_json_lines_is_seen_as_that(tmp_path: Path) -> None:
+    assert rows_of(tmp_path / "f.txt", '{"text": "a"}\n{"text": "b"}\n') == [{"text": "a"}, {"text": "b"}]
+
+
+@pytest.mark.parametrize(("name", "content"), [("f.csv", "body,id\na,1\n"), ("f.jsonl", '{"body": "a", "id": 1}\n')])
+def test_a_column_that_is_missing_is_named_before_anything_is_asked(tmp_path: Path, name: str, content: str) -> None:
+    with pytest.raises(ConfigError, match=r"no column 'text'.*body, id.*--map text=COLUMN"):
+        rows_of(tmp_path / name, content)
+    renamed = Columns(SENTIMENT.task, {"text": "body"})
+    assert [row["text"] for row in rows_of(tmp_path / name, content, renamed)] == ["a"]
+
+
+def test_an_input_that_there_is_not_cannot_be_mapped() -> None:
+    with pytest.raises(ConfigError, match=r"no input 'txt' \(did you mean 'text'\?\)"):
+        Columns(SENTIMENT.task, {"txt": "body"})
+
+
+def test_parameters_of_the_task_may_be_columns(tmp_path: Path) -> None:
+    columns = Columns(fewshot.load("translate"))
+    assert rows_of(tmp_path / "f.csv", "text,target,x\nHello,French,1\n", columns) == [
+        {"text": "Hello", "target": "French"}
+    ]
+
+
+def test_plain_lines_do_not_do_for_several_inputs(tmp_path: Path) -> None:
+    blocks = {"instruction": "Compare.", "input": "{{ one }} {{ two }}", "output": "{{ output }}"}
+    template = "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())
+    task = fewshot.Task.of(template, ["same", "different"])
+    with pytest.raises(ConfigError, match="takes one, two"):
+        rows_of(tmp_path / "f.txt", "just text\n", Columns(task))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.csv: No such file"):
+        list(read_rows(tmp_path / "nothing.csv", SENTIMENT))
+    with pytest.raises(ConfigError, match="cannot read"):
+        digest_of(tmp_path / "nothing.csv")
+
+
+def test_a_digest_tells_contents_apart_and_counts_lines(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"a\nb")
+    other.write_bytes(b"a\nc\n")
+    assert digest_of(one) != digest_of(other)
+    assert (digest_of(one)[1], digest_of(other)[1]) == (2, 2)
+    assert not is_stream(one)
+
+
+def test_a_pipe_gives_each_row_as_soon_as_its_line_is_there() -> None:
+    async def run() -> list[list[object]]:
+        reading, writing = os.pipe()
+        stream = Stream(reading, SENTIMENT, "a pipe")
+        seen = []
+        for piece in (b"I love it\nI ha", b"te it\n", b"last"):
+            os.write(writing, piece)
+            if piece != b"last":
+                seen.append(list(await stream.take(10)))
+        os.close(writing)
+        seen += [list(await stream.take(10)), list(await stream.take(10))]
+        os.close(reading)
+        return seen
+
+    assert asyncio.run(run()) == [["I love it"], ["I hate it"], ["last"], []]
+
+
+def test_a_pipe_gives_no_more_rows_than_are_wanted() -> None:
+    async def run() -> list[int]:
+        reading, writing = os.pipe()
+        os.write(writing, b"row\n" * 25)
+        os.close(writing)
+        stream = Stream(reading, SENTIMENT, "a pipe")
+        sizes = []
+        while taken := await stream.take(10):
+            sizes.append(len(taken))
+        os.close(reading)
+        return sizes
+
+    assert asyncio.run(run()) == [10, 10, 5]
+
+
+LINES = [
+    {"row": 0, "id": 7, "value": "=1+1", "confidence": 0.5, "abstained": False, "error": None,
+     "probabilities": {"a": 1.0}, "model": "m", "cost": None, "cached": False, "inputs": {"text": "-x"}},
+    {"row": 1, "value": None, "confidence": None, "abstained": False, "error": {"type": "OutputError", "message": "no"},
+     "probabilities": None, "model": "m", "cost": 0.5, "cached": False, "inputs": {"text": "y"}},
+]  # fmt: skip
+
+
+def test_a_table_for_people_holds_no_formula(tmp_path: Path) -> None:
+    write_table(tmp_path / "o.csv", (json.dumps(line).encode() for line in LINES), ["text"])
+    found = (tmp_path / "o.csv").read_text(encoding="utf-8").split("\n")
+    assert found[0].strip() == "row,id,text,value,confidence,abstained,error,probabilities,model,cost,cached"
+    assert found[1].startswith("0,7,'-x,'=1+1,0.5,false,,")
+    assert found[2].startswith("1,,y,,,false,OutputError: no,,m,0.5,false")
+
+
+def test_a_parquet_table_keeps_types(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra 'bulk' is not installed")
+    write_table(tmp_path / "o.parquet", (json.dumps(line).encode() for line in LINES), ["text"])
+    found = parquet.read_table(tmp_path / "o.parquet").to_pylist()
+    assert [row["value"] for row in found] == ["=1+1", None]
+    assert [row["cost"] for row in found] == [None, 0.5]
+    assert is_table(tmp_path / "o.parquet")
+    assert not is_table(tmp_path / "o.jsonl")
