@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "find everything that is wrong with task folders, with file, line and fix",
     "show": "show the exact prompt of a task, in both forms",
     "try": "type inputs and see answers, while the task's files are edited",
+    "lab": "edit and try a task on a local page in the browser",
     "eval": "measure a task on labelled rows",
     "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
     "diff": "compare two files of results row by row",
