@@ -315,7 +315,7 @@ def test_edit_run_compare_and_save_in_chromium(server: LabServer, browser: Any, 
     assert find("#forms-chat").get_attribute("aria-selected") == "true"
 
     find("#compare").click()
-    until(lambda: "1 answers changed" in find("#comparison").text)
+    until(lambda: "1 answer changed" in find("#comparison").text)
     assert [e.text for e in browser.find_elements("css selector", ".figures strong")] == ["0.667", "1.000", "+0.333"]
     assert "▲ good" in find("#comparison table").text
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"chat": chat, "text": prompt.text(inputs)}, ensure_ascii=False))
         return 0
     if args.form != "text":
-        print(f"── chat ── {len(prompt.examples)} shots, {len(turns)} messages")
+        print(f"── chat ── {len(prompt.examples)} shot{'s' * (len(prompt.examples) != 1)}, {len(turns)} messages")
         for turn in prompt.prefix.messages:
             print(f"[{turn.role}] {turn.content}")
         print("── the same for every call up to here; a provider's prompt cache keeps it ──")
