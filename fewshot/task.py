@@ -113,11 +113,8 @@ class Task(Generic[T]):
         Raises:
             TaskError: the template is not valid. InputError: an option or an example is not.
         """
-        name, inputs, parameters = (
-            more.pop("name", "task"),
-            more.pop("inputs", None),
-            more.pop("parameters", None) or {},
-        )
+        name = more.pop("name", "task")
+        inputs, parameters = more.pop("inputs", None), more.pop("parameters", None) or {}
         compiled = Template.of(template, name)
         declared = compiled.free(parameters) if inputs is None else inputs
         declared = dict(declared) if isinstance(declared, Mapping) else dict.fromkeys(declared, REQUIRED)

@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     folder = write_folder(plan, args.into)
     print(folder)
     name = plan.name if args.into == Path("templates") else folder
-    todo = f"put your own examples into {folder / 'examples.jsonl'}, then " if not plan.examples else ""
-    print(f"fewshot: {todo}`fewshot check {name}`, `fewshot try {name}`", file=sys.stderr)
+    todo = "" if plan.examples else f"put your own examples into {folder / 'examples.jsonl'}, then "
+    print(f"fewshot: next: {todo}`fewshot check {name}` and `fewshot try {name}`", file=sys.stderr)
     if plan.tests:
         print(f"fewshot: measure it: `fewshot eval {name} --data {folder / 'test.jsonl'}`", file=sys.stderr)
     return 0
