@@ -29,6 +29,9 @@ class Connection:
     place: str | None = None
     """What names the endpoint in the cache, where its address does not: the embedded model has another in each run."""
 
+    source: Client | None = None
+    """The client that this one stands before for a while: what is learnt of the models belongs to that one."""
+
     @property
     def model(self) -> str:
         """The model's name, as the endpoint knows it."""
@@ -51,7 +54,7 @@ class Connection:
 
     def top_logprobs(self, form: Form | None) -> int | None:
         """How many log-probabilities to ask for; None where the model is known to give none."""
-        if self.model in _SILENT.get(self.client, ()):
+        if self.model in _SILENT.get(self._learner, ()):
             return None
         if self.endpoint.base_url is None:  # the caller's own: it says itself whether it lists any
             listed: int | None = getattr(self.client, "top_logprobs", None)
@@ -61,24 +64,32 @@ class Connection:
     def decides(self, wanted: bool | None) -> bool:
         """Whether to ask the decisions endpoint: when wanted, or by default where it is known to be."""
         known = self.endpoint.host == "api.openai.com" and self.model == DEFAULT_MODEL
-        return (known if wanted is None else wanted) and self.model not in _UNDECIDED.get(self.client, ())
+        return (known if wanted is None else wanted) and self.model not in _UNDECIDED.get(self._learner, ())
 
     def gives_no_decisions(self) -> None:
         """Remember that this endpoint has no decisions for this model."""
-        _UNDECIDED.setdefault(self.client, set()).add(self.model)
+        _UNDECIDED.setdefault(self._learner, set()).add(self.model)
 
     @property
     def room(self) -> int:
         """Tokens that answers of this model were seen to need; 0 where the task's own limit was enough."""
-        return _ROOM.get(self.client, {}).get(self.model, 0)
+        return _ROOM.get(self._learner, {}).get(self.model, 0)
+
+    @property
+    def _learner(self) -> Client:
+        return self.source or self.client
+
+    def through(self, client: Client) -> Connection:
+        """Give the same connection through a client that stands before this one, with all that is learnt shared."""
+        return replace(self, client=client, source=self._learner)
 
     def needs_room(self, tokens: int) -> None:
         """Remember that this model answered only when it was given so many tokens."""
-        _ROOM.setdefault(self.client, {})[self.model] = tokens
+        _ROOM.setdefault(self._learner, {})[self.model] = tokens
 
     def gives_no_logprobs(self) -> None:
         """Remember that this model listed no log-probabilities although it was asked to."""
-        _SILENT.setdefault(self.client, set()).add(self.model)
+        _SILENT.setdefault(self._learner, set()).add(self.model)
 
 
 async def connect(settings: Settings) -> Connection:

@@ -41,6 +41,8 @@ _BREAKER = 20
 """So many rows in a row that the service failed mean that it is down."""
 _HOLDS = 8
 """How often a row that was refused for its rate is asked again, each time when the whole run may go on."""
+_HELD = 0.25
+"""A row that stood before the gate for more than this share of its time has not had its chance."""
 _GRACE = 1.5
 """Seconds that rows in flight have to end when a run is interrupted."""
 _RESERVED = ("output", "id")
@@ -290,7 +292,7 @@ class Run(Generic[T]):
             try:
                 result = await self._answer(row)
                 for _ in range(_HOLDS):
-                    if not _is_held(result.error):
+                    if not _is_held(result.error, ticket.waited / self._patience):
                         break
                     await self._limits.again(ticket)
                     result = await self._answer(row)
@@ -376,11 +378,16 @@ class Run(Generic[T]):
             self._plan.watch(self.tally)
 
 
-def _is_held(error: FewshotError | None) -> bool:
-    """Tell whether a row was only refused for the rate, so that it is asked again when the run may go on."""
-    if not isinstance(error, ServiceError) or not error.transient or error.status != 429:
+def _is_held(error: FewshotError | None, waited: float) -> bool:
+    """Tell whether a row failed only since the run was held up, so that it is asked again when it may go on.
+
+    Arguments:
+        waited: the share of the row's time that it stood before the gate.
+    """
+    if not isinstance(error, ServiceError) or not error.transient:
         return False
-    return error.retry_after is None or error.retry_after <= LONGEST_HOLD
+    refused = error.status == 429 and (error.retry_after is None or error.retry_after <= LONGEST_HOLD)
+    return refused or waited > _HELD
 
 
 def _in_row(position: int, problem: InputError) -> InputError:

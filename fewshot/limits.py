@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fewshot.cache import CachedClient
@@ -48,7 +47,7 @@ _LONGEST_ANSWER = 512
 class Ticket:
     """The leave of one row to send; it is held until the row's answer is safe."""
 
-    __slots__ = ("active", "begun", "charged", "expected", "has_slot", "prepaid")
+    __slots__ = ("active", "begun", "charged", "expected", "has_slot", "prepaid", "waited")
 
     def __init__(self) -> None:
         self.has_slot = True
@@ -61,6 +60,8 @@ class Ticket:
         self.expected = 0.0
         """Tokens counted for the next request before it was known."""
         self.begun = 0.0
+        self.waited = 0.0
+        """Seconds of the row's own time that it stood before the gate."""
 
 
 class Limits:
@@ -125,10 +126,10 @@ class Limits:
 
     async def again(self, ticket: Ticket) -> None:
         """Wait until a row that lent its slot may be asked once more."""
-        if not ticket.has_slot:
-            ticket.expected = await self._turn(needs_slot=True)
-            ticket.charged += ticket.expected
-            ticket.has_slot = ticket.prepaid = True
+        if not ticket.prepaid:
+            await self._turn_of(ticket)
+            ticket.prepaid = True
+        ticket.waited = 0.0
 
     def release(self, ticket: Ticket, usage: Usage | None = None) -> None:
         """Take a ticket back; tokens that were counted and not used are given back."""
@@ -156,15 +157,8 @@ class Limits:
             return
         if ticket.prepaid and not self._closed:
             ticket.prepaid = False
-        elif ticket.has_slot:
-            ticket.expected = await self._turn(needs_slot=False)
-            ticket.charged += ticket.expected
         else:
-            ticket.expected = await self._turn(needs_slot=True)
-            ticket.charged += ticket.expected
-            if ticket.has_slot:  # another request of the same row was quicker
-                self._free()
-            ticket.has_slot = True
+            await self._turn_of(ticket)
         ticket.active += 1
         self.sending += 1
         ticket.begun = self._clock()
@@ -216,6 +210,18 @@ class Limits:
                 if needs_slot:
                     self._free()
             raise
+
+    async def _turn_of(self, ticket: Ticket) -> None:
+        """Wait for the turn of a row that was asked before."""
+        needs_slot, begun = not ticket.has_slot, self._clock()
+        try:
+            ticket.expected = await self._turn(needs_slot=needs_slot)
+        finally:
+            ticket.waited += self._clock() - begun
+        ticket.charged += ticket.expected
+        if needs_slot and ticket.has_slot:  # another request of the same row was quicker
+            self._free()
+        ticket.has_slot = True
 
     def _may_go(self, *, needs_slot: bool) -> bool:
         return not self._closed and (not needs_slot or self.busy < self.limit) and not self._seconds_to_wait()
@@ -347,8 +353,8 @@ def limited(connection: Connection, limits: Limits) -> Connection:
     """Put a connection under limits; answers from the cache pass freely."""
     inner = connection.client
     if isinstance(inner, CachedClient):
-        return replace(connection, client=inner.around(_under(inner.client, limits)))
-    return replace(connection, client=_under(inner, limits))
+        return connection.through(inner.around(_under(inner.client, limits)))
+    return connection.through(_under(inner, limits))
 
 
 def _under(client: Client, limits: Limits) -> Client:

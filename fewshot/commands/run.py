@@ -83,13 +83,13 @@ def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
     """Find the rows: the words, the file, or standard input when something is piped into it."""
     if args.input and args.file:
         raise ConfigError("give inputs as words or in --file, not both")
+    columns = Columns(task, _renamed(task, args))
     if args.input:
         rows = [dict(zip(task.inputs, args.input, strict=False))] if len(task.inputs) > 1 else list(args.input)
         if len(task.inputs) > 1:
             task.bind(*args.input)  # refuses too many
         digest = hashlib.sha256("\0".join(args.input).encode("utf-8", "replace")).hexdigest()[:12]
         return _Given(rows, len(rows), f"words, sha256 {digest}", few=True)
-    columns = Columns(task, _renamed(task, args))
     if args.file in (None, "-"):
         if args.file is None and sys.stdin.isatty():
             raise ConfigError(f"there is nothing to run {task.name} on: give an INPUT, --file F, or pipe lines in")
