@@ -36,7 +36,8 @@ _SLOTS = 1
 the same question could get another answer, and two cores gain no speed by it."""
 _BATCH = 63
 """Tokens computed at a time. From 64 on, attention is computed in tiles (`GGML_FA_TILE_Q` in ggml), which rounds
-otherwise: what a prompt's cached beginning spares then moved log-probabilities by up to 0.37. Costs no speed."""
+otherwise: what a prompt's cached beginning spares then moved log-probabilities by up to 0.37. The price, measured:
+none where the beginning is cached, else a tenth more time for a prompt of 400 tokens, 40% more for one of 1,500."""
 _LONGEST_EMBEDDED = 2048
 """Tokens of the longest text that an embedding is given of: it must fit in one batch."""
 _PROMPT_CACHE_MIB = 512
