@@ -191,8 +191,13 @@ def kill_loop(
     target: str = "cli",
     defect: str = "",
     latency: str = "2,15",
+    until_seen: bool = False,
 ) -> Harness:
-    """Run to the end once, then kill at random moments, start and recovery included, as often as wanted."""
+    """Run to the end once, then kill at random moments, start and recovery included.
+
+    Arguments:
+        until_seen: end at the first problem: enough where one is sought.
+    """
     module, rnd = chaos(), random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="crash") as folder, contextlib.ExitStack() as stack:
         server = stack.enter_context(module.spawn(seed=seed, args=["--latency-ms", latency]))
@@ -207,6 +212,8 @@ def kill_loop(
         whole = time.monotonic() - begun
         harness.start_over()
         while harness.kills < kills and harness.runs < 3 * kills + 3:
+            if until_seen and harness.problems:
+                return harness
             early = rnd.random() < 0.3
             delay = 0.03 * (whole / 0.03) ** rnd.random() if early else rnd.uniform(0.4, 1) * whole
             begun = time.monotonic()
