@@ -100,6 +100,8 @@ class OpenAIClient:
         self.max_retries = max_retries
         self.timeout = timeout
         self.gate = gate
+        self.heard: Mapping[str, str] | None = None
+        """The headers of the latest reply, which may announce a rate limit."""
         self._wire = wire_for(endpoint, client, fast=fast)
         self._before = _azure_path(client)
         self._dialects: dict[tuple[Form, str], Dialect] = {}
@@ -227,6 +229,7 @@ class OpenAIClient:
                 except StaleConnectionError:
                     tries.sent += 1
                     reply = await self._wire.post(path, body, timeout=limit, fresh=True)
+            self.heard = reply.headers
             return reply
         except TimeoutError:
             error = ServiceError(f"{self.endpoint.host} gave no answer within {limit:.3g} s: try later", transient=True)

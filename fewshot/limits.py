@@ -144,6 +144,11 @@ class Limits:
             ticket.has_slot = False
             self._free()
 
+    def skip_first_round(self) -> None:
+        """Begin with the caller's own level: the service is known to announce no rate."""
+        if self._wanted:
+            self.limit, self._first_reply = self.most, False
+
     def close(self) -> None:
         """Let no further request begin; those on the wire go on."""
         self._closed = True
@@ -290,10 +295,9 @@ class Limits:
                 self._heard[what] = Rate.heard(*found, in_flight, now)
 
     def _went_well(self, seconds: float) -> None:
-        if self._first_reply:
-            self._first_reply = False
-            if self._wanted and not self._heard:
-                self.limit = self.most
+        if self._first_reply and not self._heard:
+            self.skip_first_round()
+        self._first_reply = False
         self._count += 1
         self._seconds += seconds
         if self._count < max(self.limit, _LEAST_ROUND):
@@ -359,6 +363,8 @@ def limited(connection: Connection, limits: Limits) -> Connection:
 
 def _under(client: Client, limits: Limits) -> Client:
     if isinstance(client, OpenAIClient) and client.gate is None:
+        if client.heard and not any(announced(client.heard, what) for what in ("requests", "tokens")):
+            limits.skip_first_round()
         gated = copy.copy(client)  # shares connections and what was learnt of the models
         gated.gate = limits
         return gated
