@@ -24,6 +24,7 @@ from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.finished import copy_of, facts_of, key_of_row, result_of
 from fewshot.keeper import Finished, Keeper
 from fewshot.limits import LONGEST_HOLD, Limits, limited
+from fewshot.progress import Display
 from fewshot.tally import Tally
 from fewshot.task import Task
 from fewshot.types import Result
@@ -105,6 +106,7 @@ class Run(Generic[T]):
         self._task = task
         self._source = source
         self._plan = plan
+        self._patience = task.settings.timeout
         self._keeper: Keeper[T] = Keeper(self._report)
         self._limits: Limits
         self._connection: Connection
@@ -210,10 +212,8 @@ class Run(Generic[T]):
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
         await self._keeper.close()
-
-    @property
-    def _patience(self) -> float:
-        return self._task.settings.timeout
+        if isinstance(self._plan.watch, Display):
+            self._plan.watch.close()
 
     # -- in -------------------------------------------------------------------------------------------------------
 

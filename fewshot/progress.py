@@ -19,39 +19,46 @@ _EVERY_IN_A_LOG = 30.0
 
 
 class Display:
-    """Shows a tally on a stream; call it as often as you like."""
+    """Shows a tally on a stream; call it as often as you like, and close it at the end."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        """Choose the way to show it: a bar where the stream is a terminal or a notebook, else lines."""
+    def __init__(self, stream: TextIO | None = None, *, every: float | None = None) -> None:
+        """Choose where to show it: as a bar where that is a terminal or a notebook, else as lines.
+
+        Arguments:
+            stream: by default standard error.
+            every: seconds between two sights; by default what suits the stream.
+        """
         self._stream = stream or sys.stderr
-        self._bar = _bar(self._stream)
-        self._last = time.monotonic() - (_EVERY if self._bar is not None else 0.0)
+        self._every = every
+        self._bar: Any = None
+        self._tally: Tally | None = None
+        self._last = 0.0
 
     def __call__(self, tally: Tally) -> None:
         """Show where the run is, unless that was done a moment ago."""
-        now, at_end = time.monotonic(), tally.total is not None and tally.done >= tally.total
-        every = _EVERY if self._bar is not None else _EVERY_IN_A_LOG
-        if now - self._last < every and not (at_end and self._bar is not None):
-            return
-        self._last = now
+        now = time.monotonic()
+        if self._tally is None:
+            self._bar, self._last = _bar(self._stream), now
+            self._every = self._every or (_EVERY_IN_A_LOG if self._bar is None else _EVERY)
+        self._tally = tally
+        if now - self._last >= (self._every or 0.0):
+            self._last = now
+            self._draw(tally)
+
+    def close(self) -> None:
+        """Leave the last state standing, and end the line of a bar."""
+        if self._bar is not None and self._tally is not None:
+            self._draw(self._tally)
+            self._bar.close()
+            self._bar = None
+
+    def _draw(self, tally: Tally) -> None:
         if self._bar is None:
             print(told(tally), file=self._stream, flush=True)
             return
-        if self._bar.total != tally.total:
-            self._bar.total = tally.total
-        self._bar.initial = min(tally.kept, tally.done)
-        self._bar.n = tally.done
+        self._bar.total, self._bar.n, self._bar.initial = tally.total, tally.done, tally.kept
         self._bar.set_postfix_str(_extras(tally), refresh=False)
         self._bar.refresh()
-        if at_end:
-            self.close()
-
-    def close(self) -> None:
-        """Leave the last state standing, and end the line."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-            self._last = float("inf")
 
 
 def shown(progress: bool | Callable[[Tally], None] | None) -> Callable[[Tally], None] | None:

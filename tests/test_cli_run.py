@@ -123,6 +123,13 @@ def test_results_are_kept_and_asked_once(run: Any, tmp_path: Path, service: Faul
     assert "20 kept" in complaints
 
 
+def test_the_input_is_never_the_output(run: Any, tmp_path: Path) -> None:
+    file = write(tmp_path / "in.jsonl")
+    before = file.read_bytes()
+    code, _, complaints = run("sentiment", "--file", str(file), "--out", str(tmp_path / "." / "in.jsonl"), "--fresh")
+    assert (code, "is the input itself" in complaints, file.read_bytes()) == (2, True, before)
+
+
 def test_another_file_or_model_is_not_mixed_in(run: Any, tmp_path: Path, service: FaultServer) -> None:
     file, out = write(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
     run("sentiment", "--file", str(file), "--out", str(out))

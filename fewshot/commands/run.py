@@ -97,6 +97,8 @@ def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
     path = Path(args.file)
     if is_stream(path):
         return _Given(Stream(path.open("rb").detach().fileno(), columns, str(path)), None, "a pipe")
+    if args.out and Path(args.out).resolve() == path.resolve():
+        raise ConfigError(f"--out {args.out} is the input itself: name another file")
     digest, lines = digest_of(path)
     total = None if path.suffix.lower() in (".csv", ".tsv", ".parquet") else lines
     return _Given(read_rows(path, columns), total, digest)
