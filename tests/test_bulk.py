@@ -312,3 +312,10 @@ def test_a_budget_stops_the_run_and_it_goes_on_with_more(tmp_path: Path, monkeyp
     results = list(task.map(texts(200), max_cost=30.0, out=out))
     assert [r.value for r in results] == right(200)
     assert len(service.asked) == 200
+
+
+def test_two_runs_side_by_side_do_not_mix() -> None:
+    first, second = Service(), Service(lambda text: "neutral")
+    pairs = list(zip(sentiment(first).map(texts(200)), sentiment(second).map(texts(200)), strict=True))
+    assert [one.value for one, _ in pairs] == right(200)
+    assert {other.value for _, other in pairs} == {"neutral"}
