@@ -138,11 +138,11 @@ class _Iterated:
     """Rows of an iterable, read on the event loop: it is the caller's own."""
 
     def __init__(self, rows: Iterator[Any]) -> None:
-        self._rows = rows
+        self._puller = _Puller(rows)
 
     async def take(self, most: int) -> Sequence[object]:
         """Give the next rows."""
-        return _pulled(self._rows, most)
+        return self._puller.pull(most)
 
 
 class _Awaited:
@@ -159,15 +159,29 @@ class _Awaited:
             return []
 
 
-def _pulled(rows: Iterator[Any], most: int) -> list[object]:
-    """Read some rows, fewer when they come slowly."""
-    taken: list[object] = []
-    end = time.perf_counter() + _PROMPT
-    for row in rows:
-        taken.append(row)
-        if len(taken) == most or time.perf_counter() > end:
-            break
-    return taken
+class _Puller:
+    """Reads some rows at a time from an iterable, fewer when they come slowly."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._rows = rows
+        self._error: Exception | None = None
+
+    def pull(self, most: int) -> list[object]:
+        """Give the next rows; an error of the iterable only after the rows that came before it."""
+        taken: list[object] = []
+        end = time.perf_counter() + _PROMPT
+        try:
+            if self._error is not None:
+                raise self._error
+            for row in self._rows:
+                taken.append(row)
+                if len(taken) == most or time.perf_counter() > end:
+                    break
+        except Exception as error:
+            if not taken:
+                raise
+            self._error = error
+        return taken
 
 
 # -- blocking: the engine runs on the background loop, and rows are read by the caller's thread ---------------------
@@ -192,10 +206,10 @@ class _Wish:
         self._most = most
         self._loop = running
 
-    def fulfil(self, rows: Iterator[Any]) -> None:
+    def fulfil(self, rows: _Puller) -> None:
         """Read rows in the caller's thread, and hand them over; an error of the iterable too."""
         try:
-            taken = _pulled(rows, self._most)
+            taken = rows.pull(self._most)
         except Exception as error:  # it ends the run, which raises it
             self._loop.call_soon_threadsafe(self._settle, None, error)
         else:
@@ -212,11 +226,12 @@ class _Wish:
 
 def _results(task: Task[T], rows: Iterator[Any], plan: Plan) -> Iterator[Result[T]]:
     inbox: SimpleQueue[list[Result[T]] | _Wish | None] = SimpleQueue()
+    puller = _Puller(rows)
     job = loop.start(_relay(Run(task, _Handed(inbox), plan), inbox))
     try:
         while (message := inbox.get()) is not None:
             if isinstance(message, _Wish):
-                message.fulfil(rows)
+                message.fulfil(puller)
             else:
                 yield from message
         job.result()

@@ -121,6 +121,7 @@ class Run(Generic[T]):
         self._fed = self._gone = self._failed = self._streak = 0
         self._fed_all = self._stopping = self._stopped = False
         self._error: BaseException | None = None
+        self._source_error: BaseException | None = None
 
     async def batches(self) -> AsyncGenerator[list[Result[T]], None]:
         """Give results as they come, some at a time.
@@ -143,8 +144,8 @@ class Run(Generic[T]):
                     break
                 else:
                     await self._news.wait()
-            if self._error is not None:
-                raise self._error
+            if error := self._error or self._source_error:
+                raise error
             await self._keeper.finish()
         finally:
             await self._close()
@@ -161,8 +162,7 @@ class Run(Generic[T]):
         self._limits = Limits(concurrency=plan.concurrency, rpm=plan.rpm, tpm=plan.tpm, local=connection.local)
         if plan.out is not None:
             facts = {**facts_of(self._task, connection), **plan.facts}
-            inputs = list(self._task.inputs)
-            await self._keeper.open(plan.out, facts, inputs=inputs, resume=plan.resume, retry_failed=plan.retry_failed)
+            await self._keeper.open(self._task, plan.out, facts, resume=plan.resume, retry_failed=plan.retry_failed)
         connection = limited(connection, self._limits)
         if plan.max_cost is not None:
             connection, _ = with_budget(connection, plan.max_cost, spent=self._keeper.spent)
@@ -227,7 +227,11 @@ class Run(Generic[T]):
                 self._moved.clear()
                 await self._moved.wait()
                 continue
-            taken = await self._source.take(most)
+            try:
+                taken = await self._source.take(most)
+            except Exception as error:  # raised when the rows that came before it are done
+                self._source_error = error
+                break
             rows = [self._row(position, given) for position, given in enumerate(taken, self._fed)]
             if not rows:
                 break
@@ -379,11 +383,7 @@ class Run(Generic[T]):
 
 
 def _is_held(error: FewshotError | None, waited: float) -> bool:
-    """Tell whether a row failed only since the run was held up, so that it is asked again when it may go on.
-
-    Arguments:
-        waited: the share of the row's time that it stood before the gate.
-    """
+    """Tell whether a row failed only since the run was held up: it was refused for its rate, or `waited` too long."""
     if not isinstance(error, ServiceError) or not error.transient:
         return False
     refused = error.status == 429 and (error.retry_after is None or error.retry_after <= LONGEST_HOLD)

@@ -12,6 +12,7 @@ from fewshot.checkpoint import Checkpoint, Saved
 from fewshot.errors import FewshotError
 from fewshot.finished import line_of
 from fewshot.tables import check_table, is_table, write_table
+from fewshot.task import Task
 from fewshot.types import Result
 
 __all__ = ["Finished", "Keeper"]
@@ -39,11 +40,11 @@ class Keeper(Generic[T]):
         self._inputs: Sequence[str] = ()
 
     async def open(
-        self, out: Path, facts: Mapping[str, str], *, inputs: Sequence[str], resume: bool, retry_failed: bool
+        self, task: Task[T], out: Path, facts: Mapping[str, str], *, resume: bool, retry_failed: bool
     ) -> None:
         """Open the run record of an output; errors as for `Checkpoint`."""
         check_table(out)
-        self._inputs = inputs
+        self._inputs = list(task.inputs)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="fewshot-disk")
 
         def opened() -> tuple[Checkpoint, float]:

@@ -207,15 +207,16 @@ def test_rows_are_read_by_the_callers_own_thread(tmp_path: Path) -> None:
     store.close()
 
 
-def test_an_error_of_the_callers_iterable_comes_after_the_results() -> None:
+@pytest.mark.parametrize("count", [0, 1, 20, 25, 137])
+def test_an_error_of_the_callers_iterable_comes_after_the_results(count: int) -> None:
     def rows() -> Iterator[str]:
-        yield from texts(20)
+        yield from texts(count)
         raise OSError("the disk is gone")
 
     seen: list[Result[Any]] = []
     with pytest.raises(OSError, match="the disk is gone"):
         seen.extend(sentiment(Service()).map(rows()))
-    assert [r.value for r in seen] == right(20)
+    assert [r.value for r in seen] == right(count)
 
 
 def test_closing_early_ends_everything() -> None:
