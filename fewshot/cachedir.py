@@ -14,8 +14,11 @@ def cache_dir(*parts: str) -> Path:
 
     The cache folder is `FEWSHOT_CACHE_DIR`, else the platform's own place for caches.
     """
-    folder = Path(os.environ.get("FEWSHOT_CACHE_DIR") or _default(), *parts)
+    folder = Path(os.environ.get("FEWSHOT_CACHE_DIR") or _default())
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in parts:
+        folder /= part
+        folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

@@ -219,7 +219,8 @@ class OpenAIClient:
             await self.gate.enter(tries.request)
         if not self.endpoint.local:
             audit.sent(self.endpoint.host, path, body)
-        limit = max(tries.left / 2, min(tries.left, _LEAST_ATTEMPT))
+        # A service that is silent may answer at the second try; the embedded model is slow, and would only start again.
+        limit = tries.left if self.endpoint.local else max(tries.left / 2, min(tries.left, _LEAST_ATTEMPT))
         reply: Reply | None = None
         try:
             async with asyncio.timeout(limit):

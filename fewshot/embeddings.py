@@ -26,6 +26,8 @@ __all__ = ["embed"]
 
 _AT_ONCE = 128
 """Texts in one request; services allow 2,048 of them, but also limit their tokens together."""
+_LONGEST_EMBEDDED = 2000
+"""Bytes that the embedded model is given of a text: as no token is shorter, they fit in its batch."""
 _PATIENCE = 600.0
 """Seconds that indexing all examples may take, once."""
 _OPENAI_MODEL = "text-embedding-3-small"
@@ -47,12 +49,16 @@ async def embed(
         deadline: a `time.monotonic()` value; by default ten minutes.
         keep: write new vectors to disk; those that are there are used in any case.
 
+    Of a long text the embedded model reads the beginning, 2,000 bytes.
+
     Raises:
         ConfigError: the client has no `embed`. ServiceError: the endpoint gave no vectors.
     """
     ask = await _asker(connection, settings)
     model = settings.embedding_model
     model = model or (_OPENAI_MODEL if connection.endpoint.host == "api.openai.com" else connection.model)
+    if connection.local:
+        texts = [text.encode("utf-8", "replace")[:_LONGEST_EMBEDDED].decode("utf-8", "ignore") for text in texts]
     keys = [_key(text, model, "embedded" if connection.local else connection.endpoint.base_url or "") for text in texts]
     known = _read(keys)
     missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in known}.items())

@@ -92,7 +92,7 @@ class ServiceError(FewshotError):
         self.attempts = attempts
 
 
-OutputReason = Literal["invalid", "ambiguous", "length", "content_filter", "refusal", "empty"]
+OutputReason = Literal["invalid", "ambiguous", "length", "content_filter", "refusal", "empty", "loop"]
 
 
 class OutputError(FewshotError):

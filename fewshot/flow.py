@@ -34,6 +34,8 @@ Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 
 _VOTING_TEMPERATURE = 0.7
 _FOLLOW_UPS = 8
+_LOOP = 120
+"""Characters at the end of a cut answer that are looked at for what repeats."""
 _LOW_COVERAGE = 0.1
 _NO_SUCH_ENDPOINT = (400, 404, 405, 422, 501)
 """Statuses that say: not here, or not for this model."""
@@ -228,7 +230,7 @@ def _answer(question: Question) -> Talk:
             _refuse_unfinished(question, completion)
             value = _read(question, completion.text, sent_schema=request.schema is not None)
         except OutputError as error:
-            if error.reason in ("content_filter", "refusal"):
+            if error.reason in ("content_filter", "refusal", "loop"):
                 raise
             last = error
             request = _repaired(question, request, error)
@@ -349,10 +351,19 @@ def _refuse_unfinished(question: Question, completion: Completion, *, cut_is_fin
         message = "the provider's content filter stopped the answer"
         raise OutputError(message, reason="content_filter", raw=completion.text, completions=seen)
     if reason == "length" and not cut_is_fine:
+        if _loops(completion.text):
+            message = "the model repeats itself without end: give it more examples, or use a larger model"
+            raise OutputError(message, reason="loop", raw=completion.text, completions=seen)
         message = "the answer was cut off; raise max_tokens"
         raise OutputError(message, reason="length", raw=completion.text, completions=seen)
     if reason == "tool_calls":
         raise OutputError("the model called a tool instead of answering", raw=completion.text, completions=seen)
+
+
+def _loops(text: str) -> bool:
+    """Tell whether a text that was cut off ends in the same few characters over and over; more room is of no use."""
+    tail = text.rstrip("\N{REPLACEMENT CHARACTER}")[-_LOOP:]
+    return len(tail) == _LOOP and any(tail[length:] == tail[:-length] for length in range(1, _LOOP // 4))
 
 
 def _repaired(question: Question, request: Request, error: OutputError) -> Request:

@@ -109,7 +109,7 @@ def _duration(seconds: float) -> str:
 
 
 def _bar(stream: TextIO) -> Any:
-    notebook = "ipykernel" in sys.modules
+    notebook = _in_notebook()
     if not notebook and not stream.isatty():
         return None
     try:
@@ -120,6 +120,12 @@ def _bar(stream: TextIO) -> Any:
     except ImportError:
         return _Line(stream) if stream.isatty() else None
     return tqdm(file=stream, unit=" rows", dynamic_ncols=True, leave=True, mininterval=0)
+
+
+def _in_notebook() -> bool:
+    """Tell whether a kernel runs this code; that its package is loaded says little."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 class _Line:

@@ -96,6 +96,9 @@ class Function(Generic[P, T]):
     def _rendered(call: Call[T], form: Form) -> list[Message] | str:
         return call.task.render(call.inputs, form=form)
 
+    def __reduce__(self) -> str:
+        return self.__name__  # type: ignore[attr-defined,no-any-return]  # pickled by name, as plain functions are
+
     def __repr__(self) -> str:
         return f"<fewshot function {self.__name__}>"  # type: ignore[attr-defined]
 

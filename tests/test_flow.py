@@ -96,6 +96,12 @@ def test_a_refusal_is_not_an_answer_and_not_asked_again(reason: str) -> None:
     assert caught.value.reason == reason
 
 
+def test_an_answer_that_was_cut_while_it_repeats_itself_gets_no_more_room() -> None:
+    with pytest.raises(OutputError, match="repeats itself without end") as caught:
+        hold(ask(question()), said("positive. " + "and so, " * 60 + "and\N{REPLACEMENT CHARACTER}", "length"))
+    assert caught.value.reason == "loop"
+
+
 def test_a_cut_answer_gets_more_room_and_is_never_a_value() -> None:
     answer, asked = hold(ask(question()), said("positive, beca", "length"), said("positive"))
     assert answer.value == "positive"

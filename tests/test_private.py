@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fewshot import ServiceError, classify_sentiment
+from fewshot.cachedir import cache_dir
 from fewshot.client import OpenAIClient
 from fewshot.endpoint import resolve
 
@@ -35,6 +36,12 @@ except ConfigError as error:
 outside = [host for host in seen if host not in ("127.0.0.1", "localhost", "::1", None)]
 print("outside:", outside)
 """
+
+
+def test_the_cache_folder_and_those_in_it_are_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path / "cache"))
+    made = cache_dir("answers", "deep")
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (made, *made.parents[:2])] == [0o700] * 3
 
 
 @pytest.mark.local
@@ -79,3 +86,7 @@ def test_a_key_shows_nowhere(caplog: pytest.LogCaptureFixture, tmp_path: Path) -
     shown += [p.read_text(errors="replace") for p in tmp_path.rglob("*") if p.is_file()]
     assert [text for text in shown if KEY in text] == []
     assert KEY.encode() not in pickle.dumps(result.error)
+
+
+def test_the_functions_that_ship_are_pickled_by_name() -> None:
+    assert pickle.loads(pickle.dumps(classify_sentiment)) is classify_sentiment

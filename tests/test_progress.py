@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,7 +65,8 @@ def test_a_terminal_has_one_line_that_is_written_over(with_tqdm: bool, monkeypat
 
 
 def test_a_notebook_without_widgets_falls_back_to_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))  # type: ignore[misc]
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     log = io.StringIO()
     display = Display(log, every=1e-9)
