@@ -1,8 +1,9 @@
 """Accuracy and calibration on the embedded model: the same rows asked in every way, shots only from each set's pool.
 
-    python tests/benchmarks/accuracy.py DATA_FOLDER [--limit N] [--sets a,b] [--out FILE]
+    python tests/benchmarks/accuracy.py DATA_FOLDER [--limit N] [--sets a,b] [--ways a,b] [--out FILE]
 
-DATA_FOLDER holds `NAME.jsonl` (test) and `NAME.train.jsonl` (pool), rows with `text` and `label`.
+DATA_FOLDER holds `NAME.jsonl` (test) and `NAME.train.jsonl` (pool), rows with `text` and `label`. Answers are kept in
+the cache folder, so a run that was stopped goes on, and seconds count only what was asked anew.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, create_model
 
 from fewshot import Task
+from fewshot.metrics import macro_f1
 from fewshot.report import Report
 
 SETS = ("sent2_sst2", "sent2_mr", "sent3_tweeteval", "sent3_fpb", "topic_agnews", "topic_trec", "emotion_tweeteval")
@@ -26,6 +31,10 @@ ASKING = {
     "emot": ("Classify the emotion of the text as {labels}.", "Text", "Emotion"),
 }
 SHOTS = 8
+CONSISTENT = 100
+"""Rows that are asked again in other ways."""
+FLIPS = tuple(f"flip_rate_{way}" for way in ("repeated", "shots", "labels", "case", "spaces", "punctuation"))
+WAYS = "majority,article,schema,generated,scored,calibrated,risk 1%,risk 5%,risk 10%"
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -45,36 +54,76 @@ def task_for(name: str, labels: list[str], **options: Any) -> Task[Any]:
     return Task.of(template, labels, name=name, model="local", **options)
 
 
-def article(task: Task[Any], rows: list[dict[str, Any]]) -> dict[str, float]:
+def article(name: str, labels: list[str], rows: list[dict[str, Any]]) -> dict[str, float]:
     """Ask as the article's function does: no shots, a chat, and the prose taken for the answer."""
-    asked = task.using(form="chat", k=0, scoring=False, max_tokens=10, max_repairs=0)
-    results = list(asked.map(({"text": row["text"]} for row in rows), concurrency=4))
-    right = sum(result.value == row["output"] for result, row in zip(results, rows, strict=True))
-    return {"accuracy": right / len(rows), "no label": sum(r.error is not None for r in results) / len(rows)}
+    asked = task_for(name, labels).using(form="chat", k=0, scoring=False, max_tokens=10, max_repairs=0, cache=True)
+    return _right(asked, rows, lambda value: value)
+
+
+def schema(name: str, labels: list[str], rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Ask for a JSON object whose one field is a label, which the server enforces; no shots."""
+    model = create_model("Answer", label=(Literal[tuple(labels)], ...))
+    instruction, asked, _ = ASKING[name[:4]]
+    template = (
+        f"{{% block instruction %}}{instruction.replace('{labels}', ', '.join(labels))}{{% endblock %}}\n"
+        f"{{% block input %}}{asked}: {{{{ text }}}}{{% endblock %}}\n"
+        "{% block output %}{{ output }}{% endblock %}\n"
+    )
+    task: Task[BaseModel] = Task.of(template, model, name=name, model="local", form="chat", max_repairs=0, cache=True)
+    return _right(task, rows, lambda value: getattr(value, "label", None))
+
+
+def _right(task: Task[Any], rows: list[dict[str, Any]], read: Callable[[Any], Any]) -> dict[str, float]:
+    started = time.monotonic()
+    results = list(task.map({"text": row["text"]} for row in rows))
+    pairs = [(row["output"], read(result.value)) for row, result in zip(rows, results, strict=True)]
+    return {
+        "accuracy": sum(truth == said for truth, said in pairs) / len(rows),
+        "macro_f1": macro_f1(*zip(*pairs, strict=True)),
+        "no label": sum(r.error is not None for r in results) / len(rows),
+        "seconds": time.monotonic() - started,
+    }
 
 
 def told(report: Report) -> dict[str, float]:
     """Give the figures of a report that the table shows."""
-    names = ("accuracy", "macro_f1", "ece")
-    return {name: report.metrics[name].value for name in names if name in report.metrics} | {"seconds": report.seconds}
+    found: dict[str, float] = {"seconds": report.seconds}
+    for name in ("accuracy", "macro_f1", "ece", "coverage", "accuracy_given", *FLIPS):
+        if name in report.metrics:
+            figure = report.metrics[name]
+            found |= {name: figure.value} | ({f"{name}_{end}": getattr(figure, end) for end in ("low", "high")})
+    return found
 
 
-def measure(name: str, folder: Path, limit: int | None) -> dict[str, dict[str, float]]:
-    """Measure one set in every way."""
+def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[], dict[str, float]]]:
+    """Give every way of asking one set, ready to be measured."""
     rows, pool = rows_of(folder / f"{name}.jsonl")[:limit], rows_of(folder / f"{name}.train.jsonl")
     labels = sorted({row["output"] for row in pool})
     random.Random(0).shuffle(labels)
     common: dict[str, Any] = {"pool": pool, "k": SHOTS}
-    task = task_for(name, labels)
-    majority = Counter(row["output"] for row in rows).most_common(1)[0][1] / len(rows)
-    found = {"majority label": {"accuracy": majority}, "article, no shots": article(task, rows)}
+    full = common | {"calibration_rows": len(pool)}
+    task = task_for(name, labels).using(cache=True)
     plain = task.using(calibrate=False)
-    found["shots, answer read"] = told(
-        plain.using(scoring=False, max_repairs=0).evaluate(rows, calibrate=False, **common)
-    )
-    found["shots, label scores"] = told(plain.evaluate(rows, calibrate=False, **common))
-    found["… calibrated on the pool"] = told(task.evaluate(rows, calibration_rows=len(pool), **common))
-    return found
+    few = rows[:CONSISTENT]
+    most = Counter(row["output"] for row in rows).most_common(1)[0]
+
+    def evaluated(task: Task[Any], rows: list[dict[str, Any]], **options: Any) -> Callable[[], dict[str, float]]:
+        return lambda: told(task.evaluate(rows, **options))
+
+    return {
+        "majority": lambda: {"accuracy": most[1] / len(rows)},
+        "article": lambda: article(name, labels, rows),
+        "schema": lambda: schema(name, labels, rows),
+        "generated": evaluated(plain.using(scoring=False, max_repairs=0), rows, calibrate=False, **common),
+        "scored": evaluated(plain, rows, calibrate=False, **common),
+        "calibrated": evaluated(task, rows, **full),
+        "risk 1%": evaluated(task, rows, risk=0.01, **full),
+        "risk 5%": evaluated(task, rows, risk=0.05, **full),
+        "risk 10%": evaluated(task, rows, risk=0.1, **full),
+        "selected": evaluated(task, rows, select="bm25", **full),
+        "steady scored": evaluated(plain, few, calibrate=False, consistency=True, **common),
+        "steady calibrated": evaluated(task, few, calibration_rows=200, consistency=True, **common),
+    }
 
 
 def main() -> int:
@@ -83,17 +132,19 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--ways", default=WAYS, help="besides these: selected, steady scored, steady calibrated")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    found = {}
+    found: dict[str, dict[str, Any]] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
     for name in args.sets.split(","):
-        started = time.monotonic()
-        found[name] = measure(name, args.folder, args.limit)
-        for way, figures in found[name].items():
-            print(f"{name:<20}{way:<28}" + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True)
-        print(f"{name:<20}took {time.monotonic() - started:.0f} s", flush=True)
-        if args.out:
-            args.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        ways = ways_of(name, args.folder, args.limit)
+        for way in args.ways.split(","):
+            started = time.monotonic()
+            figures = found.setdefault(name, {})[way] = ways[way]()
+            shown = "  ".join(f"{k} {v:.3f}" for k, v in figures.items() if not k.endswith(("_low", "_high")))
+            print(f"{name:<20}{way:<20}{shown}  took {time.monotonic() - started:.0f} s", flush=True)
+            if args.out:
+                args.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 
