@@ -13,7 +13,7 @@ import select
 import time
 import zlib
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import h11
@@ -190,8 +190,7 @@ class _Connection(asyncio.Protocol):
     # -- what the transport tells -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP and TLS are
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # by duck: that of uvloop has other ancestors
 
     def data_received(self, data: bytes) -> None:
         if self._waiting is None:  # an answer to nothing

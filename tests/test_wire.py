@@ -93,6 +93,22 @@ def test_no_fault_leaves_a_connection_open(fast: bool) -> None:
     gc.collect()  # a socket left open would warn now, and warnings are errors
 
 
+def test_the_direct_wire_works_on_another_event_loop() -> None:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+
+    async def main(server: FaultServer) -> list[str]:
+        client = OpenAIClient(Endpoint(model="m", base_url=server.base_url), fast=True, timeout=20)
+        said = [(await client.complete(ASK)).text for _ in range(3)]
+        for fault in ("truncated", "unsolicited", "reset_before", "drop_after", "gzip"):
+            server.play(fault)
+            said.append((await client.complete(ASK)).text)
+        await client.aclose()
+        return said
+
+    with FaultServer() as server:
+        assert uvloop.run(main(server)) == [echo("x")] * 8
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """Make a certificate for localhost that nobody trusts."""
