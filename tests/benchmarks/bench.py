@@ -146,6 +146,28 @@ def importing(*, pairs: int) -> dict[str, float]:
     return {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios), "peak_mb": max(peaks)}
 
 
+def first(*, pairs: int) -> dict[str, float]:
+    """From nothing to the first label, imports and connection included, against the bare client's first answer."""
+    ask = "messages=[{'role': 'user', 'content': 'x'}], model='stub'"
+
+    def cost(code: str) -> float:
+        script = f"{code}; import time; print(time.process_time())"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+    with stub(0) as url:
+        bare = f"import openai; openai.OpenAI(base_url={url!r}, api_key='k').chat.completions.create({ask})"
+        ours = f"import fewshot; fewshot.classify_sentiment('x', base_url={url!r}, model='stub')"
+        costs = [(cost(bare), cost(ours)) for _ in range(pairs)]
+    ratios = [own / base for base, own in costs]
+    return {
+        "ratio": statistics.median(ratios),
+        "low": min(ratios),
+        "high": max(ratios),
+        "our_cpu_s": min(own for _, own in costs),
+    }
+
+
 def micro() -> dict[str, float]:
     """Microseconds for rendering, parsing, scoring and choosing a shot among 10,000."""
     import math
@@ -220,6 +242,7 @@ def main() -> int:
         found[f"bulk {in_flight}"] = _said(f"bulk {in_flight}", measured)
     found["bulk 200 ms, 100"] = _said("bulk 200 ms, 100", bulk(100, 200, rows=1000, pairs=1 if args.short else 3))
     found["import"] = _said("import", importing(pairs=pairs))
+    found["first call"] = _said("first call", first(pairs=pairs))
     found["micro (us)"] = _said("micro (us)", micro())
     if not args.short:
         found["memory (MB)"] = _said("memory (MB)", flat((10_000, 100_000)))
