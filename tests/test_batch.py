@@ -443,9 +443,9 @@ def test_the_command_goes_from_file_to_file(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     rows, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
-    rows.write_text("".join(json.dumps({"text": f"Review {i}.", "id": i}) + "\n" for i in range(5)))
+    rows.write_text("".join(json.dumps({"review": f"Review {i}.", "id": i}) + "\n" for i in range(5)))
     words = ["sentiment", "--base-url", chaos.base_url, "--model", "chaos-1", "--out", str(out)]
-    assert main(["batch", "submit", *words, "--file", str(rows), "--json"]) == 0
+    assert main(["batch", "submit", *words, "--file", str(rows), "--map", "text=review", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["requests"] == 5
     assert main(["batch", "status", *words]) == 0
     assert main(["batch", "fetch", *words]) == 1

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.batch import BatchRun, BatchStatus
-from fewshot.commands.options import add_task_options, task_of
+from fewshot.commands.options import add_column_options, add_task_options, columns_of, task_of
 from fewshot.errors import ConfigError
-from fewshot.rows import Columns, read_rows
+from fewshot.rows import read_rows
 
 __all__ = ["add_arguments", "run"]
 
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("submit", "status", "fetch"), help="send off, look, or read what has come")
     add_task_options(parser)
     parser.add_argument("--file", metavar="F", help="JSONL, CSV, Parquet or lines of text; needed once, to submit")
+    add_column_options(parser)
     parser.add_argument("--out", required=True, metavar="O", help="results as JSON lines; the state is kept in O.batch")
     parser.add_argument("--wait", action="store_true", help="fetch: do not stop before the results are there")
     parser.add_argument("--live", action="store_true", help="fetch: ask the rest live, at the full price")
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(args)
     batch: BatchRun[Any] = BatchRun(task, f"{args.out}.batch")
     if args.action == "submit":
-        rows = read_rows(Path(args.file), Columns(task)) if args.file else None
+        rows = read_rows(Path(args.file), columns_of(task, args)) if args.file else None
         status = batch.submit(rows, retry_failed=args.retry_failed)
     elif args.action == "status":
         status = batch.status()

@@ -7,10 +7,11 @@ from typing import Any
 
 from fewshot.errors import InputError
 from fewshot.folder import load
+from fewshot.rows import Columns
 from fewshot.selection import SELECTORS
 from fewshot.task import Task
 
-__all__ = ["add_task_options", "task_of"]
+__all__ = ["add_column_options", "add_task_options", "columns_of", "task_of"]
 
 
 def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False) -> None:
@@ -61,3 +62,29 @@ def _like(known: object, value: str) -> object:
         return type(known)(value)
     except ValueError as error:
         raise InputError(f"{value!r} is not a number") from error
+
+
+def add_column_options(parser: argparse.ArgumentParser) -> None:
+    """Add what tells which columns of a file are the task's inputs."""
+    parser.add_argument("--map", action="append", default=[], metavar="INPUT=COLUMN", help="the column for an input")
+    parser.add_argument("--input-column", metavar="COLUMN", help="the column for the task's one input")
+
+
+def columns_of(task: Task[Any], args: argparse.Namespace) -> Columns:
+    """Give the columns that `--map` and `--input-column` name.
+
+    Raises:
+        InputError: one of them names nothing, or too much.
+    """
+    renamed = {}
+    for assignment in args.map:
+        name, equals, column = assignment.partition("=")
+        if not equals or not column:
+            raise InputError(f"--map {assignment!r} must be INPUT=COLUMN")
+        renamed[name] = column
+    if args.input_column:
+        needed = Columns(task).needed
+        if len(needed) != 1:
+            raise InputError(f"{task.name} needs {', '.join(needed)}: say which column is which with --map")
+        renamed[needed[0]] = args.input_column
+    return Columns(task, renamed)

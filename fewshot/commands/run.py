@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.bulk import BulkOptions, amap
-from fewshot.commands.options import add_task_options, task_of
+from fewshot.commands.options import add_column_options, add_task_options, columns_of, task_of
 from fewshot.connection import connect
 from fewshot.errors import ConfigError, InputError
 from fewshot.finished import json_bytes
 from fewshot.progress import Display, summary
-from fewshot.rows import Columns, Stream, digest_of, is_stream, read_rows
+from fewshot.rows import Stream, digest_of, is_stream, read_rows
 from fewshot.tally import Tally
 from fewshot.task import Task
 from fewshot.types import Result
@@ -36,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input", nargs="*", metavar="INPUT", help="inputs; for a task with several, one after the other"
     )
     parser.add_argument("--file", metavar="F", help="JSONL, CSV, Parquet or lines of text; - for standard input")
-    parser.add_argument("--map", action="append", default=[], metavar="INPUT=COLUMN", help="the column for an input")
-    parser.add_argument("--input-column", metavar="COLUMN", help="the column for the task's one input")
+    add_column_options(parser)
     parser.add_argument("--out", metavar="O", help="keep results here: JSON lines, or .csv and .parquet at the end")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with everything about the call")
     parser.add_argument("--concurrency", type=int, metavar="N", help="most rows in flight; by default found out")
@@ -83,7 +82,7 @@ def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
     """Find the rows: the words, the file, or standard input when something is piped into it."""
     if args.input and args.file:
         raise ConfigError("give inputs as words or in --file, not both")
-    columns = Columns(task, _renamed(task, args))
+    columns = columns_of(task, args)
     if args.input:
         rows = [dict(zip(task.inputs, args.input, strict=False))] if len(task.inputs) > 1 else list(args.input)
         if len(task.inputs) > 1:
@@ -102,21 +101,6 @@ def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
     digest, lines = digest_of(path)
     total = None if path.suffix.lower() in (".csv", ".tsv", ".parquet") else lines
     return _Given(read_rows(path, columns), total, digest)
-
-
-def _renamed(task: Task[Any], args: argparse.Namespace) -> Mapping[str, str]:
-    renamed = {}
-    for assignment in args.map:
-        name, equals, column = assignment.partition("=")
-        if not equals or not column:
-            raise InputError(f"--map {assignment!r} must be INPUT=COLUMN")
-        renamed[name] = column
-    if args.input_column:
-        needed = Columns(task).needed
-        if len(needed) != 1:
-            raise InputError(f"{task.name} needs {', '.join(needed)}: say which column is which with --map")
-        renamed[needed[0]] = args.input_column
-    return renamed
 
 
 async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
