@@ -31,6 +31,7 @@ class Allowance:
         self.client = client
         self.limit = limit
         self.sent = 0
+        self.paid: list[Completion] = []
         self._answers: dict[Request, Completion] = {}
         self._vectors: dict[tuple[str | None, str], Sequence[float]] = {}
 
@@ -53,6 +54,8 @@ class Allowance:
         completion = await self.client.complete(request, deadline=deadline)
         if completion.cached:
             self.sent -= 1
+        else:
+            self.paid.append(completion)
         if is_complete(request, completion):
             self._answers[request] = completion
         return completion

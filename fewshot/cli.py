@@ -27,6 +27,7 @@ COMMANDS = {
     "lab": "edit and try a task on a local page in the browser",
     "eval": "measure a task on labelled rows",
     "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
+    "tune": "search for a better prompt on labelled rows, and measure it on rows kept back",
     "diff": "compare two files of results row by row",
     "batch": "run a task over a file through OpenAI's Batch API, at half the price",
     "cache": "tell what is kept of earlier answers, or delete it",

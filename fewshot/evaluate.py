@@ -17,7 +17,7 @@ from fewshot.connection import connect
 from fewshot.errors import InputError
 from fewshot.figures import figures, of_draws
 from fewshot.intervals import Figure
-from fewshot.labelled import Labelled, read_labelled
+from fewshot.labelled import Labelled, apart, read_labelled
 from fewshot.predictions import CURVE
 from fewshot.report import Mistake, Point, Report
 from fewshot.task import Task
@@ -101,7 +101,7 @@ async def evaluate(
         raise InputError("there is nothing to evaluate: give at least one row and one k")
     run = Run(
         rows=wanted,
-        pool=[] if pool is None else _apart(read_labelled(task, pool, target=target), wanted),
+        pool=[] if pool is None else apart(read_labelled(task, pool, target=target), (row.inputs for row in wanted)),
         connection=await connect(task.settings),
         calibrate=calibrate,
         calibration_rows=calibration_rows,
@@ -207,16 +207,5 @@ def _shot_count(results: Sequence[Result[Any]]) -> int:
     return max(len(result.examples) for result in results)
 
 
-def _apart(pool: Sequence[Labelled], rows: Sequence[Labelled]) -> list[Labelled]:
-    """Leave out of a pool what is also evaluated."""
-    seen = {_key(row.inputs) for row in rows}
-    return [row for row in pool if _key(row.inputs) not in seen]
-
-
 def _overlaps(task: Task[Any], rows: Sequence[Labelled]) -> bool:
-    own = {_key(example.inputs) for example in task.examples}
-    return any(_key(row.inputs) in own for row in rows)
-
-
-def _key(inputs: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    return frozenset((name, str(value).strip()) for name, value in inputs.items())
+    return len(apart(rows, (example.inputs for example in task.examples))) < len(rows)

@@ -38,6 +38,7 @@ __all__ = [
     "read_output",
     "read_settings",
     "search_path",
+    "ships",
 ]
 
 T = TypeVar("T")
@@ -98,6 +99,11 @@ def search_path() -> list[Path]:
     """Give the folders that are searched for tasks, first come first served."""
     own = [Path(p) for p in os.environ.get("FEWSHOT_TEMPLATES", "").split(os.pathsep) if p]
     return [Path("templates"), *own, *_installed(), _shipped()]
+
+
+def ships(folder: Path) -> bool:
+    """Tell whether a task folder belongs to this package or to another that is installed, and not to the user."""
+    return any(folder.resolve().parent == place.resolve() for place in (*_installed(), _shipped()))
 
 
 @lru_cache(maxsize=1)

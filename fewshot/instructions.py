@@ -39,15 +39,19 @@ def read_instructions(task: Task[Any], given: str | os.PathLike[str] | Iterable[
     if given is None:
         return []
     if isinstance(given, os.PathLike | str):
-        try:
-            given = _BETWEEN.split(Path(given).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            message = f"instructions: {os.fspath(given)} cannot be read as a UTF-8 text file: {error}"
-            raise InputError(message, field="instructions") from error
+        given = _BETWEEN.split(_read(Path(given)))
     texts = [text.strip() if isinstance(text, str) else "" for text in given]
     if not all(texts):
         raise InputError(f"instructions: text {texts.index('') + 1} is empty or no text", field="instructions")
     return texts
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"instructions: {path} cannot be read as a UTF-8 text file: {error}"
+        raise InputError(message, field="instructions") from error
 
 
 def with_instruction(task: Task[Any], text: str) -> Task[Any]:

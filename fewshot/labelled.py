@@ -16,7 +16,7 @@ from fewshot.output import Output
 from fewshot.task import Task
 from fewshot.types import Example
 
-__all__ = ["Labelled", "as_examples", "read_labelled", "target_of"]
+__all__ = ["Labelled", "apart", "as_examples", "identity", "read_labelled", "target_of"]
 
 _USUAL_TARGETS: Mapping[str, tuple[str, ...]] = {
     "labels": ("label",),
@@ -48,6 +48,7 @@ def read_labelled(
 
     Arguments:
         rows: a JSONL, JSON or CSV file, or dicts, pairs (input, answer) or `Example`s. Other columns are let be.
+            A list of `Labelled` has been read before and is given back.
         target: the column that holds the answer; by default `output`, or else the usual name for this kind of output
             (`label`, `answers`, `references`, …), which the log then tells.
 
@@ -55,6 +56,8 @@ def read_labelled(
         InputError: a row lacks an input or the answer, or the answer is not valid; names the row, counted from 1.
         TaskError: the file cannot be read.
     """
+    if isinstance(rows, list) and rows and all(isinstance(row, Labelled) for row in rows):
+        return list(rows)
     given = _given(task, rows)
     if not given:
         raise InputError("there are no labelled rows")
@@ -68,6 +71,17 @@ def as_examples(rows: Sequence[Labelled]) -> tuple[Example, ...]:
     return tuple(
         Example(row.inputs, row.truth, id=row.id or str(number), line=number) for number, row in enumerate(rows, 1)
     )
+
+
+def apart(rows: Sequence[Labelled], others: Iterable[Mapping[str, Any]]) -> list[Labelled]:
+    """Leave out the rows whose inputs are among those of others."""
+    seen = {identity(inputs) for inputs in others}
+    return [row for row in rows if identity(row.inputs) not in seen]
+
+
+def identity(inputs: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Give what two rows have in common when they ask the same, white space round the values aside."""
+    return frozenset((name, str(value).strip()) for name, value in inputs.items())
 
 
 def _given(task: Task[Any], rows: str | os.PathLike[str] | Iterable[Any]) -> list[Mapping[str, Any]]:

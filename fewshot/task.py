@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+from fewshot import loop
 from fewshot.calibrate import calibration_for, calibration_key
 from fewshot.connection import Connection, connect
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from fewshot.evaluate import EvaluateOptions
     from fewshot.numerals import Value
     from fewshot.report import Report
+    from fewshot.tune import TuneOptions
+    from fewshot.tuned import Tuned
     from fewshot.wanted import AsGiven, AsLabels, AsNumber, AsSchema, AsType
 
 __all__ = ["Task"]
@@ -190,8 +193,6 @@ class Task(Generic[T]):
         Raises:
             InputError, TaskError or ConfigError: the call itself is wrong.
         """
-        from fewshot import loop
-
         return loop.run(self.arun(*args, **inputs))
 
     async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
@@ -222,11 +223,8 @@ class Task(Generic[T]):
             connection.gives_no_logprobs()
         if found.room:
             connection.needs_room(found.room)
-        abstains = (
-            self.settings.min_confidence is not None
-            and found.confidence is not None
-            and found.confidence < self.settings.min_confidence
-        )
+        least = self.settings.min_confidence
+        abstains = least is not None and found.confidence is not None and found.confidence < least
         return replace(
             self._result(question, connection),
             value=None if abstains else private.restore(found.value),
@@ -257,8 +255,6 @@ class Task(Generic[T]):
 
     def evaluate(self, rows: Any, **options: Unpack[EvaluateOptions]) -> Report:
         """Measure the task on labelled rows (a file, dicts or pairs); see `fewshot.evaluate.evaluate`."""
-        from fewshot import loop
-
         return loop.run(self.aevaluate(rows, **options))
 
     async def aevaluate(self, rows: Any, **options: Unpack[EvaluateOptions]) -> Report:
@@ -269,8 +265,6 @@ class Task(Generic[T]):
 
     def calibrate(self, rows: Any, **options: Unpack[CalibrateOptions]) -> Task[T]:
         """Give the task calibrated on labelled rows (a file, dicts or pairs); see `fewshot.calibrated.calibrate`."""
-        from fewshot import loop
-
         return loop.run(self.acalibrate(rows, **options))
 
     async def acalibrate(self, rows: Any, **options: Unpack[CalibrateOptions]) -> Task[T]:
@@ -278,6 +272,16 @@ class Task(Generic[T]):
         from fewshot.calibrated import calibrate
 
         return await calibrate(self, rows, **options)
+
+    def tune(self, rows: Any, **options: Unpack[TuneOptions]) -> Tuned:
+        """Search for a better prompt on labelled rows (a file, dicts or pairs); see `fewshot.tune.tune`."""
+        return loop.run(self.atune(rows, **options))
+
+    async def atune(self, rows: Any, **options: Unpack[TuneOptions]) -> Tuned:
+        """Search for a better prompt on labelled rows, without blocking; see `fewshot.tune.tune`."""
+        from fewshot.tune import tune
+
+        return await tune(self, rows, **options)
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -294,13 +298,9 @@ class Task(Generic[T]):
     @cached_property
     def fingerprint(self) -> str:
         """Content hash of everything that decides the prompt and the reading of answers: 12 hex digits."""
-        content = [
-            self.template.source,
-            repr(self.output),
-            dict(self.parameters),
-            [[dict(e.inputs), self.output.render(e.output)] for e in self.examples],
-            self.settings.deciding_the_prompt,
-        ]
+        shots = [[dict(e.inputs), self.output.render(e.output)] for e in self.examples]
+        settings = self.settings.deciding_the_prompt
+        content = [self.template.source, repr(self.output), dict(self.parameters), shots, settings]
         text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -1,0 +1,83 @@
+"""`fewshot tune TASK --data F`: search for a better prompt within a budget, and measure it on rows kept back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from fewshot.calibrated import kept_calibration
+from fewshot.commands.eval import add_labelled_options, labelled_task, tell
+from fewshot.commands.options import add_task_options
+from fewshot.rewrite import check_writable
+from fewshot.tuned import Tuned
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_task_options(parser, several_k=True)
+    add_labelled_options(parser)
+    parser.add_argument("--budget", type=int, default=1000, metavar="N", help="requests that may be sent, all together")
+    parser.add_argument("--selectors", metavar="A,B", help="which shots to try: first,random,balanced,bm25,embedding")
+    parser.add_argument("--forms", metavar="A,B", help="forms to try: chat,text")
+    parser.add_argument("--instructions", metavar="F.txt", help="other instructions to try, with --- between them")
+    parser.add_argument("--draws", type=int, default=3, metavar="N", help="draws of shots for each number of them")
+    parser.add_argument("--no-calibrate", action="store_true", help="judge the answers as they come")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="decides the split and what is drawn and tried"
+    )
+    parser.add_argument("--concurrency", type=int, metavar="N", help="how many rows are asked at a time")
+    parser.add_argument("--write", action="store_true", help="write what was chosen into the task's folder")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, print what was found, and write it where that is wanted."""
+    task = labelled_task(args)
+    if args.write:
+        check_writable(task)
+    tuned = task.tune(
+        args.data,
+        target=args.target,
+        budget=args.budget,
+        k=args.counts,
+        selectors=_listed(args.selectors),
+        forms=_listed(args.forms),
+        instructions=args.instructions,
+        draws=args.draws,
+        calibrate=not args.no_calibrate,
+        seed=args.seed,
+        concurrency=args.concurrency,
+        progress=tell,
+    )
+    written = _written(tuned) if args.write else []
+    if args.json:
+        print(json.dumps({**tuned.to_dict(), "written": written}, ensure_ascii=False, default=str))
+    else:
+        print(tuned)
+    if tuned.changed and not args.write:
+        print("fewshot: nothing was written; --write puts the chosen prompt into the task's folder", file=sys.stderr)
+    return 0
+
+
+def _written(tuned: Tuned) -> list[str]:
+    """Write the prompt and keep its calibration; gives the files that have changed."""
+    if tuned.task.fitted is not None:
+        kept_calibration(tuned.task)
+    if not tuned.changed:
+        print("fewshot: nothing was written: the start is kept", file=sys.stderr)
+        return []
+    done = tuned.write()
+    for path in done.files:
+        print(f"fewshot: wrote {path}", file=sys.stderr)
+    for path in done.copies:
+        print(f"fewshot: what stood there before is in {path}", file=sys.stderr)
+    return [str(path) for path in done.files]
+
+
+def _listed(text: str | None) -> Any:
+    """Read `a,b`; what is in it is checked by the search."""
+    return None if text is None else [part.strip() for part in text.split(",")]

@@ -1,0 +1,333 @@
+"""Searching for a better prompt against models whose quality is known to depend on the prompt."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fewshot import Completion, InputError, Request, ScriptedClient, ServiceError, Task, load
+from fewshot.cli import main
+from fewshot.rewrite import with_settings
+from fewshot.types import TokenLogprob
+
+WORDS = {"good": "yes", "great": "yes", "fine": "yes", "bad": "no", "awful": "no", "odd": "no"}
+ROWS = [(f"a {word} day number {n}", label) for n in range(40) for word, label in WORDS.items()]
+OWN = [("a bad apple", "no"), ("an awful pear", "no"), ("a good plum", "yes")]
+FOLDER = {
+    "task.toml": """\
+# What people say.
+description = "Is it nice?"
+output = ["yes", "no"]
+
+[inputs]
+text = "what was said"
+
+[settings]
+# found by hand
+k = 2  # not many
+""",
+    "prompt.jinja": """\
+{# {% block instruction %} comes first {% endblock %} #}
+{% block instruction %}Say {{ labels | join(" or ") }}.{% endblock %}
+{% block input %}Text: {{ text }}{% endblock %}
+{% block output %}Nice: {{ output }}{% endblock %}
+""",
+    "examples.jsonl": '{"text": "a bad apple", "output": "no"}\n{"text":"an awful pear",  "output":"no"}\n'
+    '{"text": "a good plum", "output": "yes", "id": "plum"}\n',
+}
+
+
+def luck(request: Request) -> float:
+    """Give a number from 0 to 1 that depends on the prompt alone."""
+    return random.Random(repr(request.chat)).random()
+
+
+class Learner(ScriptedClient):
+    """Is right the more often the more different labels its shots show; without shots it guesses."""
+
+    def __init__(self) -> None:
+        super().__init__(self.answer)
+
+    def answer(self, request: Request) -> str:
+        shown = [turn.content for turn in request.chat if turn.role == "assistant"]
+        balance = min(shown.count("yes"), shown.count("no"))
+        right = next(label for word, label in WORDS.items() if word in request.chat[-1].content.split())
+        wrong = "no" if right == "yes" else "yes"
+        return right if luck(request) < 0.5 + min(balance, 4) / 8 else wrong
+
+
+class Leaning(ScriptedClient):
+    """Knows all, but leans to "no": only calibration helps; lists log-probabilities."""
+
+    top_logprobs = 20
+
+    def __init__(self) -> None:
+        super().__init__(self.answer)
+
+    def answer(self, request: Request) -> Completion:
+        right = next(label for word, label in WORDS.items() if word in request.chat[-1].content.split())
+        yes = 1 / (1 + math.exp(2.0 - (1.5 if right == "yes" else -1.5) - luck(request)))
+        top = ((b"yes", math.log(yes)), (b"no", math.log(1 - yes)))
+        best = max(top, key=lambda pair: pair[1])
+        return Completion(text=best[0].decode(), tokens=(TokenLogprob(*best, top),))
+
+
+def task(client: Any = None, **options: Any) -> Task[Any]:
+    return Task.of("Is it nice?", ["yes", "no"], OWN, client=client or Learner(), **{"k": 2, **options})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "nice").mkdir()
+    for name, text in FOLDER.items():
+        (tmp_path / "nice" / name).write_text(text)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": t, "output": o}) + "\n" for t, o in ROWS))
+    return tmp_path / "nice"
+
+
+def test_the_better_prompt_is_found_and_measured_on_rows_that_the_search_never_saw() -> None:
+    client = Learner()
+    tuned = task(client).tune(ROWS, budget=1000)
+    assert tuned.changed
+    assert tuned.after.metrics["accuracy"].value > 0.9 > 0.7 > tuned.before.metrics["accuracy"].value
+    assert tuned.difference.low > 0
+    assert tuned.rows["held_out"] == tuned.before.rows == tuned.after.rows
+    assert tuned.requests == len(client.requests) <= 1000
+    held_out = {p.inputs["text"] for p in tuned.after.predictions}
+    shots = {example.inputs["text"] for example in tuned.task.examples}
+    assert not held_out & shots
+    asked = {request.chat[-1].content for request in client.requests[: -2 * len(held_out)]}
+    assert not asked & {f"Input: {text}\nOutput:" for text in held_out}
+    assert {request.chat[-1].content for request in client.requests} > asked
+    assert tuned.task("a great new day") in ("yes", "no")
+
+
+def test_the_same_seed_finds_the_same_and_another_parts_the_rows_otherwise() -> None:
+    first, second = (task().tune(ROWS, budget=400, seed=3) for _ in range(2))
+    assert {**first.to_dict(), "seconds": 0} == {**second.to_dict(), "seconds": 0}
+    other = task().tune(ROWS, budget=400, seed=4)
+    assert [p.inputs for p in other.after.predictions] != [p.inputs for p in first.after.predictions]
+
+
+def test_no_request_is_sent_twice() -> None:
+    client = Learner()
+    task(client).tune(ROWS, budget=600)
+    assert len(set(client.requests)) == len(client.requests)
+
+
+def test_rungs_ask_more_rows_and_keep_the_better_half() -> None:
+    tuned = task().tune(ROWS, budget=1000)
+    start, *others = tuned.trials
+    alive = [sum(len(trial.rungs) > n for trial in tuned.trials) for n in range(len(start.rungs))]
+    assert alive == sorted(alive, reverse=True)
+    assert alive[0] == len(tuned.trials)
+    rows = [rung.rows for rung in start.rungs]
+    assert rows == sorted(set(rows))
+    assert rows[0] >= 10
+    for n, rung in enumerate(start.rungs[:-1]):
+        there = [trial.rungs[n] for trial in others if len(trial.rungs) > n]
+        kept, dropped = ([r.score for r in there if r.kept is stays] for stays in (True, False))
+        assert min(kept) >= max(dropped)
+        assert rung.kept  # the start is there to the end
+    assert [trial.rungs[-1].kept for trial in tuned.trials if trial.chosen] == [True]
+    assert "dropped" in str(tuned)
+
+
+def test_the_start_is_kept_when_nothing_beats_it() -> None:
+    always = ScriptedClient(lambda request: "yes")
+    tuned = task(always).tune(ROWS, budget=300)
+    assert (tuned.changed, tuned.chosen) == (False, "start")
+    assert tuned.task.fingerprint == task().fingerprint
+    assert tuned.difference.difference == 0
+    assert "the start is kept" in str(tuned)
+    with pytest.raises(InputError, match="made in code"):
+        tuned.write()
+
+
+def test_with_log_probabilities_prompts_are_judged_after_calibration() -> None:
+    tuned = task(Leaning()).tune(ROWS, budget=600)
+    rung = tuned.trials[0].rungs[-1]
+    assert rung.score == 1.0 > rung.uncalibrated
+    assert not tuned.changed  # calibrated, the start is as good as any
+    assert tuned.task.fitted is not None
+    assert tuned.after.metrics["accuracy"].value == 1.0 > tuned.before.metrics["accuracy"].value
+    raw = task(Leaning()).tune(ROWS, budget=600, calibrate=False)
+    assert raw.task.fitted is None
+    assert all(rung.score == rung.uncalibrated for trial in raw.trials for rung in trial.rungs)
+
+
+def test_an_instruction_of_the_author_is_found() -> None:
+    def answer(request: Request) -> str:
+        told = "EXACTLY" in request.chat[0].content
+        right = next(label for word, label in WORDS.items() if word in request.chat[-1].content.split())
+        return right if told or luck(request) < 0.5 else "no"
+
+    wanted = ["Is it?", 'EXACTLY one of {{ labels | join(", ") }}.']
+    tuned = task(ScriptedClient(answer)).tune(ROWS, budget=500, instructions=wanted)
+    assert "instruction 2" in tuned.chosen
+    assert tuned.task.render("a day")[0].content == "EXACTLY one of yes, no."
+    with pytest.raises(InputError, match="does not fit the template") as caught:
+        task().tune(ROWS, instructions=["{{ texts }}"])
+    assert caught.value.field == "instructions"
+
+
+def test_open_answers_are_searched_by_their_own_score() -> None:
+    def answer(request: Request) -> str:
+        number = request.chat[-1].content.split("\n")[0].split()[-1]
+        return number if len(request.chat) > 5 else f"it is {number}, I think"
+
+    rows = [(f"say {n}", f"{n}") for n in range(100, 200)]
+    echo = Task.of("Repeat.", "text", [("say 1", "1")], client=ScriptedClient(answer))
+    tuned = echo.tune(rows, budget=300)
+    assert tuned.score == "token_f1"
+    assert tuned.after.metrics["exact_match"].value == 1.0 > tuned.before.metrics["token_f1"].value
+    assert not any("balanced" in trial.name for trial in tuned.trials)
+    echo = Task.of("Repeat.", "number", [("say 1", 1)], client=ScriptedClient(answer))
+    assert echo.tune([(f"say {n}", n) for n in range(100, 200)], budget=100).score == "numeric_match"
+
+
+def test_the_budget_holds_when_rows_take_more_than_one_request() -> None:
+    client = ScriptedClient(lambda request: "maybe")  # asked again, twice, each time
+    tuned = task(client).tune(ROWS, budget=600)
+    assert tuned.requests == len(client.requests)
+    assert len(client.requests) <= 660
+    with pytest.raises(InputError, match="budget was spent before"):
+        task(client, max_repairs=10).tune(ROWS, budget=50)
+
+
+def test_a_refused_account_ends_the_search() -> None:
+    with pytest.raises(ServiceError, match="no credit"):
+        task(ScriptedClient(lambda request: ServiceError("no credit", account=True))).tune(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "problem"),
+    [
+        ({"budget": 10}, "budget", "50 requests or more"),
+        ({"draws": 0}, "draws", "1 or more"),
+        ({"k": [-1]}, "k", "from 0 on"),
+        ({"selectors": ["balance"]}, "selectors", "did you mean 'balanced'"),
+        ({"forms": ["talk"]}, "forms", "not one of chat, text"),
+        ({"instructions": ["  "]}, "instructions", "text 1 is empty"),
+        ({"instructions": "none.txt"}, "instructions", "cannot be read"),
+    ],
+)
+def test_faulty_arguments_are_named(options: dict[str, Any], field: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        task().tune(ROWS, **options)
+    assert caught.value.field == field
+
+
+def test_few_rows_are_refused_and_examples_and_copies_do_not_count() -> None:
+    with pytest.raises(InputError, match=r"30 labelled rows or more.*here are 29"):
+        task().tune([*ROWS[:29], *ROWS[:5], *OWN])
+    assert "8 rows were left out" in " ".join(task().tune([*ROWS[:40], *ROWS[:5], *OWN], budget=60).notes)
+
+
+def test_writing_puts_shots_first_and_keeps_lines_comments_and_copies(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = load(folder, client=Learner()).tune(ROWS, budget=800, selectors=["balanced"], k=[8])
+    assert tuned.changed
+    done = tuned.write()
+    assert done.task.fingerprint == tuned.task.fingerprint
+    assert done.task.render("a day") == tuned.task.render("a day")
+    spec = (folder / "task.toml").read_text()
+    assert spec == FOLDER["task.toml"].replace("k = 2  # not many", "k = 8  # not many")
+    lines = (folder / "examples.jsonl").read_text().splitlines()
+    assert lines[8:] == FOLDER["examples.jsonl"].splitlines()
+    assert all(json.loads(line)["id"].startswith("tuned:") for line in lines[:8])
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "examples.jsonl", "examples.jsonl.bak", "prompt.jinja", "task.toml", "task.toml.bak",
+    ]  # fmt: skip
+    assert (folder / "task.toml.bak").read_text() == FOLDER["task.toml"]
+    with pytest.raises(InputError, match="another template, output or examples"):
+        tuned.write()
+
+
+def test_an_instruction_is_written_into_its_block(folder: Path) -> None:
+    def answer(request: Request) -> str:
+        right = next(label for word, label in WORDS.items() if word in request.chat[-1].content.split())
+        return right if "please" in request.chat[0].content else "no"
+
+    (folder / "instructions.txt").write_text("Say it.\n---\nYes or no,\nplease.\n")
+    tuned = load(folder, client=ScriptedClient(answer)).tune(ROWS, budget=300)
+    tuned.write()
+    kept = FOLDER["prompt.jinja"].replace('Say {{ labels | join(" or ") }}.', "Yes or no,\nplease.")
+    assert (folder / "prompt.jinja").read_text() == kept
+    assert (folder / "prompt.jinja.bak").read_text() == FOLDER["prompt.jinja"]
+
+
+def test_a_task_given_other_examples_than_its_folder_is_not_written(folder: Path) -> None:
+    tuned = load(folder, examples=OWN[:2], client=Learner()).tune(ROWS, budget=800)
+    with pytest.raises(InputError, match="another template, output or examples"):
+        tuned.write()
+    assert (folder / "task.toml").read_text() == FOLDER["task.toml"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('output = "text"\n', 'output = "text"\n\n[settings]\nk = 4\nselect = "bm25"\n'),
+        ("[settings]\nk=1 # one\n\n[words]\na = 'b'", "[settings]\nk = 4 # one\nselect = \"bm25\"\n\n[words]\na = 'b'"),
+        ("[settings]\r\nform = 'chat'\r\n", '[settings]\r\nk = 4\r\nselect = "bm25"\r\n'),
+    ],
+)
+def test_settings_are_edited_in_place(before: str, after: str) -> None:
+    assert with_settings(before, {"k": 4, "select": "bm25", "form": None}) == after
+
+
+def test_settings_that_cannot_be_edited_are_told() -> None:
+    with pytest.raises(InputError, match="set yourself: k = 4"):
+        with_settings("settings = {k = 3}\n", {"k": 4})
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return ["tune", str(folder), "--data", str(folder.parent / "rows.jsonl"), "--budget", "600", *more]
+
+
+@pytest.fixture
+def _learner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the command line ask the scripted model."""
+    from fewshot.commands import options
+
+    monkeypatch.setattr(options, "load", lambda name: load(name, client=Learner()))
+
+
+@pytest.mark.usefixtures("_learner")
+def test_the_command_shows_the_search_and_writes_only_when_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(folder)) == 0
+    shown = capsys.readouterr()
+    assert "rows that the search never saw" in shown.out
+    assert "nothing was written; --write" in shown.err
+    assert {path.name: path.read_text() for path in folder.iterdir()} == FOLDER
+    assert main(command(folder, "--json", "--write", "--selectors", "balanced", "--k", "0,8")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["written"] == [str(folder / name) for name in ("examples.jsonl", "task.toml")]
+    assert found["settings"]["k"] == load(folder).settings.k == 8
+    assert found["held_out"]["chosen"]["value"] > found["held_out"]["start"]["value"]
+    assert {rung["rows"] for trial in found["trials"] for rung in trial["rungs"]}
+
+
+def test_the_command_refuses_to_write_into_a_task_that_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "sentiment", "--data", "none.jsonl", "--labels", "positive,negative,neutral", "--write"]) == 2
+    assert "ships with the package: copy its folder" in capsys.readouterr().err
+
+
+@pytest.mark.local
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded")
+def test_the_embedded_model_is_tuned_and_keeps_its_calibration(folder: Path) -> None:
+    (folder / "task.toml").write_text(FOLDER["task.toml"].replace("[settings]", '[settings]\nmodel = "local"'))
+    tuned = load(folder).tune(ROWS[:60], budget=80, k=[0, 4], selectors=["first", "balanced"])
+    assert tuned.requests <= 80
+    assert tuned.task.fitted is not None
+    assert tuned.after.calibration is not None
+    assert tuned.after.metrics["accuracy"].value >= 0.5
