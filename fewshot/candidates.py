@@ -98,7 +98,8 @@ def _ways(start: Task[Any], pool: int, space: Space) -> Iterable[_Way]:
         there = own if select == "first" else own + pool if select in BY_QUESTION else pool
         draws = space.draws if select in ("random", "balanced") else 1
         if k <= there:
-            yield from (_Way(select, k, draw, turned) for draw in range(draws) for turned in (False, True))
+            orders = (False, True) if k > 1 else (False,)
+            yield from (_Way(select, k, draw, turned) for draw in range(draws) for turned in orders)
 
 
 def _made(task: Task[Any], pool: Sequence[Labelled], way: _Way, seed: int) -> Task[Any]:

@@ -99,7 +99,7 @@ async def tune(
         budget: requests that may be sent, those for the figures at the end included.
         k: how many shots to try; by default 0, 1, 2, 4, 8, 16 and the task's own number.
         selectors: which shots to try: `"first"` and the like (`Settings.select`); by default all that suit the output,
-            and `"embedding"` only on the embedded model and at OpenAI, which are known to give vectors.
+            and `"embedding"` only at OpenAI, which is known to give vectors and gives them fast.
         forms: `"chat"` and `"text"`; by default both on the embedded model, and elsewhere the one in use.
         instructions: other instructions to try, as a list or a file (parted by lines of `---`); by default
             `instructions.txt` in the task's folder. They may use what the template's own block may.
@@ -199,8 +199,9 @@ def _counts(k: int | Sequence[int] | None, task: Task[Any]) -> list[int]:
 
 def _selectors(task: Task[Any], connection: Connection) -> list[str]:
     unfit = set() if task.output.labels is not None else {"balanced"}
-    gives_vectors = connection.local or connection.endpoint.host == "api.openai.com"
-    return [name for name in SELECTORS if name not in unfit | (set() if gives_vectors else {"embedding"})]
+    if connection.endpoint.host != "api.openai.com" and task.settings.select != "embedding":
+        unfit.add("embedding")
+    return [name for name in SELECTORS if name not in unfit]
 
 
 def _forms(forms: Sequence[Form] | None, task: Task[Any], connection: Connection) -> list[Form | None]:

@@ -90,6 +90,7 @@ class Tuned:
             "model": self.after.model,
             "chosen": self.chosen,
             "changed": self.changed,
+            "calibration": None if self.task.fitted is None else self.task.fitted.to_dict(),
             "settings": chosen_settings(self.start, self.task),
             "score": self.score,
             "held_out": {
@@ -113,7 +114,8 @@ class Tuned:
 
     def __str__(self) -> str:
         head = f"{self.start.name}  {self.after.model}  {len(self.trials)} prompts, {self.requests} requests"
-        lines = [f"{head} of {self.budget}", f"  {self.score} on rows of the search, each rung's better half kept"]
+        how = ", after calibration by cross-validation" if self.task.fitted else ""
+        lines = [f"{head} of {self.budget}", f"  {self.score} on {self.rows['search']} rows of the search{how}"]
         lines += [f"  {line}" for line in _table(self.trials)]
         lines += [
             f"  {self.score} on {self.rows['held_out']} rows that the search never saw",
@@ -122,9 +124,11 @@ class Tuned:
             f"    {comparison_table({'difference': self.difference}).strip()}",
         ]
         if not self.changed:
-            lines.append("  no prompt was better on the rows of the search, so the start is kept")
+            lines.append("  no prompt was better on the rows of the search, so that of the start is kept")
         elif self.difference.low <= 0:
             lines.append("  on these rows the two cannot be told apart for certain: more rows would tell")
+        if self.task.fitted is not None and self.task.fitted.calibration is not None:
+            lines.append(f"  calibrated on {self.task.fitted.rows} rows: {self.task.fitted.calibration.name}")
         lines += [f"  {name} = {value!r}" for name, value in chosen_settings(self.start, self.task).items()]
         lines.append(f"  {self.spending}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

@@ -144,7 +144,7 @@ def test_the_start_is_kept_when_nothing_beats_it() -> None:
     assert (tuned.changed, tuned.chosen) == (False, "start")
     assert tuned.task.fingerprint == task().fingerprint
     assert tuned.difference.difference == 0
-    assert "the start is kept" in str(tuned)
+    assert "that of the start is kept" in str(tuned)
     with pytest.raises(InputError, match="made in code"):
         tuned.write()
 
@@ -306,7 +306,7 @@ def test_the_command_shows_the_search_and_writes_only_when_told(
     assert main(command(folder)) == 0
     shown = capsys.readouterr()
     assert "rows that the search never saw" in shown.out
-    assert "nothing was written; --write" in shown.err
+    assert "nothing was written; with --write" in shown.err
     assert {path.name: path.read_text() for path in folder.iterdir()} == FOLDER
     assert main(command(folder, "--json", "--write", "--selectors", "balanced", "--k", "0,8")) == 0
     found = json.loads(capsys.readouterr().out)
@@ -314,6 +314,18 @@ def test_the_command_shows_the_search_and_writes_only_when_told(
     assert found["settings"]["k"] == load(folder).settings.k == 8
     assert found["held_out"]["chosen"]["value"] > found["held_out"]["start"]["value"]
     assert {rung["rows"] for trial in found["trials"] for rung in trial["rungs"]}
+
+
+def test_the_command_keeps_the_calibration_where_calls_of_the_written_task_find_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fewshot.commands import options
+
+    monkeypatch.setattr(options, "load", lambda name: load(name, client=Leaning(), k=0))
+    assert main(command(folder, "--write")) == 0
+    assert "the calibration is kept" in capsys.readouterr().err
+    assert load(folder, client=Leaning(), k=0).run("a fine day").calibration != "none"
+    assert load(folder, client=Leaning(), k=1).run("a fine day").calibration == "none"
 
 
 def test_the_command_refuses_to_write_into_a_task_that_ships(capsys: pytest.CaptureFixture[str]) -> None:

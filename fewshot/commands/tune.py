@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({**tuned.to_dict(), "written": written}, ensure_ascii=False, default=str))
     else:
         print(tuned)
-    if tuned.changed and not args.write:
-        print("fewshot: nothing was written; --write puts the chosen prompt into the task's folder", file=sys.stderr)
+    if not args.write and (tuned.changed or tuned.task.fitted is not None):
+        print("fewshot: nothing was written; with --write the task's folder gets what was chosen", file=sys.stderr)
     return 0
 
 
@@ -67,8 +67,11 @@ def _written(tuned: Tuned) -> list[str]:
     """Write the prompt and keep its calibration; gives the files that have changed."""
     if tuned.task.fitted is not None:
         kept_calibration(tuned.task)
+        print(
+            "fewshot: the calibration is kept for this prompt and model, as `fewshot calibrate` does", file=sys.stderr
+        )
     if not tuned.changed:
-        print("fewshot: nothing was written: the start is kept", file=sys.stderr)
+        print("fewshot: the folder is as it was: no prompt was better than its own", file=sys.stderr)
         return []
     done = tuned.write()
     for path in done.files:
