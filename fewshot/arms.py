@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from fewshot.answerable import classes_of
 from fewshot.asking import answers
 from fewshot.calibrated import calibrated
 from fewshot.connection import Connection
@@ -66,10 +67,10 @@ class Run:
         return Arm(task, ready, spare, results, judged, seconds)
 
     async def prepared(self, task: Task[Any], spare: Sequence[Labelled]) -> Task[Any]:
-        """Calibrate a task of a closed set on spare rows of the pool."""
+        """Calibrate a task on spare rows of the pool, where it has probabilities or a risk is promised."""
         if not self.calibrate:
             return replace(task, settings=replace(task.settings, calibrate=False))
-        if not self.pool or (task.output.labels is None and self.risk is None):
+        if not self.pool or (classes_of(task.output) is None and self.risk is None):
             return task
         try:
             used = spare[: self.calibration_rows]
@@ -105,11 +106,12 @@ class Run:
             asked["labels"] = [(await self.prepared(t, arm.spare), self.rows) for t in relabelled if t is not None]
         for name, change in HARMLESS.items():
             asked[name] = [(arm.ready, [reworded(row, change, names) for row in self.rows])]
-        first = [_said(result) for result in arm.results]
+        closed = arm.ready.output.labels is not None
+        first = [_said(result, closed) for result in arm.results]
         found = {}
         for name, ways in asked.items():
             again = [await self.answers(task, rows, f"consistency: {name}") for task, rows in ways]
-            changed = [[_said(r) != said for r, said in zip(results, first, strict=True)] for results in again]
+            changed = [[_said(r, closed) != said for r, said in zip(results, first, strict=True)] for results in again]
             found[f"flip_rate_{name}"] = bootstrap([sum(row) / len(row) for row in zip(*changed, strict=True)])
         return found
 
@@ -123,10 +125,10 @@ class Run:
             self.notes.append(note)
 
 
-def _said(result: Result[Any]) -> str:
+def _said(result: Result[Any], closed: bool) -> str:
     """Give the answer of a result so that two can be compared, whether or not it was held back."""
     if result.error is not None:
         return "failed"
-    if result.probabilities:
+    if closed and result.probabilities:
         return max(result.probabilities, key=result.probabilities.__getitem__)
     return repr(result.value)

@@ -16,12 +16,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.answerable import class_of, classes_of
 from fewshot.cachedir import cache_dir, write_private
 from fewshot.calibration import Calibration, batch, contextual
 from fewshot.client import Client
 from fewshot.errors import ConfigError, OutputError, ServiceError
 from fewshot.fitting import Fitted, fit
-from fewshot.flow import Question, drive, score, side_by_side
+from fewshot.flow import Answer, Question, ask, drive, score, side_by_side
 from fewshot.inputs import REQUIRED
 from fewshot.readout import token_features, vocabulary
 
@@ -34,6 +35,7 @@ __all__ = [
     "CONTENT_FREE",
     "calibration_for",
     "calibration_key",
+    "fit_answerable",
     "fit_calibration",
     "keep",
     "kept",
@@ -67,12 +69,14 @@ async def calibration_for(
 ) -> Calibration | None:
     """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
     settings = task.settings
-    if task.output.labels is None or not settings.scoring or settings.calibrate is False:
+    if classes_of(task.output) is None or not settings.scoring or settings.calibrate is False:
         return None
     key = task.calibration_key(connection)
     calibration = task.calibrations.get(key) or kept(key)
     if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
         return calibration
+    if task.output.labels is None:  # a task's few examples cannot tell when there is no answer
+        return None
     shelf = task.prompts.shelf(inputs)
     shown = () if shelf.by_question else prompt.examples
     spare = [example for example in shelf.examples if example not in shown][:_MAX_OWN]
@@ -126,7 +130,7 @@ async def score_all(questions: Sequence[Question], client: Client, *, deadline: 
             answer = await drive(score(question), client, deadline=deadline)
         if answer is None or answer.probabilities is None:
             raise ConfigError("this endpoint gives no log-probabilities, so there is nothing to calibrate")
-        return {label: math.log(max(p, 1e-12)) for label, p in answer.probabilities.items()}
+        return _logs(answer.probabilities)
 
     return await side_by_side(one(question) for question in questions)
 
@@ -139,11 +143,58 @@ async def fit_calibration(
     Arguments:
         wide: read all the next tokens that are listed and not only the labels' own, where that helps.
     """
-    scores = await score_all(questions, client, deadline=deadline)
+    return await _fitted(await score_all(questions, client, deadline=deadline), questions, answers, wide=wide)
+
+
+async def fit_answerable(
+    questions: Sequence[Question], truths: Sequence[Any], client: Client, *, deadline: float
+) -> tuple[Fitted, list[Answer | None]] | None:
+    """Fit when there is no answer, on questions whose right value is None where there is none.
+
+    Returns:
+        The fit, on the questions that got an answer, and the answers as they were before: None for those that did not.
+        Nothing where the endpoint lists no log-probabilities.
+
+    Raises:
+        ServiceError: as for a call.
+    """
+    given = await _answer_all(questions, client, deadline=deadline)
+    known = [place for place, answer in enumerate(given) if answer is not None]
+    scores = [_logs(answer.probabilities) for answer in given if answer is not None and answer.probabilities]
+    if not scores:
+        return None
+    asked = [questions[place] for place in known]
+    classes = [class_of(asked[0].output, truths[place]) for place in known]
+    return await _fitted(scores, asked, classes), given
+
+
+async def _answer_all(questions: Sequence[Question], client: Client, *, deadline: float) -> list[Answer | None]:
+    """Ask for the answers themselves; one that never becomes valid, or comes without log-probabilities, is None."""
+    gate = asyncio.Semaphore(_IN_FLIGHT)
+
+    async def one(question: Question) -> Answer | None:
+        async with gate:
+            try:
+                answer = await drive(ask(question), client, deadline=deadline)
+            except OutputError:
+                return None
+        return answer if answer.probabilities else None
+
+    return await side_by_side(one(question) for question in questions)
+
+
+async def _fitted(
+    scores: Sequence[Mapping[str, float]], questions: Sequence[Question], answers: Sequence[str], *, wide: bool = True
+) -> Fitted:
+    """Fit on scores and, where that helps, on all the tokens that the questions' completions list."""
     tops = [next((c.tokens[0].top for c in q.completions if c.tokens), ()) for q in questions]
     tokens = vocabulary(tops) if wide and len(tops) >= _ENOUGH_WIDE else ()
     blocks = [[token_features(top, tokens) for top in tops]] if tokens else []
     return await asyncio.to_thread(fit, scores, answers, wide=blocks)
+
+
+def _logs(probabilities: Mapping[str, float] | None) -> dict[str, float]:
+    return {label: math.log(max(p, 1e-12)) for label, p in (probabilities or {}).items()}
 
 
 async def unlabelled_calibration(questions: Sequence[Question], client: Client, *, deadline: float) -> Calibration:

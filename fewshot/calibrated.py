@@ -10,17 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from fewshot.abstention import Threshold, threshold_for
+from fewshot.answerable import classes_of, verdict
 from fewshot.asking import answers
-from fewshot.calibrate import fit_calibration, keep
+from fewshot.calibrate import fit_answerable, fit_calibration, keep
 from fewshot.calibration import Calibration
 from fewshot.connection import Connection, connect
 from fewshot.errors import ConfigError, InputError
 from fewshot.fitting import Fitted
+from fewshot.flow import Answer, Question
 from fewshot.labelled import Labelled, read_labelled
+from fewshot.output import Kind
 from fewshot.predictions import judge
 from fewshot.price import cost_of
 from fewshot.task import Task
-from fewshot.types import Usage
+from fewshot.types import Result, Usage
 
 __all__ = ["CalibrateOptions", "Calibrated", "calibrate", "calibrated", "kept_calibration"]
 
@@ -31,7 +34,8 @@ class CalibrateOptions(TypedDict, total=False):
     target: str | None
     """The column that holds the answer; by default `output`, or what is usual."""
     prior: Mapping[str, float] | None
-    """How frequent each label will be in use, where the rows do not show it; sums to 1."""
+    """How frequent each label will be in use ("answer" and "none" for answers that may be missing), where the rows do
+    not show it; sums to 1."""
     risk: float | None
     """The share of errors among accepted answers to promise; sets `min_confidence`."""
     confidence: float
@@ -83,8 +87,9 @@ async def calibrate(
 ) -> Task[Any]:
     """Give the task calibrated on labelled rows; its `fitted` tells what was tried and chosen.
 
-    A closed set gets a calibration of its probabilities. Open answers keep their confidence, and get with `risk` the
-    threshold below which they are held back.
+    A closed set gets a calibration of its probabilities. A text that may be missing gets one of whether there is an
+    answer, and is None where there more likely is none. Other open answers keep their confidence. All get with `risk`
+    the threshold below which they are held back.
 
     Arguments:
         rows: a file, dicts or pairs, like those to come; about a hundred do, more are better for a low risk.
@@ -110,18 +115,21 @@ async def calibrated(
 ) -> Task[Any]:
     """Calibrate over an open connection; see `calibrate`."""
     _check(task, prior, risk)
-    if task.output.labels is None:
-        return await _thresholded(task, rows, connection, risk or 0.0, confidence)
+    if classes_of(task.output) is None or not _reads(task, connection):
+        return await _thresholded(task, rows, connection, risk, confidence)
     started = time.monotonic()
-    bound = [(*task.bind(dict(row.inputs)), row.truth) for row in rows]
-    fixed = not task.prompts.shelf(bound[0][1]).by_question
-    shots = [shot.inputs for shot in task.prompt(bound[0][1]).examples] if fixed else []
-    usable = [(one, inputs, truth) for one, inputs, truth in bound if not _is_shot(inputs, shots)]
-    if not usable:
-        raise InputError("all labelled rows are shots of the prompt: give rows that it does not show")
-    questions = [await one.question_for(inputs, connection) for one, inputs, _ in usable]
+    questions, usable = await _questions(task, rows, connection)
+    truths = [row.truth for row in usable]
     deadline = time.monotonic() + task.settings.timeout * max(2, len(questions) / 4)
-    fit = await fit_calibration(questions, [t for *_, t in usable], connection.client, deadline=deadline)
+    if task.output.labels is None:
+        fitting = await fit_answerable(questions, truths, connection.client, deadline=deadline)
+        if fitting is None:
+            return await _thresholded(task, rows, connection, risk, confidence)
+        fit = fitting[0]
+        outcomes = _outcomes_of_answers(task.output.kind, *fitting, usable)
+    else:
+        fit = await fit_calibration(questions, truths, connection.client, deadline=deadline)
+        outcomes = _outcomes(fit, truths)
     calibration = fit.calibration if prior is None else _for_prior(fit, prior)
     usage = sum((c.usage for q in questions for c in q.completions if not c.cached), Usage())
     key = task.calibration_key(connection)
@@ -129,7 +137,7 @@ async def calibrated(
         key=key,
         calibration=calibration,
         fit=fit,
-        threshold=None if risk is None else _threshold(fit, [t for *_, t in usable], risk, confidence),
+        threshold=None if risk is None else threshold_for(risk, *outcomes, confidence=confidence),
         rows=len(usable),
         shots_left_out=len(rows) - len(usable),
         usage=usage,
@@ -139,10 +147,40 @@ async def calibrated(
     return _with(task, fitted)
 
 
+def _reads(task: Task[Any], connection: Connection) -> bool:
+    """Tell whether probabilities are read from tokens: always for labels, and not where answers are voted on."""
+    if task.output.labels is not None:
+        return True
+    settings = task.settings
+    return settings.scoring and settings.votes == 1 and connection.top_logprobs(settings.form) is not None
+
+
+async def _questions(
+    task: Task[Any], rows: Sequence[Labelled], connection: Connection
+) -> tuple[list[Question], list[Labelled]]:
+    """Make the questions to calibrate on, with the rows that they are of: those that the prompt does not show."""
+    bound = [(*task.bind(dict(row.inputs)), row) for row in rows]
+    usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(inputs, _shots(one, inputs))]
+    if not usable:
+        raise InputError("all labelled rows are shots of the prompt: give rows that it does not show")
+    return [await one.question_for(inputs, connection) for one, inputs, _ in usable], [row for *_, row in usable]
+
+
+def _shots(task: Task[Any], inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Give the inputs of the shots that every such question has; none where the question chooses them."""
+    by_question = task.prompts.shelf(inputs).by_question
+    return [] if by_question else [shot.inputs for shot in task.prompt(inputs).examples]
+
+
 async def _thresholded(
-    task: Task[Any], rows: Sequence[Labelled], connection: Connection, risk: float, confidence: float
+    task: Task[Any], rows: Sequence[Labelled], connection: Connection, risk: float | None, confidence: float
 ) -> Task[Any]:
     """Find the confidence from which on open answers are right as often as was promised."""
+    if risk is None:
+        message = (
+            "nothing can be calibrated without log-probabilities; give risk= for the agreement that votes must have"
+        )
+        raise ConfigError(message)
     started = time.monotonic()
     found = await answers(_held_back_below(task, None), rows)
     judged = [judge(task.output.kind, n, *pair) for n, pair in enumerate(zip(rows, found, strict=True))]
@@ -187,14 +225,14 @@ def kept_calibration(task: Task[Any]) -> None:
         InputError: the task has not been calibrated.
     """
     if task.fitted is None or task.fitted.calibration is None:
-        raise InputError("nothing was fitted that could be kept: keep what `calibrate` returned for a closed set")
+        raise InputError("nothing was fitted that could be kept: keep what `calibrate` returned for labels")
     keep(task.fitted.key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict()})
 
 
 def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | None) -> None:
-    labels = task.output.labels
+    labels = classes_of(task.output)
     if labels is None and (risk is None or prior is not None):
-        message = f"{task.name} has no labels: only the probabilities of a closed set can be calibrated"
+        message = f"{task.name} has no labels: only probabilities of labels, or of an answer at all, can be calibrated"
         raise InputError(f"{message}; give risk= for the confidence that open answers must have")
     if labels is None or prior is None:
         return
@@ -215,9 +253,23 @@ def _for_prior(fit: Fitted, prior: Mapping[str, float]) -> Calibration:
     return fit.calibration.biased(bias, name=f"{fit.calibration.name}+prior")
 
 
-def _threshold(fit: Fitted, truths: Sequence[str], risk: float, confidence: float) -> Threshold:
-    """Find the threshold on predictions of rows that their calibration was not fitted on."""
+def _outcomes(fit: Fitted, truths: Sequence[str]) -> tuple[list[float], list[bool]]:
+    """Give confidence and rightness of predictions by calibrations that were fitted without their row."""
     top = [max(row, key=row.__getitem__) for row in fit.held_out]
     confidences = [row[label] for row, label in zip(fit.held_out, top, strict=True)]
-    right = [label == truth for label, truth in zip(top, truths, strict=True)]
-    return threshold_for(risk, confidences, right, confidence=confidence)
+    return confidences, [label == truth for label, truth in zip(top, truths, strict=True)]
+
+
+def _outcomes_of_answers(
+    kind: Kind, fit: Fitted, given: Sequence[Answer | None], rows: Sequence[Labelled]
+) -> tuple[list[float], list[bool]]:
+    """Do the same for answers that may be missing; a row that got no answer is wrong at 0."""
+    held_out = iter(fit.held_out)
+    judged = []
+    for number, (row, answer) in enumerate(zip(rows, given, strict=True)):
+        if answer is None:
+            judged.append((0.0, False))
+            continue
+        value, sure = verdict(answer.value, next(held_out), answer.sure)
+        judged.append(judge(kind, number, row, Result(value=value, confidence=sure)).chance)
+    return [sure for sure, _ in judged], [right for _, right in judged]

@@ -119,7 +119,11 @@ def _of_unanswerable(predictions: Sequence[Prediction]) -> dict[str, Figure]:
     if answerable and unanswerable:
         found["exact_match_answerable"] = _measure([p.scores["exact_match"] for p in answerable])
         found["token_f1_answerable"] = _measure([p.scores["token_f1"] for p in answerable])
+        found["answerable_kept"] = _measure([p.scores["answerability"] for p in answerable])
         found["unanswerable_accuracy"] = _measure([p.scores["exact_match"] for p in unanswerable])
+        pairs = [(0.5 if p.answering is None else p.answering, bool(p.references)) for p in predictions]
+        if any(p.answering is not None for p in predictions):
+            found["auroc_answerable"] = _measure(pairs, over(auroc))
     return found
 
 

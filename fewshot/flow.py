@@ -13,10 +13,12 @@ from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fewshot.answerable import LISTED, chances, refusal_of, verdict
 from fewshot.errors import OutputError, ServiceError
 from fewshot.output import Output
 from fewshot.prompt import Prompt
 from fewshot.readout import token_features
+from fewshot.repair import refuse_unfinished, repaired
 from fewshot.scoring import LabelTree, Open, mean_logprob
 from fewshot.settings import Settings
 from fewshot.types import Completion, Form, Message, Request, TokenLogprob
@@ -34,8 +36,6 @@ Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 
 _VOTING_TEMPERATURE = 0.7
 _FOLLOW_UPS = 8
-_LOOP = 120
-"""Characters at the end of a cut answer that are looked at for what repeats."""
 _LOW_COVERAGE = 0.1
 _NO_SUCH_ENDPOINT = (400, 404, 405, 422, 501)
 """Statuses that say: not here, or not for this model."""
@@ -73,6 +73,13 @@ class Question:
         """Whether to read label probabilities: a closed set, wanted, and the endpoint lists log-probabilities."""
         return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
 
+    @property
+    def listed_with_answers(self) -> int | None:
+        """How many log-probabilities to ask for beside a written answer: none where only its own tokens count."""
+        if self.top_logprobs is None:
+            return None
+        return min(self.top_logprobs, LISTED) if self.settings.scoring and refusal_of(self.output) else 0
+
     def request(self, **changes: Any) -> Request:
         """Build the request for the question itself."""
         settings = self.settings
@@ -105,6 +112,8 @@ class Answer:
     coverage: float | None = None
     calibration: str = "none"
     warnings: tuple[str, ...] = ()
+    sure: float | None = None
+    """Mean token probability of a written answer."""
     room: int = 0
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
 
@@ -140,7 +149,7 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
         if error.status in _NO_SUCH_ENDPOINT:
             return None
         raise
-    _refuse_unfinished(question, completion)
+    refuse_unfinished(question, completion)
     found = completion.probabilities or {}
     logprobs = {words[word]: math.log(max(p, 1e-12)) for word, p in found.items()}
     return _judged(question, logprobs, method="decisions")
@@ -153,7 +162,7 @@ def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     tree = LabelTree({label: output.render(label) for label in output.labels})
     request = question.request(max_tokens=1, top_logprobs=question.top_logprobs, stop=())
     completion = yield from _send(question, request)
-    _refuse_unfinished(question, completion, cut_is_fine=True)
+    refuse_unfinished(question, completion, cut_is_fine=True)
     if not completion.tokens or not completion.tokens[0].top:
         return None
     tree.add(completion.tokens[0])
@@ -221,32 +230,41 @@ def _answer(question: Question) -> Talk:
     """Ask for the answer itself; tell the model what was wrong with it, a bounded number of times."""
     output, settings = question.output, question.settings
     schema = output.schema() if output.kind == "schema" else None
-    request = question.request(schema=schema, top_logprobs=0 if question.top_logprobs is not None else None)
+    request = question.request(schema=schema, top_logprobs=question.listed_with_answers)
     last: OutputError | None = None
     room = 0
     for _ in range(settings.max_repairs + 1):
         completion = yield from _send(question, request)
         try:
-            _refuse_unfinished(question, completion)
+            refuse_unfinished(question, completion)
             value = _read(question, completion.text, sent_schema=request.schema is not None)
         except OutputError as error:
             if error.reason in ("content_filter", "refusal", "loop"):
                 raise
             last = error
-            request = _repaired(question, request, error)
+            request = repaired(question, request, error)
             room = request.max_tokens or 0 if error.reason == "length" else room
             continue
         mean = mean_logprob(completion.tokens)
-        return Answer(
-            value=value,
-            method="schema" if request.schema and "response_format" not in completion.dropped else "answer",
-            confidence=None if mean is None else math.exp(mean),
-            room=room,
-        )
+        sure = None if mean is None else math.exp(mean)
+        method = "schema" if request.schema and "response_format" not in completion.dropped else "answer"
+        return _or_none(question, Answer(value=value, method=method, confidence=sure, sure=sure, room=room))
     assert last is not None  # noqa: S101 - the loop ran at least once
     tries = settings.max_repairs + 1
     message = f"no valid answer in {tries} {'try' if tries == 1 else 'tries'}: {last}"
     raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
+
+
+def _or_none(question: Question, answer: Answer) -> Answer:
+    """Weigh an answer against "no answer", where that is an output and the tokens at the answer's place are listed."""
+    refusal, tokens = refusal_of(question.output), question.completions[0].tokens
+    logprobs = chances(refusal, tokens, answer.value) if refusal and question.listed_with_answers else None
+    if logprobs is None:
+        return answer
+    judged = _judged(question, logprobs, method=answer.method, top=tokens[0].top)
+    assert judged.probabilities is not None  # noqa: S101 - just judged
+    value, confidence = verdict(answer.value, judged.probabilities, answer.sure)
+    return replace(judged, value=value, confidence=confidence, sure=answer.sure, room=answer.room)
 
 
 def _vote(question: Question) -> Talk:
@@ -266,7 +284,7 @@ def _vote(question: Question) -> Talk:
     last: OutputError | None = None
     for completion in replies:
         try:
-            _refuse_unfinished(question, completion)
+            refuse_unfinished(question, completion)
             values.append(_read(question, completion.text, sent_schema=request.schema is not None))
         except OutputError as error:
             last = error
@@ -339,53 +357,6 @@ def _judged(
 def _read(question: Question, text: str, *, sent_schema: bool) -> Any:
     output = question.output
     return output.parse_json(text) if sent_schema else output.parse(text, cue=question.prompt.cue)
-
-
-def _refuse_unfinished(question: Question, completion: Completion, *, cut_is_fine: bool = False) -> None:
-    """Raise OutputError for a completion that is no answer: refused, filtered or cut off."""
-    reason = completion.finish_reason
-    seen = tuple(question.completions)
-    if reason == "refusal":
-        raise OutputError("the model refused to answer", reason="refusal", raw=completion.text, completions=seen)
-    if reason == "content_filter":
-        message = "the provider's content filter stopped the answer"
-        raise OutputError(message, reason="content_filter", raw=completion.text, completions=seen)
-    if reason == "length" and not cut_is_fine:
-        if _loops(completion.text):
-            message = "the model repeats itself without end: give it more examples, or use a larger model"
-            raise OutputError(message, reason="loop", raw=completion.text, completions=seen)
-        message = "the answer was cut off; raise max_tokens"
-        raise OutputError(message, reason="length", raw=completion.text, completions=seen)
-    if reason == "tool_calls":
-        raise OutputError("the model called a tool instead of answering", raw=completion.text, completions=seen)
-
-
-def _loops(text: str) -> bool:
-    """Tell whether a text that was cut off ends in the same few characters over and over; more room is of no use."""
-    tail = text.rstrip("\N{REPLACEMENT CHARACTER}")[-_LOOP:]
-    return len(tail) == _LOOP and any(tail[length:] == tail[:-length] for length in range(1, _LOOP // 4))
-
-
-def _repaired(question: Question, request: Request, error: OutputError) -> Request:
-    """Ask again, with the error told to the model; after a cut answer, with more room."""
-    if error.reason == "length":
-        more = 4 if error.raw else 16  # nothing written at all: the room went on thinking
-        return replace(request, max_tokens=(request.max_tokens or 16) * more)
-    shown = error.raw.strip()[:500]
-    wanted = _wanted(question.output)
-    told = f"That is not a valid answer: {error}. {wanted}"
-    if request.text is not None:
-        return replace(request, text=f"{request.text} {' '.join(shown.split())}\n({told})\n{question.prompt.cue}")
-    turns = (Message("assistant", shown), Message("user", told)) if shown else (Message("user", told),)
-    return replace(request, messages=(*request.messages, *turns))
-
-
-def _wanted(output: Output[Any]) -> str:
-    if output.labels is not None:
-        return f"Answer with exactly one of: {', '.join(map(output.render, output.labels))}."
-    if output.kind == "number":
-        return "Answer with the number alone."
-    return "Answer with valid JSON alone." if output.kind == "schema" else "Answer again."
 
 
 def _longest_answer(output: Output[Any]) -> int:

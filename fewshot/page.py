@@ -24,8 +24,10 @@ _TENTHS = [(t / 5, f"{t * 20}%") for t in range(6)]
 _ABOUT = {
     "accuracy": "share of rows with the right label",
     "accuracy_given": "the same among rows that were not held back",
+    "answerable_kept": "answered where there is an answer, rightly or not",
     "answerability": "answered where there is an answer, and not where there is none",
     "auroc": "chance that a right answer is surer than a wrong one",
+    "auroc_answerable": "chance that a question with an answer is likelier to have one than a question without",
     "automated_at_1": "share of rows that could be accepted with 1% errors",
     "automated_at_5": "share of rows that could be accepted with 5% errors",
     "automated_at_10": "share of rows that could be accepted with 10% errors",

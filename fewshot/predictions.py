@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fewshot.answerable import ANSWER
 from fewshot.labelled import Labelled
 from fewshot.output import Kind
 from fewshot.text_metrics import answered, exact_match, numeric_match, token_f1
@@ -39,6 +40,9 @@ class Prediction:
     """From 0 to 1 each; the first says whether the answer is right, a label that was held back included."""
     confidence: float | None = None
     probabilities: Mapping[str, float] | None = None
+    """Of the labels."""
+    answering: float | None = None
+    """The probability that there is an answer, where there may be none."""
     abstained: bool = False
     error: str | None = None
 
@@ -88,7 +92,8 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
         value=found["value"],
         scores=dict.fromkeys(scores, 0.0) if failed else scores,
         confidence=result.confidence,
-        probabilities=found["probabilities"],
+        probabilities=found["probabilities"] if kind == "labels" else None,
+        answering=(found["probabilities"] or {}).get(ANSWER) if kind == "text" else None,
         abstained=result.abstained,
         error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
     )

@@ -169,7 +169,8 @@ class Result(Generic[T_co]):
 
     value: T_co | None = None
     probabilities: Mapping[str, float] | None = None
-    """Calibrated probability of each label (sums to 1), where the output is a closed set and can be scored."""
+    """Calibrated probability of each label (sums to 1), where the output is a closed set and can be scored; for a text
+    that may be missing those of `"answer"` and `"none"`."""
     confidence: float | None = None
     """Probability that `value` is right, from 0 to 1; None when the endpoint offers no ground for one."""
     abstained: bool = False
