@@ -131,21 +131,23 @@ async def _asked(run: Run, entry: Entry, rows: Sequence[Labelled], what: str) ->
     kind = task.output.kind
     judged = [judge(kind, n, *pair) for n, pair in enumerate(zip(rows, results, strict=True))]
     plain = [prediction.scores[CURVE[kind]] for prediction in judged]
+    if kind != "labels":
+        return replace(entry, results=results, score=mean(plain), uncalibrated=mean(plain))
+    ready, chances = task, {p.row: p.probabilities for p in judged if p.probabilities and not p.error}
     scored = [n for n, result in enumerate(results) if result.error is None and result.method == "logprobs"]
-    ready, held_out = task, {n: p.probabilities for n, p in enumerate(judged) if p.probabilities and not p.error}
     if run.calibrate and len(scored) >= _FITTED_FROM:
         ready = await run.prepared(task, [rows[n] for n in scored])
         if ready.fitted is not None and ready.fitted.fit is not None:
-            held_out |= dict(zip(scored, ready.fitted.fit.held_out, strict=True))
+            chances |= dict(zip(scored, ready.fitted.fit.held_out, strict=True))
     scores = list(plain)
-    for n, chances in held_out.items():
-        scores[n] = float(max(chances, key=chances.__getitem__) == rows[n].truth)
-    nll = _nll(judged, held_out) if held_out else 0.0
+    for n, shares in chances.items():
+        scores[n] = float(max(shares, key=shares.__getitem__) == rows[n].truth)
+    nll = _nll(judged, chances) if chances else 0.0
     return replace(entry, ready=ready, results=results, score=mean(scores), uncalibrated=mean(plain), nll=nll)
 
 
-def _nll(judged: Sequence[Prediction], held_out: Mapping[int, Mapping[str, float]]) -> float:
+def _nll(judged: Sequence[Prediction], chances: Mapping[int, Mapping[str, float]]) -> float:
     """Average over all rows; one without probabilities counts as an even guess."""
-    even = 1 / len(next(iter(held_out.values())))
-    chances = [held_out[p.row][p.truth] if p.row in held_out else even for p in judged]
-    return -mean([math.log(max(chance, 1e-12)) for chance in chances])
+    even = 1 / len(next(iter(chances.values())))
+    right = [chances[p.row][p.truth] if p.row in chances else even for p in judged]
+    return -mean([math.log(max(chance, 1e-12)) for chance in right])
