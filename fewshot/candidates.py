@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product, zip_longest
 from typing import Any, NamedTuple
@@ -57,10 +57,13 @@ def candidates(start: Task[Any], pool: Sequence[Labelled], space: Space) -> Iter
 
     Combinations come in random order, one of each selector in turn, so that any beginning is a fair sample.
     """
+    inputs = start.bind(dict(pool[0].inputs))[1]
     seen = set()
-    for candidate in chain([Candidate("start", start)], _instructed(start, space), _combined(start, pool, space)):
-        if candidate.task.fingerprint not in seen:
-            seen.add(candidate.task.fingerprint)
+    combined = _combined(start, pool, space, inputs)
+    for candidate in chain([Candidate("start", start)], _instructed(start, space), combined):
+        shown = _shown(candidate.task, inputs)
+        if shown not in seen:
+            seen.add(shown)
             yield candidate
 
 
@@ -69,11 +72,19 @@ def _instructed(start: Task[Any], space: Space) -> Iterator[Candidate]:
         yield Candidate(f"start, instruction {number}", with_instruction(start, text))
 
 
-def _combined(start: Task[Any], pool: Sequence[Labelled], space: Space) -> Iterator[Candidate]:
+def _shown(task: Task[Any], inputs: Mapping[str, Any]) -> object:
+    """Give what makes a prompt another one; where the question chooses shots, all that they are chosen by."""
+    if task.settings.select in BY_QUESTION:
+        return task.fingerprint
+    return task.settings.form, task.prompt(inputs).prefix
+
+
+def _combined(
+    start: Task[Any], pool: Sequence[Labelled], space: Space, inputs: Mapping[str, Any]
+) -> Iterator[Candidate]:
     """Make the combinations one by one, since a search takes only the first few."""
     own = [("", start)]
     instructed = [(f"instruction {n}", with_instruction(start, t)) for n, t in enumerate(space.instructions, start=1)]
-    inputs = start.bind(dict(pool[0].inputs))[1]
     shuffler = random.Random(space.seed)  # noqa: S311 - a search is no secret
     groups = defaultdict(list)
     for way, form, asked in product(_ways(start, len(pool), space), space.forms, own + instructed):

@@ -57,6 +57,8 @@ def check_writable(start: Task[Any]) -> Task[Any]:
             f"{start.name} ships with the package: copy its folder to templates/{start.name}, which is found first"
         )
         raise InputError(message)
+    if not os.access(start.path, os.W_OK):
+        raise InputError(f"{start.path} cannot be written: change its permissions, or tune a copy of the folder")
     on_disk = load(start.path)
     alike = (start.template.source, repr(start.output), _content(start)) == (
         on_disk.template.source, repr(on_disk.output), _content(on_disk),

@@ -130,8 +130,9 @@ async def tune(
         draws=draws,
         seed=seed,
     )
-    start = _through(plain, connection, allowance, calibrate=False)
-    allowance.limit = budget - 2 * len(split.held_out) - _own_calibration(plain, connection)
+    own = _own_calibration(plain, connection)
+    allowance.limit = _for_search(budget, 2 * len(split.held_out) + own)
+    start = replace(_through(plain, connection, allowance, calibrate=False), fitted=None)
     tried = list(islice(candidates(start, split.pool, space), _affordable(allowance.limit, task.settings.votes)))
     run = Run(
         rows=split.search,
@@ -147,7 +148,7 @@ async def tune(
         run.note(f"{len(given) - len(usable)} rows were left out: the task's own examples, or there twice")
     best, entries = await halve(run, tried, split.search, allowance)
     chosen = _home(best.ready, plain)
-    held_out = split.held_out[: _left(allowance, entries, budget, _own_calibration(plain, connection))]
+    held_out = split.held_out[: _left(allowance, entries, budget - own)]
     allowance.limit = None
     reports = [
         await evaluate(
@@ -242,10 +243,19 @@ def _own_calibration(task: Task[Any], connection: Connection) -> int:
     return min(200, max(10, len(task.examples))) if wanted and task.output.labels is not None else 0
 
 
-def _left(allowance: Allowance, entries: Sequence[Entry], budget: int, own: int) -> int:
+def _for_search(budget: int, reserved: int) -> int:
+    """Tell how many requests the search may send; raises InputError where that would be none to speak of."""
+    least = reserved + 2 * _FIRST_RUNG
+    if budget < least:
+        message = f"budget={budget}: {reserved} requests are for the figures at the end and the start's own calibration"
+        raise InputError(f"{message}, so give {least} or more", field="budget")
+    return budget - reserved
+
+
+def _left(allowance: Allowance, entries: Sequence[Entry], budget: int) -> int:
     """Tell how many rows both prompts can still be asked, by what a row has taken so far."""
     a_row = max(1.0, allowance.sent / max(1, sum(len(entry.results) for entry in entries)))
-    return max(10, int((budget - own - allowance.sent) / 2 / a_row))
+    return max(10, int((budget - allowance.sent) / 2 / a_row))
 
 
 def _through(task: Task[Any], connection: Connection, allowance: Allowance, *, calibrate: bool | None) -> Task[Any]:

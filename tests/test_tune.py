@@ -161,6 +161,17 @@ def test_with_log_probabilities_prompts_are_judged_after_calibration() -> None:
     assert all(rung.score == rung.uncalibrated for trial in raw.trials for rung in trial.rungs)
 
 
+def test_a_task_that_is_calibrated_already_can_be_tuned() -> None:
+    tuned = task(Leaning()).calibrate(ROWS[:60]).tune(ROWS, budget=200)
+    assert tuned.before.metrics["accuracy"].value == tuned.after.metrics["accuracy"].value == 1.0
+
+
+def test_the_same_prompt_is_not_tried_under_two_names() -> None:
+    bare = Task.of("Is it nice?", ["yes", "no"], client=Learner())
+    tuned = bare.tune(ROWS, budget=300, k=[0], forms=["chat"])
+    assert [trial.name for trial in tuned.trials] == ["start"]
+
+
 def test_an_instruction_of_the_author_is_found() -> None:
     def answer(request: Request) -> str:
         told = "EXACTLY" in request.chat[0].content
@@ -221,6 +232,13 @@ def test_faulty_arguments_are_named(options: dict[str, Any], field: str, problem
     with pytest.raises(InputError, match=problem) as caught:
         task().tune(ROWS, **options)
     assert caught.value.field == field
+
+
+def test_a_budget_that_the_start_alone_would_use_up_is_refused() -> None:
+    own = [(f"a bad pear {n}", "no") for n in range(30)]
+    with pytest.raises(InputError, match="so give 64 or more") as caught:
+        task(Leaning(), calibrate=True).using(examples=own).tune(ROWS, budget=50)
+    assert caught.value.field == "budget"
 
 
 def test_few_rows_are_refused_and_examples_and_copies_do_not_count() -> None:

@@ -53,11 +53,14 @@ def run(args: argparse.Namespace) -> int:
         concurrency=args.concurrency,
         progress=tell,
     )
-    written = _written(tuned) if args.write else []
-    if args.json:
-        print(json.dumps({**tuned.to_dict(), "written": written}, ensure_ascii=False, default=str))
-    else:
+    if not args.json:
         print(tuned)
+    written: list[str] = []
+    try:  # what was paid for is shown even where it cannot be written
+        written += _written(tuned) if args.write else []
+    finally:
+        if args.json:
+            print(json.dumps({**tuned.to_dict(), "written": written}, ensure_ascii=False, default=str))
     if not args.write and (tuned.changed or tuned.task.fitted is not None):
         print("fewshot: nothing was written; with --write the task's folder gets what was chosen", file=sys.stderr)
     return 0
