@@ -65,9 +65,13 @@ def calibration_key(fingerprint: str, model: str, form: str) -> str:
 
 
 async def calibration_for(
-    task: Task[Any], inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+    task: Task[Any], inputs: Mapping[str, Any], prompt: Prompt, connection: Connection, others: Sequence[Prompt] = ()
 ) -> Calibration | None:
-    """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
+    """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use.
+
+    Arguments:
+        others: the prompts of further draws of shots.
+    """
     settings = task.settings
     if classes_of(task.output) is None or not settings.scoring or settings.calibrate is False:
         return None
@@ -78,12 +82,13 @@ async def calibration_for(
     if task.output.labels is None:  # a task's few examples cannot tell when there is no answer
         return None
     shelf = task.prompts.shelf(inputs)
-    shown = () if shelf.by_question else prompt.examples
+    shown = () if shelf.by_question else [shot for draw in (prompt, *others) for shot in draw.examples]
     spare = [example for example in shelf.examples if example not in shown][:_MAX_OWN]
     labelled = [(await task.question_for(e.inputs, connection), e.output) for e in spare]
     required = [name for name, default in task.inputs.items() if default is REQUIRED]
     content_free = [
-        task.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
+        task.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection, others=others)
+        for text in CONTENT_FREE
     ]
     return await own_calibration(key, labelled, content_free, connection.client)
 
@@ -187,7 +192,7 @@ async def _fitted(
     scores: Sequence[Mapping[str, float]], questions: Sequence[Question], answers: Sequence[str], *, wide: bool = True
 ) -> Fitted:
     """Fit on scores and, where that helps, on all the tokens that the questions' completions list."""
-    tops = [next((c.tokens[0].top for c in q.completions if c.tokens), ()) for q in questions]
+    tops = [question.top for question in questions]
     tokens = vocabulary(tops) if wide and len(tops) >= _ENOUGH_WIDE else ()
     blocks = [[token_features(top, tokens) for top in tops]] if tokens else []
     return await asyncio.to_thread(fit, scores, answers, wide=blocks)

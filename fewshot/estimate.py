@@ -156,7 +156,8 @@ def _question(task: Task[Any], row: Any, connection: Connection) -> Question:
     task, inputs = task.bind(row)
     if task.settings.select == "embedding":  # only the endpoint could tell the shots: take others of the same number
         task = task.using(select="first")
-    return task.question(inputs, task.prompt(inputs), connection)
+    prompt, *others = (draw.offline(inputs) for draw in task.prompts.draws)
+    return task.question(inputs, prompt, connection, others=others)
 
 
 def _most_rounds(question: Question, first: Request) -> int:

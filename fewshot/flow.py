@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot.answerable import LISTED, chances, refusal_of, verdict
+from fewshot.ensemble import mean_logprobs, together
 from fewshot.errors import OutputError, ServiceError
 from fewshot.output import Output
 from fewshot.prompt import Prompt
-from fewshot.readout import token_features
+from fewshot.readout import Top, mixed, token_features
 from fewshot.repair import refuse_unfinished, repaired
 from fewshot.scoring import LabelTree, Open, mean_logprob
 from fewshot.settings import Settings
@@ -52,6 +53,8 @@ class Question:
     form: Form
     top_logprobs: int | None
     """How many log-probabilities the endpoint lists; None when it lists none."""
+    others: tuple[Prompt, ...] = ()
+    """The prompts of further draws of shots, with which label probabilities are averaged."""
     decides: bool = False
     """The endpoint gives a distribution over labels itself (decisions)."""
     continues: bool = False
@@ -69,9 +72,19 @@ class Question:
         return self.prompt.output
 
     @property
+    def draws(self) -> list[Question]:
+        """The question with each draw of shots; all fill the same completions."""
+        return [self, *(replace(self, prompt=prompt, others=()) for prompt in self.others)]
+
+    @property
     def is_scored(self) -> bool:
         """Whether to read label probabilities: a closed set, wanted, and the endpoint lists log-probabilities."""
         return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
+
+    @property
+    def top(self) -> Top:
+        """The likeliest tokens where the answer begins, averaged over the draws of shots; known when it was asked."""
+        return mixed([c.tokens[0].top for c in self.completions[: 1 + len(self.others)] if c.tokens])
 
     @property
     def listed_with_answers(self) -> int | None:
@@ -110,6 +123,7 @@ class Answer:
     probabilities: Mapping[str, float] | None = None
     confidence: float | None = None
     coverage: float | None = None
+    ensemble: int = 1
     calibration: str = "none"
     warnings: tuple[str, ...] = ()
     sure: float | None = None
@@ -128,13 +142,25 @@ def ask(question: Question) -> Talk:
         answer = yield from score(question)
         if answer is not None:
             return answer
-    if question.settings.votes > 1:
-        return (yield from _vote(question))
-    return (yield from _answer(question))
+    answer = yield from (_vote(question) if question.settings.votes > 1 else _answer(question))
+    if question.others:
+        answer = replace(answer, warnings=("no label probabilities, so only the first draw of shots was asked",))
+    return answer
 
 
 def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
     """Ask the endpoint for its own distribution over the labels; None when it has no such thing."""
+    try:
+        draws = yield from together([_decided(draw) for draw in question.draws])
+    except ServiceError as error:
+        if error.status in _NO_SUCH_ENDPOINT:
+            return None
+        raise
+    return replace(_judged(question, mean_logprobs(draws), method="decisions"), ensemble=len(draws))
+
+
+def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, float]]:
+    """Ask for the distribution with one draw of shots."""
     output = question.output
     words = {output.render(label): label for label in output.labels or ()}
     about = getattr(output, "descriptions", {})
@@ -143,20 +169,25 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
     request = Request(
         model=question.model, prefix=prompt.prefix, messages=(prompt.turn(question.inputs),), choices=choices
     )
-    try:
-        completion = yield from _send(question, request)
-    except ServiceError as error:
-        if error.status in _NO_SUCH_ENDPOINT:
-            return None
-        raise
+    completion = yield from _send(question, request)
     refuse_unfinished(question, completion)
     found = completion.probabilities or {}
-    logprobs = {words[word]: math.log(max(p, 1e-12)) for word, p in found.items()}
-    return _judged(question, logprobs, method="decisions")
+    return {words[word]: math.log(max(p, 1e-12)) for word, p in found.items()}
 
 
 def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
     """Read the probability of every label where the answer begins; None without log-probabilities."""
+    draws = yield from together([_read_labels(draw) for draw in question.draws])
+    trees = [draw[0] for draw in draws if draw is not None]
+    if len(trees) < len(draws):
+        return None
+    return _scored(question, trees, unsettled=any(draw[1] for draw in draws if draw is not None))
+
+
+def _read_labels(
+    question: Question,
+) -> Generator[tuple[Request, ...], tuple[Completion, ...], tuple[LabelTree, bool] | None]:
+    """Read the labels with one draw of shots; tell whether some could not be told apart."""
     output = question.output
     assert output.labels is not None  # noqa: S101 - `ask` looked
     tree = LabelTree({label: output.render(label) for label in output.labels})
@@ -170,13 +201,13 @@ def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     for _ in range(_FOLLOW_UPS):
         if (shared := tree.next_open()) is None:
             break
-        follower = yield from _what_follows(question, request, shared, output)
+        follower = yield from _what_follows(question, request, shared, tree)
         if follower is None:
             tree.spread(shared)
             unsettled = True
         else:
             tree.add(follower, shared)
-    return _scored(question, tree, unsettled=unsettled)
+    return tree, unsettled
 
 
 async def drive(
@@ -301,10 +332,10 @@ def _vote(question: Question) -> Talk:
 
 
 def _what_follows(
-    question: Question, request: Request, shared: Open, output: Output[Any]
+    question: Question, request: Request, shared: Open, tree: LabelTree
 ) -> Generator[tuple[Request, ...], tuple[Completion, ...], TokenLogprob | None]:
     """Ask what follows a text that begins several labels; None when the endpoint cannot be made to write that text."""
-    beginning = _as_written(shared.text, output)
+    beginning = tree.as_written(shared.text)
     if beginning is None:
         return None
     if request.text is not None:
@@ -314,7 +345,7 @@ def _what_follows(
         turn = Message("assistant", beginning)
         completion = yield from _send(question, replace(request, messages=(*request.messages, turn)))
         return completion.tokens[0] if completion.tokens else None
-    completion = yield from _send(question, replace(request, max_tokens=_longest_answer(output)))
+    completion = yield from _send(question, replace(request, max_tokens=_longest_answer(question.output)))
     written = b""
     for token in completion.tokens:
         if written.lstrip().lower() == shared.text:
@@ -323,8 +354,8 @@ def _what_follows(
     return None
 
 
-def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
-    coverage = tree.coverage
+def _scored(question: Question, trees: Sequence[LabelTree], *, unsettled: bool) -> Answer:
+    coverage = math.fsum(tree.coverage for tree in trees) / len(trees)
     warnings = []
     if coverage < _LOW_COVERAGE:
         warnings.append(
@@ -332,8 +363,9 @@ def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
         )
     if unsettled:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
-    answer = _judged(question, tree.logprobs(), method="logprobs", top=question.completions[0].tokens[0].top)
-    return replace(answer, coverage=coverage, warnings=tuple(warnings))
+    logprobs = mean_logprobs([tree.logprobs() for tree in trees])
+    answer = _judged(question, logprobs, method="logprobs", top=question.top)
+    return replace(answer, coverage=coverage, ensemble=len(trees), warnings=tuple(warnings))
 
 
 def _judged(
@@ -364,12 +396,3 @@ def _longest_answer(output: Output[Any]) -> int:
     if output.labels is not None:
         return 8 + max(len(output.render(label).encode()) for label in output.labels)
     return 64 if output.kind == "number" else 512
-
-
-def _as_written(folded: bytes, output: Output[Any]) -> str | None:
-    """Give the beginning of a label as the label spells it; None when the cut falls inside a character."""
-    for word in map(output.render, output.labels or ()):
-        for length in range(1, len(word) + 1):
-            if folded in (word[:length].casefold().encode(), word[:length].encode()):
-                return word[:length]
-    return None

@@ -7,13 +7,15 @@ import json
 import logging
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from fewshot.connection import Connection
 from fewshot.embeddings import embed
 from fewshot.endpoint import Endpoint
+from fewshot.errors import InputError
 from fewshot.examples import matching
 from fewshot.output import Output
 from fewshot.prompt import Prompt
@@ -37,8 +39,21 @@ class Prompts:
     inputs: Mapping[str, Any]
     examples: tuple[Example, ...]
     settings: Settings
+    draw: int = 0
+    """Which draw of shots these are of; see `fewshot.selection.Shelf`."""
     _shelves: dict[frozenset[str], Shelf] = field(default_factory=dict, init=False, repr=False)
     _kept: dict[object, Prompt] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.settings.ensemble > 1 and self.output.labels is None:
+            message = f"ensemble={self.settings.ensemble} averages label probabilities, and this output has no labels"
+            raise InputError(f"{message}; for open answers use votes=", field="ensemble")
+
+    @cached_property
+    def draws(self) -> tuple[Prompts, ...]:
+        """The prompts of every draw of shots, these first."""
+        others = (replace(self, draw=draw) for draw in range(1, self.settings.ensemble))
+        return (self, *others)
 
     def of(self, shots: Sequence[Example]) -> Prompt:
         """Give the prompt with these shots."""
@@ -87,13 +102,19 @@ class Prompts:
             return self.of(shelf.arranged(candidates))
         return self.of(shelf.arranged(candidates, await self._lengths(candidates, connection)))
 
+    async def drawn(
+        self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float, leave_out: bool = False
+    ) -> list[Prompt]:
+        """Give the prompt of every draw of shots, the usual one first; arguments and errors as for `chosen`."""
+        return [await draw.chosen(inputs, connection, deadline=deadline, leave_out=leave_out) for draw in self.draws]
+
     def shelf(self, inputs: Mapping[str, Any]) -> Shelf:
         """Give the examples that fit these inputs, ready to be chosen from; the same object for all of one kind."""
         filled = frozenset(name for name, value in inputs.items() if value is not None)
         known = self._shelves.get(filled)
         if known is None:
             fitting = matching(self.examples, inputs, self.parameters)
-            known = self._shelves.setdefault(filled, Shelf(fitting, self.inputs, self.settings))
+            known = self._shelves.setdefault(filled, Shelf(fitting, self.inputs, self.settings, self.draw))
         return known
 
     async def _vector(

@@ -82,6 +82,14 @@ class LabelTree:
         for label in labels:
             self.mass[label] += shared.mass * (self.mass[label] / total if total > 0 else 1 / len(labels))
 
+    def as_written(self, folded: bytes) -> str | None:
+        """Give the beginning of a label as the label spells it; None when the cut falls inside a character."""
+        for word in self.words.values():
+            for length in range(1, len(word) + 1):
+                if folded in (word[:length].casefold().encode(), word[:length].encode()):
+                    return word[:length]
+        return None
+
     @property
     def coverage(self) -> float:
         """Probability mass that the labels hold together, from 0 to 1."""

@@ -58,17 +58,22 @@ class Shelf:
         examples: all that fit, in file order.
         names: the inputs by which examples and question are compared.
         settings: `k`, `select`, `seed`, `diversity`, `per_label`, `shot_tokens` and `order` count.
+        draw: which draw of shots: 0 is the usual one, each further one begins where the one before ends. Where all
+            examples are shots, or the question chooses them, further draws have them in another order.
 
     Raises:
         InputError: no such selector, or `diversity` with one that does not look at the question.
     """
 
-    def __init__(self, examples: Sequence[Example], names: Iterable[str], settings: Settings) -> None:
+    def __init__(self, examples: Sequence[Example], names: Iterable[str], settings: Settings, draw: int = 0) -> None:
         self.examples = tuple(examples)
         self.settings = settings
         self._names = tuple(names)
         self._vectors: Vectors | None = None
-        self._fixed = () if self.by_question else choose(examples, None, settings.select, seed=settings.seed)
+        self._draw = draw
+        fixed = () if self.by_question else choose(examples, None, settings.select, seed=settings.seed)
+        start = 0 if self._only_reorders else draw * (settings.k or 0) % len(examples)
+        self._fixed = fixed[start:] + fixed[:start]
         if settings.diversity and not self.by_question:
             message = f"diversity={settings.diversity} needs select='bm25' or 'embedding', not {settings.select!r}"
             raise InputError(message, field="diversity")
@@ -77,6 +82,12 @@ class Shelf:
     def by_question(self) -> bool:
         """Whether the choice depends on the question."""
         return self.settings.select in BY_QUESTION
+
+    @property
+    def _only_reorders(self) -> bool:
+        """Whether every draw has the same shots."""
+        k = self.settings.k
+        return self.by_question or k is None or k >= len(self.examples)
 
     @property
     def wants_vectors(self) -> bool:
@@ -136,6 +147,8 @@ class Shelf:
             chosen.sort(key=lambda example: places[id(example)])
         elif settings.order == "similar_last" and self.by_question:
             chosen.reverse()
+        if self._draw and self._only_reorders:
+            random.Random(f"{settings.seed} {self._draw}").shuffle(chosen)  # noqa: S311
         return tuple(chosen)
 
     def _ranked(self, query: str, vector: Sequence[float] | None) -> Iterator[Example]:

@@ -44,6 +44,8 @@ class Settings:
     """At most this many shots with the same output."""
     shot_tokens: int | None = None
     """At most this many tokens for all shots together, by the endpoint's tokenizer or else by an estimate."""
+    ensemble: int = 1
+    """Ask with this many draws of shots and average the label probabilities: so many requests instead of one."""
     embedding_model: str | None = None
     """The model for `select="embedding"`; by default OpenAI's small one there, and elsewhere the model itself."""
     temperature: float = 0.0
@@ -79,6 +81,7 @@ class Settings:
         self._check("diversity", 0 <= self.diversity <= 1, "must be from 0 to 1")
         self._check("per_label", self.per_label is None or self.per_label >= 1, "must be 1 or more")
         self._check("shot_tokens", self.shot_tokens is None or self.shot_tokens >= 0, "must be 0 or more")
+        self._check("ensemble", self.ensemble >= 1, "must be 1 or more")
         self._check("max_tokens", self.max_tokens is None or self.max_tokens > 0, "must be above 0")
         self._check("timeout", self.timeout > 0, "must be above 0 seconds")
         self._check("max_retries", self.max_retries >= 0, "must be 0 or more")
@@ -107,7 +110,8 @@ class Settings:
     def deciding_the_prompt(self) -> list[Any]:
         """The settings on which the prompt depends: what a calibration is fitted for."""
         chosen = [self.order, self.diversity, self.per_label, self.shot_tokens, self.embedding_model]
-        return [self.k, self.select, self.seed, self.form, *chosen]
+        draws = [f"ensemble {self.ensemble}"] if self.ensemble > 1 else []
+        return [self.k, self.select, self.seed, self.form, *chosen, *draws]
 
     def _check(self, name: str, good: bool, problem: str) -> None:
         if not good:
@@ -128,6 +132,7 @@ class Options(TypedDict, total=False):
     diversity: float
     per_label: int | None
     shot_tokens: int | None
+    ensemble: int
     embedding_model: str | None
     temperature: float
     seed: int

@@ -122,15 +122,11 @@ class Task(Generic[T]):
         declared = compiled.free(parameters) if inputs is None else inputs
         declared = dict(declared) if isinstance(declared, Mapping) else dict.fromkeys(declared, REQUIRED)
         compiled.check(declared, parameters)
+        options = Settings().updated(more)
         task: Task[Any] = Task(
-            name=name,
-            template=compiled,
-            output=output_of(output),
-            inputs=declared,
-            parameters=dict(parameters),
-            settings=Settings().updated(more),
+            name=name, template=compiled, output=output_of(output), inputs=declared, settings=options
         )
-        return task.using(examples=examples)
+        return replace(task, parameters=dict(parameters)).using(examples=examples)
 
     @overload
     def using(self, *, examples: Shots | None = None, output: None = None, **changes: Any) -> Task[T]: ...
@@ -199,20 +195,19 @@ class Task(Generic[T]):
         """Give the result for an input, without blocking; see `run`."""
         deadline = time.monotonic() + self.settings.timeout
         task, bound = self.bind(*args, **inputs)
-        connection = await connect(task.settings)
-        return await task.answer(bound, connection, deadline=deadline)
+        return await task.answer(bound, await connect(task.settings), deadline=deadline)
 
     async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
         """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
         inputs, private = redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
-            prompt = await self.prompts.chosen(inputs, connection, deadline=deadline)
+            prompt, *others = await self.prompts.drawn(inputs, connection, deadline=deadline)
         except ServiceError as error:
             return self._failed(error, self.question(inputs, self.prompts.of(()), connection), connection)
-        calibration = await calibration_for(self, inputs, prompt, connection)
+        calibration = await calibration_for(self, inputs, prompt, connection, others)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
-        question = self.question(inputs, prompt, connection, calibration)
+        question = self.question(inputs, prompt, connection, calibration, others)
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
         except (ServiceError, OutputError) as error:
@@ -232,6 +227,7 @@ class Task(Generic[T]):
             probabilities=found.probabilities,
             confidence=found.confidence,
             method=found.method,
+            ensemble=found.ensemble,
             calibration=found.calibration,
             coverage=found.coverage,
             warnings=found.warnings,
@@ -301,8 +297,7 @@ class Task(Generic[T]):
         shots = [[dict(e.inputs), self.output.render(e.output)] for e in self.examples]
         settings = self.settings.deciding_the_prompt
         content = [self.template.source, repr(self.output), dict(self.parameters), shots, settings]
-        text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
@@ -340,11 +335,17 @@ class Task(Generic[T]):
         return Prompts(self.template, self.output, self.parameters, self.inputs, self.examples, self.settings)
 
     def question(
-        self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection, calibration: Calibration | None = None
+        self,
+        inputs: Mapping[str, Any],
+        prompt: Prompt,
+        connection: Connection,
+        calibration: Calibration | None = None,
+        others: Iterable[Prompt] = (),
     ) -> Question:
         """Join inputs, prompt, settings and endpoint to what a conversation needs."""
         return Question(
             prompt=prompt,
+            others=tuple(others),
             inputs=inputs,
             settings=self.settings,
             model=connection.model,
@@ -360,8 +361,8 @@ class Task(Generic[T]):
     async def question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
         """Make a question of labelled inputs, which are never among its own shots where the question chooses them."""
         deadline = time.monotonic() + self.settings.timeout
-        prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=True)
-        return self.question(inputs, prompt, connection)
+        prompt, *others = await self.prompts.drawn(inputs, connection, deadline=deadline, leave_out=True)
+        return self.question(inputs, prompt, connection, others=others)
 
     def calibration_key(self, connection: Connection) -> str:
         """Name what a calibration of this task is for: its content, the model and the form."""

@@ -177,6 +177,8 @@ class Result(Generic[T_co]):
     error: FewshotError | None = None
     method: str = "answer"
     """How the value was found: `"logprobs"`, `"decisions"`, `"votes"`, `"schema"` or `"answer"`."""
+    ensemble: int = 1
+    """Over how many draws of shots the probabilities are averaged."""
     calibration: str = "none"
     """The calibration applied to the probabilities, by name."""
     coverage: float | None = None
@@ -194,7 +196,7 @@ class Result(Generic[T_co]):
     request: Request | None = None
     completions: tuple[Completion, ...] = ()
     examples: tuple[Example, ...] = ()
-    """The shots that the prompt held, in their order."""
+    """The shots that the prompt held, in their order; of an ensemble those of the first draw."""
     task: str = ""
     """`name@version` and content hash of the task, as `sentiment@1#3f2a9c`."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -211,6 +213,7 @@ class Result(Generic[T_co]):
             "abstained": self.abstained,
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
             "method": self.method,
+            "ensemble": self.ensemble,
             "calibration": self.calibration,
             "coverage": self.coverage,
             "warnings": list(self.warnings),

@@ -24,6 +24,7 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
     else:
         parser.add_argument("--k", type=int, metavar="K", help="how many shots")
     parser.add_argument("--select", choices=SELECTORS, help="which shots; bm25 and embedding look at the question")
+    parser.add_argument("--ensemble", type=int, metavar="N", help="average label probabilities over N draws of shots")
     parser.add_argument("--form", choices=("chat", "text"), help="chat turns or plain completion")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds for one call as a whole")
     parser.add_argument("--min-confidence", type=float, metavar="P", help="abstain below this probability")
@@ -34,7 +35,7 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
 
 def task_of(args: argparse.Namespace) -> Task[Any]:
     """Load the task that the arguments name, with their options."""
-    names = ("model", "base_url", "k", "select", "form", "timeout", "min_confidence")
+    names = ("model", "base_url", "k", "select", "ensemble", "form", "timeout", "min_confidence")
     options: dict[str, Any] = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     task = load(args.task)
     for assignment in args.set:
