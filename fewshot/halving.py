@@ -2,7 +2,9 @@
 
 Jamieson and Talwalkar 2016 (arXiv 1502.07943): each of the ceil(log2 n) rungs may spend the same number of requests,
 and what a prompt was asked in earlier rungs counts on. One thing is different: the prompt that the search starts from
-is never dropped, so that the winner is compared with it on all rows, and takes its place only with a better score.
+is never dropped, so that the winner is compared with it on all rows. It takes its place only when it is better by more
+than the standard error of the difference (the rule of Breiman et al. 1984, Classification and Regression Trees, section
+3.4.3, for the simpler of two): the best of many prompts is always a little too good by luck.
 """
 
 from __future__ import annotations
@@ -50,16 +52,29 @@ class Entry:
     ready: Task[Any]
     """The task, calibrated on the rows asked where that can be done."""
     results: tuple[Result[Any], ...] = ()
-    score: float = 0.0
+    scores: tuple[float, ...] = ()
+    """The score of each row."""
     uncalibrated: float = 0.0
     nll: float = 0.0
     """Mean negative log-likelihood of the right labels, in nats: decides between equal scores."""
     rungs: tuple[Rung, ...] = ()
 
     @property
+    def score(self) -> float:
+        """The mean score, calibrated by cross-validation where that can be done."""
+        return mean(self.scores)
+
+    @property
     def merit(self) -> tuple[float, float]:
         """What candidates are ranked by, more is better."""
         return self.score, -self.nll
+
+    def beats(self, start: Entry) -> bool:
+        """Tell whether this is better on the same rows by more than the standard error of the difference."""
+        gains = [new - old for new, old in zip(self.scores, start.scores, strict=True)]
+        gain, count = mean(gains), len(gains)
+        error = math.sqrt(sum((one - gain) ** 2 for one in gains) / max(1, count - 1) / count)
+        return gain > error * (1 + 1e-9)  # one row more right, and none less, is just the error itself
 
 
 def rungs_for(count: int) -> int:
@@ -78,7 +93,7 @@ async def halve(
         allowance: its `limit` is what the search may spend.
 
     Returns:
-        The winner, which is the first prompt unless another has a better score, and all with their rungs.
+        The winner, which is the first prompt unless another beats it, and all with their rungs.
 
     Raises:
         InputError: the allowance does not last for one rung. ServiceError: the account is refused.
@@ -103,7 +118,7 @@ async def halve(
         last = rungs_left == 1 or asked == len(rows)
         ranked = sorted(found, key=lambda entry: entry.merit, reverse=True)
         kept = ranked[:1] if last else ranked[: max(1, len(ranked) // 2)]
-        if last and kept[0].score <= found[0].score:
+        if last and not kept[0].beats(found[0]):
             kept = found[:1]
         for place, entry in zip(alive, found, strict=True):
             stays = any(entry is one for one in kept) or (place == 0 and not last)
@@ -113,7 +128,7 @@ async def halve(
         if last:
             break
     best = max((entries[place] for place in alive), key=lambda entry: entry.merit)
-    return (entries[0] if 0 in alive and best.score <= entries[0].score else best), entries
+    return (entries[0] if 0 in alive and not best.beats(entries[0]) else best), entries
 
 
 def _more(allowance: Allowance, entries: Sequence[Entry], alive: int, rungs_left: int) -> int:
@@ -132,7 +147,7 @@ async def _asked(run: Run, entry: Entry, rows: Sequence[Labelled], what: str) ->
     judged = [judge(kind, n, *pair) for n, pair in enumerate(zip(rows, results, strict=True))]
     plain = [prediction.scores[CURVE[kind]] for prediction in judged]
     if kind != "labels":
-        return replace(entry, results=results, score=mean(plain), uncalibrated=mean(plain))
+        return replace(entry, results=results, scores=tuple(plain), uncalibrated=mean(plain))
     ready, chances = task, {p.row: p.probabilities for p in judged if p.probabilities and not p.error}
     scored = [n for n, result in enumerate(results) if result.error is None and result.method == "logprobs"]
     if run.calibrate and len(scored) >= _FITTED_FROM:
@@ -143,7 +158,7 @@ async def _asked(run: Run, entry: Entry, rows: Sequence[Labelled], what: str) ->
     for n, shares in chances.items():
         scores[n] = float(max(shares, key=shares.__getitem__) == rows[n].truth)
     nll = _nll(judged, chances) if chances else 0.0
-    return replace(entry, ready=ready, results=results, score=mean(scores), uncalibrated=mean(plain), nll=nll)
+    return replace(entry, ready=ready, results=results, scores=tuple(scores), uncalibrated=mean(plain), nll=nll)
 
 
 def _nll(judged: Sequence[Prediction], chances: Mapping[int, Mapping[str, float]]) -> float:

@@ -91,7 +91,7 @@ async def tune(
     The rows are parted first: some may become shots, the search chooses by others, and the rest is only for the figures
     at the end, where the chosen prompt and the start are asked the same rows. On the search rows a closed set is judged
     after calibration, by cross-validation, where the endpoint gives log-probabilities. A prompt takes the place of the
-    start only with a better score on all rows that both were asked.
+    start only when it is better on all rows that both were asked, by more than the standard error of the difference.
 
     Arguments:
         rows: a JSONL, JSON or CSV file, dicts or pairs; 30 or more, and 200 or more to find small differences.

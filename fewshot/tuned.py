@@ -124,8 +124,10 @@ class Tuned:
             f"    {comparison_table({'difference': self.difference}).strip()}",
         ]
         if not self.changed:
-            lines.append("  no prompt was better on the rows of the search, so that of the start is kept")
-        elif self.difference.low <= 0:
+            lines.append("  no prompt was clearly better on the rows of the search, so that of the start is kept")
+        if self.difference.difference < 0:
+            lines.append("  on these rows the start did better: keep it")
+        elif self.changed and self.difference.low <= 0:
             lines.append("  on these rows the two cannot be told apart for certain: more rows would tell")
         if self.task.fitted is not None and self.task.fitted.calibration is not None:
             lines.append(f"  calibrated on {self.task.fitted.rows} rows: {self.task.fitted.calibration.name}")

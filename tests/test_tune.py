@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from fewshot import Completion, InputError, Request, ScriptedClient, ServiceError, Task, load
+from fewshot.candidates import Candidate
 from fewshot.cli import main
+from fewshot.halving import Entry
 from fewshot.rewrite import with_settings
 from fewshot.types import TokenLogprob
 
@@ -147,6 +149,18 @@ def test_the_start_is_kept_when_nothing_beats_it() -> None:
     assert "that of the start is kept" in str(tuned)
     with pytest.raises(InputError, match="made in code"):
         tuned.write()
+
+
+def test_a_little_luck_is_no_better_prompt() -> None:
+    def entry(*scores: float) -> Entry:
+        return Entry(Candidate("", task()), task(), scores=scores)
+
+    start = entry(*[1.0, 0.0] * 10)
+    assert not entry(*[1.0, 0.0] * 9, 1.0, 1.0).beats(start)
+    assert not entry(*[0.0, 1.0] * 9, 1.0, 1.0).beats(start)
+    assert not start.beats(start)
+    assert entry(*[1.0, 0.0] * 7, *[1.0] * 6).beats(start)
+    assert entry(*[1.0] * 20).beats(start)
 
 
 def test_with_log_probabilities_prompts_are_judged_after_calibration() -> None:
@@ -332,6 +346,28 @@ def test_the_command_shows_the_search_and_writes_only_when_told(
     assert found["settings"]["k"] == load(folder).settings.k == 8
     assert found["held_out"]["chosen"]["value"] > found["held_out"]["start"]["value"]
     assert {rung["rows"] for trial in found["trials"] for rung in trial["rungs"]}
+
+
+def test_the_command_writes_nothing_where_the_start_did_better_on_the_rows_held_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fewshot.commands import options
+
+    rehearsed = load(folder, client=Learner()).tune(folder.parent / "rows.jsonl", budget=600)
+    held_out = {p.inputs["text"] for p in rehearsed.after.predictions}
+
+    def answer(request: Request) -> str:
+        text = request.chat[-1].content.split("\n")[0].removeprefix("Text: ")
+        shots = (len(request.chat) - 2) // 2
+        right = next(label for word, label in WORDS.items() if word in text.split())
+        return right if (shots > 2) != (text in held_out) else "no"
+
+    monkeypatch.setattr(options, "load", lambda name: load(name, client=ScriptedClient(answer)))
+    assert main(command(folder, "--write")) == 0
+    shown = capsys.readouterr()
+    assert "on these rows the start did better" in shown.out
+    assert "nothing was written: on the rows held out the start did better" in shown.err
+    assert {path.name: path.read_text() for path in folder.iterdir()} == FOLDER
 
 
 def test_the_command_keeps_the_calibration_where_calls_of_the_written_task_find_it(

@@ -67,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _written(tuned: Tuned) -> list[str]:
-    """Write the prompt and keep its calibration; gives the files that have changed."""
+    """Write the prompt and keep its calibration, unless the start did better; gives the files that have changed."""
+    if tuned.difference.difference < 0:
+        print("fewshot: nothing was written: on the rows held out the start did better", file=sys.stderr)
+        return []
     if tuned.task.fitted is not None:
         kept_calibration(tuned.task)
         print(
