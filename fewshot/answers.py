@@ -270,6 +270,13 @@ def to_json(completion: Completion) -> str:
 
 def from_json(record: Mapping[str, Any]) -> Completion:
     """Read a completion that came from the cache; raises ValueError, KeyError or TypeError for anything else."""
+    try:
+        return _completion(record)
+    except (AttributeError, OverflowError) as error:
+        raise ValueError(f"no entry of the cache: {error}") from None
+
+
+def _completion(record: Mapping[str, Any]) -> Completion:
     probabilities = record["probabilities"]
     return Completion(
         text=_text(record["text"]),

@@ -117,7 +117,7 @@ def _read(path: Path) -> Calibration | None:
         return Calibration.from_json(json.dumps(record["calibration"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
         _log.warning("the calibration in %s cannot be read (%s); it is fitted anew", path, error)
         return None
 

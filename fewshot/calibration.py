@@ -104,7 +104,7 @@ class Calibration:
             data = json.loads(text)
             outputs = tuple(_output(label, value) for label, value in data["outputs"].items())
             return cls(str(data["name"]), outputs)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"This is not a calibration ({error!r}); fit it again.") from error
 
 

@@ -64,7 +64,8 @@ def _distribution(decision: dict[str, Any], choices: list[str]) -> dict[str, flo
     listed = decision.get("probabilities")
     if not isinstance(listed, list):
         rubbish("a decision without probabilities")
-    found = {item.get("value"): item.get("probability") for item in listed if isinstance(item, dict)}
+    items = [item for item in listed if isinstance(item, dict)]
+    found = {item["value"]: item.get("probability") for item in items if isinstance(item.get("value"), str)}
     values = [found.get(choice) for choice in choices]
     if not all(isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1 for p in values):
         rubbish("a decision that leaves out a choice")

@@ -111,6 +111,13 @@ def _place(name: str, message: str) -> int:
     return found.start() if found else -1
 
 
+def _host_of(address: str) -> str:
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
+
+
 def _is_too_long(status: int, complaint: Complaint) -> bool:
     if complaint.code in ("context_length_exceeded", "exceed_context_size_error"):
         return True
@@ -121,7 +128,7 @@ def _advice(status: int, complaint: Complaint, endpoint: Endpoint, reply: Reply)
     said = f": {complaint.message[:_LONGEST_QUOTE]}" if complaint.message else ""
     host, model = endpoint.host, endpoint.model
     if 300 <= status < 400:
-        target = urlsplit(reply.headers.get("location", "")).netloc or "another address"
+        target = _host_of(reply.headers.get("location", "")) or "another address"
         return (
             f"{host} redirects to {target} (HTTP {status}), where the text was not sent: "
             "if you trust that address, set base_url to it"

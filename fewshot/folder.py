@@ -190,7 +190,7 @@ def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any
         if wanted == "text":
             return Text(optional=spec.get("optional"))
         return output_of(wanted)
-    except (ValueError, TypeError, OSError, InputError) as error:
+    except (ValueError, TypeError, OSError, RecursionError, InputError) as error:
         raise TaskError(f"output: {error}", path=path, line=line_of(path, "output")) from error
 
 

@@ -7,6 +7,7 @@ does not find is sent: look at `fewshot show`, or at the audit log, before you r
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ Detector = Callable[[str], Iterable[Find]]
 """Finds private data in a text."""
 
 PATTERNS: Mapping[str, str] = {
-    "email": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
+    "email": r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "secret": r"\b(?:sk|pk|ghp|gho|xox[abp])[-_][A-Za-z0-9_-]{16,}\b",
     "iban": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",
     "card": r"\b\d(?:[ -]?\d){12,18}\b",
@@ -41,22 +42,27 @@ PATTERNS: Mapping[str, str] = {
 """What `redact=True` looks for, in the order of precedence."""
 
 
+_PLACEHOLDER = re.compile(r"\[\w+_\d+\]")
+
+
 @dataclass
 class Redacted:
     """Placeholders given out for one call, to be put back."""
 
     originals: dict[str, str] = field(default_factory=dict)
     """The original of each placeholder."""
+    _given: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _counts: Counter[str] = field(default_factory=Counter, init=False, repr=False)
 
     def placeholder(self, original: str, kind: str) -> str:
         """Give the placeholder for a find; the same one for the same find."""
-        for known, what in self.originals.items():
-            if what == original:
-                return known
-        count = sum(name.startswith(f"[{kind.upper()}_") for name in self.originals) + 1
-        made = f"[{kind.upper()}_{count}]"
-        self.originals[made] = original
-        return made
+        known = self._given.get(original)
+        if known is None:
+            name = re.sub(r"\W", "_", kind.upper())
+            self._counts[name] += 1
+            known = self._given[original] = f"[{name}_{self._counts[name]}]"
+            self.originals[known] = original
+        return known
 
     def restore(self, value: T) -> T:
         """Put the originals back into a value: a text, or a record of texts."""
@@ -64,8 +70,7 @@ class Redacted:
             return value
         restored: Any = value
         if isinstance(value, str):
-            for made, original in self.originals.items():
-                restored = restored.replace(made, original)
+            restored = _PLACEHOLDER.sub(lambda found: self.originals.get(found[0], found[0]), value)
         elif isinstance(value, Mapping):
             restored = {key: self.restore(item) for key, item in value.items()}
         elif isinstance(value, list | tuple):

@@ -13,6 +13,8 @@ from fewshot.types import Completion, Request, TokenLogprob, Usage
 
 __all__ = ["Reply", "read_completion", "read_json", "read_usage", "rubbish"]
 
+_LEAST = 10**9
+"""Below minus this an integer is no log-probability, and may be too long for a float."""
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
 
 
@@ -36,7 +38,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
     if not isinstance(choices, list) or not choices:
         rubbish("no choices")
     if request.n > 1:
-        choices = sorted(choices, key=lambda c: c.get("index", 0) if isinstance(c, dict) else 0)
+        choices = sorted(choices, key=_place)
     read = _chat_answer if request.form == "chat" else _text_answer
     answers = [
         read(choice) if isinstance(choice, dict) else rubbish("a choice that is no object") for choice in choices
@@ -137,6 +139,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _place(choice: object) -> float:
+    index = choice.get("index") if isinstance(choice, dict) else None
+    return index if isinstance(index, int | float) else 0
+
+
 def _chat_answer(choice: Mapping[str, Any]) -> tuple[str, str]:
     """Give the text and how it ended; a refusal is its own way to end."""
     message = choice.get("message")
@@ -219,10 +226,10 @@ def _old_top(top: object) -> tuple[tuple[bytes, float], ...]:
 
 
 def _logprob(value: object) -> float:
-    if isinstance(value, int | float) and value <= 0:
+    if isinstance(value, int | float) and -_LEAST <= value <= 0:
         return float(value)
-    if isinstance(value, float) and value < 1e-3:  # rounding in a server's softmax
-        return 0.0
+    if isinstance(value, float) and value < 1e-3:  # minus infinity, or rounding in a server's softmax
+        return min(value, 0.0)
     return rubbish("a log-probability that is none")
 
 

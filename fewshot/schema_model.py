@@ -31,6 +31,15 @@ _BOUNDS: dict[str, dict[str, str]] = {
     "number": _RANGE,
     "array": {"minItems": "min_length", "maxItems": "max_length"},
 }
+_SHAPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "properties": (Mapping, "an object"),
+    "required": ((list, tuple), "a list of keys"),
+    "enum": (list, "a list of values"),
+    "anyOf": (list, "a list of schemas"),
+    "oneOf": (list, "a list of schemas"),
+    "$ref": (str, "a text"),
+    "pattern": (str, "a text"),
+}
 _UNDERSTOOD = frozenset(
     "type properties required additionalProperties items enum const anyOf oneOf $ref "  # noqa: SIM905
     "title description default examples deprecated readOnly writeOnly format "  # said, and without effect
@@ -58,6 +67,7 @@ class _Maker:
         root = self._target(self._root["$ref"], "#") if "$ref" in self._root else self._root
         if root.get("type") != "object" or not root.get("properties"):
             raise InputError('an output schema needs `"type": "object"` and `properties` at its root')
+        _check_shape(root, "#")
         try:
             model: type[BaseModel] = self._object(root, "#")
             for made in self._made:
@@ -96,6 +106,7 @@ class _Maker:
         unknown = next((keyword for keyword in schema if keyword not in _UNDERSTOOD), None)
         if unknown is not None:
             raise InputError(f"the output schema uses `{unknown}` at {place}, which is not supported; leave it out")
+        _check_shape(schema, place)
         if "$ref" in schema:
             return self._reference(schema["$ref"], place)
         if "const" in schema:
@@ -130,8 +141,9 @@ class _Maker:
     def _reference(self, reference: str, place: str) -> Any:
         name = re.sub(r"\W", "_", reference)
         if name not in self._definitions:
+            target = self._target(reference, place)
             self._definitions[name] = ForwardRef(name)  # stands in for itself while it is being made
-            self._definitions[name] = self._type(self._target(reference, place), reference)
+            self._definitions[name] = self._type(target, reference)
         return self._definitions[name]
 
     def _target(self, reference: str, place: str) -> Mapping[str, Any]:
@@ -141,6 +153,13 @@ class _Maker:
         if not isinstance(target, Mapping):
             raise InputError(f"the output schema points to {reference!r} at {place}, which it does not hold")
         return target
+
+
+def _check_shape(schema: Mapping[str, Any], place: str) -> None:
+    """Refuse a keyword whose value is not of its kind, or a choice among nothing."""
+    for keyword, (kind, what) in _SHAPES.items():
+        if keyword in schema and (not isinstance(schema[keyword], kind) or (kind is list and not schema[keyword])):
+            raise InputError(f"`{keyword}` at {place} of the output schema must be {what}")
 
 
 def _union(kinds: list[Any]) -> Any:

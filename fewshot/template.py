@@ -80,6 +80,8 @@ class Template:
             raise TaskError(f"{error.message}", path=self.path, line=error.lineno) from error
         except RecursionError as error:
             raise TaskError("the template is nested too deep", path=self.path) from error
+        except ValueError as error:  # a number of thousands of digits, say
+            raise TaskError(f"the template cannot be read: {error}", path=self.path) from error
         missing = [name for name in ("input", "output") if name not in compiled.blocks]
         if missing:
             raise TaskError(
