@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,8 @@ ASKING = {
     "emot": ("Classify the emotion of the text as {labels}.", "Text", "Emotion"),
 }
 SHOTS = 8
+DRAWS = 3
+BUDGET = 1000
 CONSISTENT = 100
 """Rows that are asked again in other ways."""
 FLIPS = tuple(f"flip_rate_{way}" for way in ("repeated", "shots", "labels", "case", "spaces", "punctuation"))
@@ -85,6 +88,16 @@ def _right(task: Task[Any], rows: list[dict[str, Any]], read: Callable[[Any], An
     }
 
 
+def balanced(pool: list[dict[str, Any]], count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Draw rows with the labels in turn; gives them, and the others."""
+    shuffled = random.Random(1).sample(pool, len(pool))
+    by_label: dict[str, list[dict[str, Any]]] = {}
+    for row in shuffled:
+        by_label.setdefault(row["output"], []).append(row)
+    turns = [row for turn in zip_longest(*by_label.values()) for row in turn if row is not None]
+    return turns[:count], turns[count:]
+
+
 def told(report: Report) -> dict[str, float]:
     """Give the figures of a report that the table shows."""
     found: dict[str, float] = {"seconds": report.seconds}
@@ -110,6 +123,16 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
     def evaluated(task: Task[Any], rows: list[dict[str, Any]], **options: Any) -> Callable[[], dict[str, float]]:
         return lambda: told(task.evaluate(rows, **options))
 
+    def averaged() -> dict[str, float]:
+        shots, rest = balanced(pool, DRAWS * SHOTS)
+        several = task.using(examples=shots, k=SHOTS, ensemble=DRAWS)
+        return told(several.calibrate(rest).evaluate(rows))
+
+    def tuned() -> dict[str, float]:
+        found = task.tune(pool, budget=BUDGET, k=(4, 8, 16), selectors=("balanced",), forms=("text",), draws=5)
+        print(found, flush=True)
+        return told(found.task.using(cache=True).calibrate(pool).evaluate(rows))
+
     return {
         "majority": lambda: {"accuracy": most[1] / len(rows)},
         "article": lambda: article(name, labels, rows),
@@ -121,6 +144,8 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
         "risk 5%": evaluated(task, rows, risk=0.05, **full),
         "risk 10%": evaluated(task, rows, risk=0.1, **full),
         "selected": evaluated(task, rows, select="bm25", **full),
+        "averaged": averaged,
+        "tuned": tuned,
         "steady scored": evaluated(plain, few, calibrate=False, consistency=True, **common),
         "steady calibrated": evaluated(task, few, calibration_rows=200, consistency=True, **common),
     }
@@ -132,7 +157,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--ways", default=WAYS, help="besides these: selected, steady scored, steady calibrated")
+    parser.add_argument(
+        "--ways", default=WAYS, help="besides these: selected, averaged, tuned, steady scored, steady calibrated"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     found: dict[str, dict[str, Any]] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
