@@ -55,6 +55,8 @@ def check_spec(folder: Path) -> tuple[Spec, list[Finding]]:
         return Spec(path), [found]
     except (OSError, UnicodeDecodeError) as problem:
         return Spec(path), [error("toml", path, None, f"cannot be read as UTF-8 text: {problem}")]
+    except RecursionError:
+        return Spec(path), [error("toml", path, None, "is nested too deep")]
     tables = {name: said.get(name, {}) for name in _TABLES}
     wrong = [name for name, table in tables.items() if not isinstance(table, dict)]
     tables |= {name: {} for name in wrong}

@@ -150,6 +150,8 @@ def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: 
         raise TaskError(f"is not valid TOML: {error}", path=path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"cannot be read as UTF-8 text: {error}", path=path) from error
+    except RecursionError as error:
+        raise TaskError("is nested too deep", path=path) from error
     for key in spec:
         if key not in KEYS:
             message = f"unknown key {key!r}{did_you_mean(key, KEYS)}; the keys are {', '.join(KEYS)}"

@@ -49,6 +49,7 @@ LONG_NUMBER = -(10**400)
 FOUND: list[tuple[str, bytes]] = [
     ("template", b"{% block input %}{{ " + b"1" * 5000 + b" }}{% endblock %}"),
     ("template", b"{% block " + b"1" * 5000),
+    ("task.toml", b"output = " + b"[" * 100_000),
     ("schema.json", b"[" * 100_000),
     ("schema", schema(**{"$defs": {"c": {"type": "object", "properties": False}}})),
     ("schema", schema(**{"$defs": {"c": {"type": "object", "properties": [0]}}})),
