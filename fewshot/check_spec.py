@@ -82,6 +82,7 @@ def idle_settings(spec: Spec, shots: int) -> Iterator[Finding]:
     settings, given = spec.settings, spec.given
     by_question = settings.select in ("bm25", "embedding")
     closed = spec.output is not None and spec.output.labels is not None
+    probable = closed or getattr(spec.output, "optional", None) is not None
     idle = {
         "seed": (settings.select != "random" and settings.votes == 1 and settings.temperature == 0)
         and "nothing is drawn: select is not 'random', there is one vote and the temperature is 0",
@@ -91,8 +92,9 @@ def idle_settings(spec: Spec, shots: int) -> Iterator[Finding]:
         "per_label": not shots and "there are no examples",
         "select": not shots and "there are no examples",
         "shot_tokens": not shots and "there are no examples",
-        "scoring": not closed and "only labels have probabilities",
+        "scoring": not probable and "only labels, and texts that may be missing, have probabilities",
         "decisions": not closed and "only labels have probabilities",
+        "ensemble": settings.ensemble > 1 and not closed and "only the probabilities of labels are averaged",
         "calibrate": not (closed and settings.scoring) and "only scored labels have probabilities to calibrate",
         "votes": closed
         and settings.scoring
@@ -107,7 +109,7 @@ def idle_settings(spec: Spec, shots: int) -> Iterator[Finding]:
     if "diversity" in given and settings.diversity and not by_question:
         message = "diversity needs shots chosen by the question"
         yield error("setting", spec.path, spec.line("diversity"), message, 'set select = "bm25" or "embedding"')
-    if settings.min_confidence is not None and not closed:
+    if settings.min_confidence is not None and not probable:
         message = (
             "min_confidence does nothing where no log-probabilities come, and else compares how likely the words are"
         )

@@ -219,7 +219,7 @@ ALONE = [
     ),
     ("idle-key", 2, {"toml": 'output = "text"\n[words]\na = "b"'}, "[words] does nothing: there are no labels"),
     ("idle-setting", 3, {"toml": 'output = "text"\n[settings]\nmin_confidence = 0.5'}, "how likely the words are"),
-    ("idle-setting", 3, {"toml": 'output = "number"\n[settings]\nscoring = false'}, "only labels have probabilities"),
+    ("idle-setting", 3, {"toml": 'output = "number"\n[settings]\nscoring = false'}, "have probabilities"),
     ("idle-setting", 7, {"toml": GOOD_TOML + "[settings]\nseed = 7"}, "seed does nothing: nothing is drawn"),
     ("template", 1, {"prompt": "{% block input %}{{ text }{% endblock %}"}, "unexpected '}'"),
     ("missing-block", 1, {"prompt": "{% block input %}{{ text }}{% endblock %}"}, "no block 'output'"),
