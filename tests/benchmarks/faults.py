@@ -4,7 +4,10 @@
 
 SERVERS_FOLDER holds `chaos.py`, the fault server. Every fault happens once, to a text of its own, and then on every
 attempt; at most eight calls are in flight. Requests and payments are as the server counted them. A fault that is final
-for the account ends a bulk run, so in bulk each of these has a run of its own.
+for the account ends a bulk run, so in bulk each of these has a run of its own, and the seconds are the run's.
+
+A cell says how the calls ended (`right`, or a ServiceError that is `transient`, `final` or of the `account`, or `no
+value`: an OutputError with that reason), and the most requests / payments / seconds that one of them took.
 """
 
 from __future__ import annotations
@@ -75,9 +78,9 @@ def ended(result: Result[Any] | FewshotError) -> str:
     if error is None:
         return "right" if isinstance(result, Result) and result.value == "neutral" else "WRONG VALUE"
     if isinstance(error, OutputError):
-        return f"OutputError ({error.reason})"
+        return f"no value ({error.reason})"
     if isinstance(error, ServiceError):
-        return f"ServiceError ({'account' if error.account else 'transient' if error.transient else 'final'})"
+        return "account" if error.account else "transient" if error.transient else "final"
     return type(error).__name__
 
 
@@ -167,7 +170,7 @@ def cell(found: list[Case]) -> str:
         ends[case.ended] = ends.get(case.ended, 0) + 1
     said = ", ".join(f"{count} {end}" for end, count in sorted(ends.items(), key=lambda pair: -pair[1]))
     most = max(c.requests for c in found), max(c.paid for c in found), max(c.seconds for c in found)
-    return f"{said}; ≤ {most[0]} requests, {most[1]} paid, {most[2]:.1f} s"
+    return f"{said} ({most[0]} / {most[1]} / {most[2]:.1f} s)"
 
 
 def rows(found: dict[str, list[Case]]) -> Iterator[str]:
