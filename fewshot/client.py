@@ -20,7 +20,7 @@ from fewshot.decisions import decision_body, read_decision
 from fewshot.endpoint import Endpoint, offline, resolve
 from fewshot.errors import ConfigError, InputError, ServiceError
 from fewshot.failures import failure, read_complaint, redacted
-from fewshot.reply import Reply, read_completion, read_json, rubbish
+from fewshot.reply import Reply, in_order, read_completion, read_json, rubbish
 from fewshot.retry import retrying
 from fewshot.types import Completion, Form, Request
 from fewshot.wire import StaleConnectionError, wire_for
@@ -325,7 +325,11 @@ def _vectors(reply: Reply, count: int) -> list[list[float]]:
     data: Any = read_json(reply).get("data")
     if not isinstance(data, list) or len(data) != count or not all(isinstance(item, dict) for item in data):
         rubbish("not one vector for each text")
-    vectors = [item.get("embedding") for item in sorted(data, key=lambda item: item.get("index") or 0)]
-    if not all(isinstance(vector, list) and all(isinstance(x, int | float) for x in vector) for vector in vectors):
+    vectors = [item.get("embedding") for item in in_order(data)]
+    if not all(isinstance(vector, list) and all(map(_is_small_number, vector)) for vector in vectors):
         rubbish("a vector that is no list of numbers")
     return vectors
+
+
+def _is_small_number(value: object) -> bool:
+    return isinstance(value, int | float) and -1e38 < value < 1e38  # vectors are kept as 32-bit floats

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request, TokenLogprob, Usage
 
-__all__ = ["Reply", "read_completion", "read_json", "read_usage", "rubbish"]
+__all__ = ["Reply", "in_order", "read_completion", "read_json", "read_usage", "rubbish"]
 
 _LEAST = 10**9
 """Below minus this an integer is no log-probability, and may be too long for a float."""
@@ -38,7 +38,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
     if not isinstance(choices, list) or not choices:
         rubbish("no choices")
     if request.n > 1:
-        choices = sorted(choices, key=_place)
+        choices = in_order(choices)
     read = _chat_answer if request.form == "chat" else _text_answer
     answers = [
         read(choice) if isinstance(choice, dict) else rubbish("a choice that is no object") for choice in choices
@@ -96,6 +96,13 @@ def read_usage(envelope: Mapping[str, Any]) -> Usage:
     )
 
 
+def in_order(items: list[Any]) -> list[Any]:
+    """Sort what a service lists by the `index` that it gives; what has none comes first."""
+    indices = [item.get("index") if isinstance(item, dict) else None for item in items]
+    places = [index if isinstance(index, int | float) else 0 for index in indices]
+    return [items[i] for i in sorted(range(len(items)), key=places.__getitem__)]
+
+
 def rubbish(what: str) -> NoReturn:
     """Refuse a reply that says 200 and holds no answer."""
     raise ServiceError(
@@ -137,11 +144,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise _TwiceError(next(repr(name) for name in names if names.count(name) > 1))
     return found
-
-
-def _place(choice: object) -> float:
-    index = choice.get("index") if isinstance(choice, dict) else None
-    return index if isinstance(index, int | float) else 0
 
 
 def _chat_answer(choice: Mapping[str, Any]) -> tuple[str, str]:

@@ -191,7 +191,7 @@ class Report:
         """Read a saved report; raises InputError when the file holds none."""
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{os.fspath(path)} cannot be read as a report: {error}") from error
         return cls.from_dict(data)
 

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import json
 import tempfile
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from fewshot.batch_lines import lines_of
 from fewshot.body import Dialect
 from fewshot.calibrate import _read as read_calibration
 from fewshot.check import check
+from fewshot.client import _vectors
 from fewshot.decisions import read_decision
 from fewshot.endpoint import Endpoint
 from fewshot.errors import InputError, OutputError, ServiceError
@@ -153,6 +155,14 @@ def read_reply(data: bytes) -> None:
             text.encode()
     with contextlib.suppress(ServiceError):
         read_decision(reply, CHOICES, attempts=1)
+
+
+def read_vectors(data: bytes) -> None:
+    for vector in _vectors(Reply(200, {}, data), 2):
+        array("f", vector)
+
+
+VECTORS = {"data": [{"index": 1, "embedding": [0.5, -1]}, {"index": 0, "embedding": [1, 2]}], "usage": USAGE}
 
 
 def read_refusal(data: bytes) -> None:
@@ -357,6 +367,7 @@ TARGETS: dict[str, Target] = {
     "examples.json": Target(task_folder("examples.json"), [b"[" + b",".join(SHOTS[:12]) + b"]"]),
     "examples.csv": Target(task_folder("examples.csv"), [b'text,output\nI love it,positive\n"a, ""b""\nc",negative\n']),
     "reply": Target(read_reply, [json.dumps(reply).encode() for reply in REPLIES]),
+    "vectors": Target(read_vectors, [json.dumps(VECTORS).encode()]),
     "refusal": Target(read_refusal, [text.encode() for text in REFUSALS]),
     "http": Target(read_http, HTTP),
     "batch": Target(read_batch, [BATCH]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fuzz import fuzz, tried
-from fuzz_targets import CACHED, CALIBRATION, FIRST, MADE, REPLIES, TARGETS
+from fuzz_targets import CACHED, CALIBRATION, FIRST, MADE, REPLIES, TARGETS, VECTORS
 
 INPUTS = {"task.toml": 20, "schema.json": 20, "examples.jsonl": 20, "examples.json": 20, "examples.csv": 20}
 """Those that read a whole task folder are slow; the others get more."""
@@ -63,6 +63,8 @@ FOUND: list[tuple[str, bytes]] = [
     ("reply", as_json(REPLIES[3] | {"answers": [{"probabilities": [{"value": [], "probability": 1}]}]})),
     ("reply", as_json(REPLIES[0] | {"choices": [FIRST, FIRST | {"index": "x"}]})),
     ("reply", as_json(REPLIES[0] | {"choices": [FIRST | {"logprobs": {"content": [{"logprob": LONG_NUMBER}]}}]})),
+    ("vectors", as_json(VECTORS | {"data": [{"index": "x", "embedding": [1]}, {"index": 0, "embedding": [1]}]})),
+    ("vectors", as_json(VECTORS | {"data": [{"embedding": [10**400]}, {"embedding": [1]}]})),
     ("refusal", as_json({"status": 307, "headers": {"location": "//["}, "body": {}})),
     ("redaction", b"a" * 200_000),
     ("redaction", b"".join(b"%d.%d.%d.1 " % (i % 250, i // 250 % 250, i // 62500) for i in range(100_000))),

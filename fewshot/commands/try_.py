@@ -74,7 +74,7 @@ def _lines(prompt: str) -> Iterator[str]:
 def _inputs(task: Task[Any], line: str) -> Mapping[str, Any]:
     """Read a line as the inputs of a task; those that it does not hold are asked for."""
     if line.startswith("{"):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
             if isinstance(row, dict):
                 return row
