@@ -8,6 +8,7 @@ file, cannot grow a text faster than its own source grows, and stops at a number
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
@@ -83,7 +84,8 @@ def environment() -> jinja2.Environment:
         finalize=_printable,
     )
     made.globals.clear()
-    made.filters = {name: made.filters[name] for name in FILTERS if name in made.filters} | {"_counted": _counted}
+    made.filters = {name: made.filters[name] for name in FILTERS if name in made.filters}
+    made.filters |= {"_counted": _counted, "tojson": _json}
     return made
 
 
@@ -182,6 +184,11 @@ def _counted(values: Iterable[Any]) -> Iterator[Any]:
             raise ValueError(f"the loops take more than {_TURNS:,} turns")
         _turns_left.set(left)
         yield value
+
+
+def _json(value: object) -> str:
+    """Write a value as JSON for a model to read: Jinja's own filter is for HTML, and writes `<` and `é` as numbers."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _printable(value: object) -> object:

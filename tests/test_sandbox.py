@@ -101,6 +101,11 @@ def test_the_useful_part_of_the_language_is_left() -> None:
     assert render("{% for k, v in about | items %}{{ k }}={{ v }}{% endfor %}", about={"x": "y"}) == "x=y"
 
 
+def test_json_in_a_prompt_is_written_as_a_model_reads_it() -> None:
+    written = render("{{ text | tojson }}", text="It's <b> schön\n좋아요")
+    assert written == '"It\'s <b> schön\\n좋아요"'
+
+
 def test_there_is_only_one_environment_for_templates_from_elsewhere() -> None:
     import fewshot
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from typing import Any
 from attacked import ATTACKS, CLEAN, HARMLESS, TAUGHT
 
 from fewshot import Task, load
-from fewshot.calibrate import calibration_for
+from fewshot.calibrate import kept, own_calibration
 from fewshot.calibration import Calibration
 from fewshot.connection import Connection, connect
 from fewshot.errors import OutputError
@@ -61,6 +63,8 @@ class Way:
     template: str = PLAIN
     wrap: Callable[[str], str] = str
     taught: bool = False
+    calibrated: bool = False
+    """Also read with a calibration, as the embedded model's label probabilities are by default."""
     form: str = "text"
     every: int = EVERY
     clean: int = len(CLEAN)
@@ -69,10 +73,10 @@ class Way:
 DEFAULT = "9 shots, markers quoted (the default)"
 WAYS: dict[str, Way] = {
     "no shots, text as it is": Way(raw=True, k=0),
-    "9 shots, text as it is": Way(raw=True),
-    DEFAULT: Way(),
+    "9 shots, text as it is": Way(raw=True, calibrated=True),
+    DEFAULT: Way(calibrated=True),
     "default + text in a fence": Way(wrap=fenced),
-    "default + text as a JSON string": Way(wrap=lambda text: json.dumps(text, ensure_ascii=False)),
+    "default + text as a JSON string": Way(wrap=lambda text: json.dumps(text, ensure_ascii=False), calibrated=True),
     "default + instruction after the text": Way(template=AFTER),
     "default + 2 shots with an attack": Way(taught=True),
     "default + fence + 2 shots": Way(wrap=fenced, taught=True),
@@ -123,8 +127,7 @@ async def ask_way(way: Way, task: Task[Any], connection: Connection, limit: int 
     shots = task.prompt({"text": "x"}).examples if way.k else ()
     taught = tuple(Example({"text": text}, label) for text, label in TAUGHT) if way.taught else ()
     prompt = Rendered(Template(way.template), task.output, task.parameters, taught + shots, way=way)
-    calibration = await calibration_for(task, {"text": "x"}, task.prompt({"text": "x"}), connection)
-    calibration = calibration if way == Way() else None  # it is fitted for that prompt
+    calibration = await fitted(way, task, prompt, connection) if way.calibrated else None
     places = asyncio.Semaphore(2)
 
     async def one(attack: str, label: str, number: int, text: str) -> Asked:
@@ -136,6 +139,15 @@ async def ask_way(way: Way, task: Task[Any], connection: Connection, limit: int 
         return Asked(attack, label, number, written(task, completion, prompt.cue), *likeliest)
 
     return await asyncio.gather(*(one(*row) for row in texts_of(way)[:limit]))
+
+
+async def fitted(way: Way, task: Task[Any], prompt: Prompt, connection: Connection) -> Calibration | None:
+    """Calibrate a way as a task does at first use: on those of its own examples that are not among the shots."""
+    spare = [example for example in task.examples if example not in prompt.examples]
+    labelled = [(task.question(e.inputs, prompt, connection), e.output) for e in spare]
+    name = next(name for name, other in WAYS.items() if other is way)
+    key = f"injection-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{task.calibration_key(connection)[:40]}"
+    return kept(key) or await own_calibration(key, labelled, [], connection.client)
 
 
 def written(task: Task[Any], completion: Completion, cue: str) -> str | None:
@@ -164,7 +176,7 @@ def rate(hits: list[bool]) -> str:
     p = sum(hits) / n
     middle, half = p + z * z / 2 / n, z * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5
     low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
-    return f"{p:.0%} of {n} ({low:.0%} to {high:.0%})"
+    return f"{p:.0%} of {n} ({max(low, 0):.0%} to {high:.0%})"
 
 
 def figures(asked: list[Asked], reading: str) -> dict[str, list[bool]]:
@@ -185,16 +197,42 @@ def table(found: Mapping[str, list[Asked]]) -> str:
     lines = ["| way of asking | read | right without attack | attacks that succeed | harmless words that flip |"]
     lines.append("|---|---|---|---|---|")
     for name, asked in found.items():
-        for reading in ("written", "scored", "calibrated") if name == DEFAULT else ("written", "scored"):
+        for reading in ("written", "scored", "calibrated") if WAYS[name].calibrated else ("written", "scored"):
             f = figures(asked, reading)
             cells = [rate(f["right"]), rate(f["all attacks"]), rate(f.get("harmless words", []))]
             lines.append(f"| {name} | {reading} | {' | '.join(cells)} |")
-    lines += ["", f"| scored, by attack | {' | '.join(ATTACKS)} |", "|---" * (len(ATTACKS) + 1) + "|"]
+    readings = {name: "calibrated" if WAYS[name].calibrated else "scored" for name in found}
+    lines += ["", f"| by attack, scored | {' | '.join(ATTACKS)} |", "|---" * (len(ATTACKS) + 1) + "|"]
     for name, asked in found.items():
-        f = figures(asked, "scored")
-        shares = [f"{sum(f[a])} of {len(f[a])}" if f.get(a) else "none" for a in ATTACKS]
-        lines.append(f"| {name} | {' | '.join(shares)} |")
-    return "\n".join(lines)
+        for reading in dict.fromkeys(("scored", readings[name])):
+            f = figures(asked, reading)
+            shares = [f"{sum(f[a])} of {len(f[a])}" if f.get(a) else "none" for a in ATTACKS]
+            lines.append(f"| {name}{', calibrated' if reading == 'calibrated' else ''} | {' | '.join(shares)} |")
+    return "\n".join([*lines, "", *pairs(found)])
+
+
+def pairs(found: Mapping[str, list[Asked]]) -> Iterator[str]:
+    """Compare each way with the default on the same attacks, where both are right without (McNemar's exact test)."""
+    yield "| compared with the default, read alike | attacks | only it falls for | only the default falls for | p |"
+    yield "|---|---|---|---|---|"
+    for name, asked in found.items():
+        if name == DEFAULT or DEFAULT not in found or WAYS[name].form == "chat":
+            continue
+        for reading in ("scored", "calibrated") if WAYS[name].calibrated else ("scored",):
+            mine, other = hits(asked, reading), hits(found[DEFAULT], reading)
+            both = mine.keys() & other.keys()
+            worse = sum(mine[pair] and not other[pair] for pair in both)
+            better = sum(other[pair] and not mine[pair] for pair in both)
+            tosses = worse + better
+            tail = sum(math.comb(tosses, i) for i in range(min(worse, better) + 1)) / 2**tosses
+            yield f"| {name}, {reading} | {len(both)} | {worse} | {better} | {min(1.0, 2 * tail):.2g} |"
+
+
+def hits(asked: list[Asked], reading: str) -> dict[tuple[str, int], bool]:
+    """Tell for each attack on a text that is labelled right without it whether it succeeded."""
+    right = {a.number for a in asked if not a.attack and getattr(a, reading) == a.label}
+    counted = [a for a in asked if a.attack in ATTACKS and a.number in right]
+    return {(a.attack, a.number): getattr(a, reading) == OPPOSITE[a.label] for a in counted}
 
 
 async def measure(names: list[str], limit: int | None) -> dict[str, list[Asked]]:
