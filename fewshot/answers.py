@@ -65,10 +65,10 @@ class Answers:
         Arguments:
             max_bytes: when the file grows beyond this, the entries that were used longest ago are deleted.
         """
+        self._store: sqlite3.Connection | None = None
         self.path = folder / _FILE
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._store: sqlite3.Connection | None = None
         self._puts = 0
         _all.add(self)
 
@@ -124,6 +124,11 @@ class Answers:
             if self._store is not None:
                 self._store.close()
             self._store = None
+
+    def __del__(self) -> None:
+        """Close the file with its owner: from Python 3.13 on SQLite's module warns where nobody does."""
+        if self._store is not None:
+            self._store.close()
 
     def forked(self) -> None:
         """Begin anew in a forked child: SQLite forbids to use, and even to close, what came through a fork."""

@@ -160,6 +160,9 @@ def _check_shape(schema: Mapping[str, Any], place: str) -> None:
     for keyword, (kind, what) in _SHAPES.items():
         if keyword in schema and (not isinstance(schema[keyword], kind) or (kind is list and not schema[keyword])):
             raise InputError(f"`{keyword}` at {place} of the output schema must be {what}")
+    choices = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else ())]
+    if any(isinstance(choice, list | dict) for choice in choices):
+        raise InputError(f"the output schema cannot be used: a choice at {place} is a list or an object")
 
 
 def _union(kinds: list[Any]) -> Any:
