@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Sequence
@@ -146,7 +147,8 @@ def test_the_kept_vectors_are_private() -> None:
     animals(Embedder(), select="embedding").run("cat")
     path = cache_dir("embeddings") / "vectors.sqlite"
     assert path.stat().st_mode & 0o077 == 0
-    assert sqlite3.connect(path).execute("select count(*) from vectors").fetchone() == (len(ANIMALS),)
+    with contextlib.closing(sqlite3.connect(path)) as store:
+        assert store.execute("select count(*) from vectors").fetchone() == (len(ANIMALS),)
 
 
 def test_a_broken_store_is_said_and_gone_without(caplog: pytest.LogCaptureFixture) -> None:
