@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import csv
 import json
+import shutil
 import tempfile
 from array import array
 from collections.abc import Callable, Mapping
@@ -54,7 +56,9 @@ class Target:
 def folder() -> Path:
     """Give a folder for files that are made and read here; in memory where there is one."""
     memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="fewshot-fuzz-", dir=memory if memory.is_dir() else None))
+    made = Path(tempfile.mkdtemp(prefix="fewshot-fuzz-", dir=memory if memory.is_dir() else None))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def write(name: str, data: bytes) -> Path:
