@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fewshot import InputError, Task, load
+from fewshot import InputError, ScriptedClient, Task, load
 from fewshot.folder import names
+from fewshot.rows import Columns, read_rows
 
 TASKS = (
     "answer",
@@ -122,3 +124,36 @@ def test_the_published_list_of_naughty_strings(shared: Path) -> None:
 def test_a_text_of_many_megabytes_is_refused_by_its_length() -> None:
     with pytest.raises(InputError, match="3,000,000 characters"):
         task_of("sentiment").render("x" * 3_000_000)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_nasty_rows_go_through_a_file_and_come_out_in_their_places(shared: Path, tmp_path: Path, suffix: str) -> None:
+    published = (shared / "data" / "nasty_blns.jsonl").read_text(encoding="utf-8").split("\n")
+    texts = [*NASTY, *(json.loads(row)["text"] for row in published if row)]
+    if suffix == ".csv":  # which can hold neither
+        texts = [
+            text
+            for text in texts
+            if "\0" not in text and text.isascii() | (text == text.encode("utf-8", "ignore").decode())
+        ]
+    given, out = tmp_path / f"given{suffix}", tmp_path / f"out{suffix}"
+    with given.open("w", encoding="utf-8", newline="") as file:
+        if suffix == ".csv":
+            csv.writer(file).writerows([["text"], *([text] for text in texts)])
+        else:
+            file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+    task = load("sentiment", client=ScriptedClient(lambda _: "positive"))
+    results = list(task.map(read_rows(given, Columns(task)), out=out))
+    assert [result.row for result in results] == list(range(len(texts)))
+    for text, result in zip(texts, results, strict=True):
+        if result.error is None:
+            assert (result.value, result.inputs["text"]) == ("positive", text)
+        else:
+            assert isinstance(result.error, InputError), text
+    assert sum(result.error is not None for result in results) < 8
+    if suffix == ".csv":
+        with out.open(encoding="utf-8", newline="") as file:
+            kept = list(csv.DictReader(file))
+    else:
+        kept = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line]
+    assert [str(row["value"] or "") for row in kept] == [str(result.value or "") for result in results]
