@@ -20,6 +20,7 @@ from fewshot.decisions import decision_body, read_decision
 from fewshot.endpoint import Endpoint, offline, resolve
 from fewshot.errors import ConfigError, InputError, ServiceError
 from fewshot.failures import failure, read_complaint, redacted
+from fewshot.loop import PerLoop
 from fewshot.reply import Reply, in_order, read_completion, read_json, rubbish
 from fewshot.retry import retrying
 from fewshot.types import Completion, Form, Request
@@ -35,6 +36,9 @@ T = TypeVar("T")
 _PATHS: Mapping[Form, str] = {"chat": "/chat/completions", "text": "/completions"}
 _LEAST_ATTEMPT = 15.0
 """Seconds that a single attempt may always take when the deadline leaves them."""
+_LOCAL_TURNS = 4
+"""Requests that the embedded model holds at a time. It works on one; llama.cpp gives each open connection a thread of
+its few, so that a connection too many would wait until another closes, which kept ones do not."""
 
 
 class Client(Protocol):
@@ -104,6 +108,7 @@ class OpenAIClient:
         """The headers of the latest reply, which may announce a rate limit."""
         self._wire = wire_for(endpoint, client, fast=fast)
         self._before = _azure_path(client)
+        self._turns = PerLoop(lambda: asyncio.Semaphore(_LOCAL_TURNS), _nothing_to_close)
         self._dialects: dict[tuple[Form, str], Dialect] = {}
 
     def __repr__(self) -> str:
@@ -215,6 +220,12 @@ class OpenAIClient:
 
     async def _post(self, path: str, body: bytes, tries: _Tries) -> Reply:
         """Send one request, and at once a second one when the kept connection turns out to be dead."""
+        if self.endpoint.local:
+            async with await self._turns.get():
+                return await self._attempt(path, body, tries)
+        return await self._attempt(path, body, tries)
+
+    async def _attempt(self, path: str, body: bytes, tries: _Tries) -> Reply:
         if self.gate:
             await self.gate.enter(tries.request)
         if not self.endpoint.local:
@@ -254,6 +265,10 @@ class OpenAIClient:
         error.request = tries.request
         error.attempts = tries.sent
         return error
+
+
+async def _nothing_to_close(_: object) -> None:
+    """Close what needs no closing."""
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ LONGEST_HOLD = 600.0
 _FIRST = 8
 """Rows in flight until the first reply, which may announce a rate."""
 _MOST = 256
-_MOST_LOCALLY = 16
+_MOST_LOCALLY = 4
 _CUT = 0.8
 _COOLING = 2.0
 _GROWTH = 20

@@ -34,6 +34,8 @@ _CONTEXT = 8192
 _SLOTS = 1
 """Requests worked on at a time: with more, what shares a batch moves log-probabilities (by up to 0.19 seen), so that
 the same question could get another answer, and two cores gain no speed by it."""
+_CONNECTIONS = 32
+"""Connections that are served, each by a thread: one too many would wait until another closes, and kept ones do not."""
 _BATCH = 63
 """Tokens computed at a time. From 64 on, attention is computed in tiles (`GGML_FA_TILE_Q` in ggml), which rounds
 otherwise: what a prompt's cached beginning spares then moved log-probabilities by up to 0.37. The price, measured:
@@ -103,6 +105,7 @@ def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
     params.verbosity = _LOUDEST
     params.n_ctx = _CONTEXT
     params.n_parallel = _SLOTS
+    params.n_threads_http = _CONNECTIONS
     params.n_batch = params.n_ubatch = _LONGEST_EMBEDDED if embeddings else _BATCH
     params.cache_ram_mib = _PROMPT_CACHE_MIB
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = free_cores()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -122,3 +123,21 @@ def test_a_program_that_used_the_model_ends_quietly(tmp_path: Path) -> None:
     assert done.stdout.strip() in ("positive", "negative", "neutral")
     assert len(done.stderr.splitlines()) == 1
     assert "SmolLM2-135M-Instruct" in done.stderr
+
+
+def test_many_calls_at_once_are_served_in_turn() -> None:
+    task = Task.of(
+        "Name the topic.", ["weather", "money"], [("Rain.", "weather"), ("A loan.", "money")], calibrate=False
+    )
+    came: list[int] = []
+
+    async def one(number: int) -> None:
+        result = await task.arun(f"Storm number {number}.")
+        assert result.error is None
+        came.append(number)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*map(one, range(24)))
+
+    asyncio.run(all_at_once())
+    assert set(came[:8]) < set(range(16)), "none of the first is kept waiting while later ones are served"
