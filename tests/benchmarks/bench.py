@@ -91,6 +91,19 @@ def single(k: int, *, calls: int, pairs: int) -> dict[str, float]:
         return paired(bare, ours, pairs)
 
 
+def shots(*, calls: int, pairs: int) -> dict[str, float]:
+    """A call with 32 shots against one without any, both ours."""
+    from fewshot import load
+
+    with stub(0) as url:
+        none, many = (load("sentiment", base_url=url, model="stub", k=k) for k in (0, 32))
+
+        def asked(task: Any) -> Callable[[], None]:
+            return lambda: [task(TEXT.format(i=i)) for i in range(calls)] and None
+
+        return paired(asked(none), asked(many), pairs)
+
+
 def bulk(in_flight: int, latency_ms: float, *, rows: int, pairs: int) -> dict[str, float]:
     """Many rows through `map`, against a bare `AsyncOpenAI` loop with a semaphore."""
     import openai
@@ -237,6 +250,7 @@ def main() -> int:
     found: dict[str, dict[str, float]] = {}
     for k in (0, 4, 32):
         found[f"single k={k}"] = _said(f"single k={k}", single(k, calls=calls, pairs=pairs))
+    found["32 shots to none"] = _said("32 shots to none", shots(calls=2 * calls, pairs=pairs + 2))
     for in_flight in (64, 256):
         measured = bulk(in_flight, 20, rows=max(rows, in_flight * 2), pairs=min(pairs, 3))
         found[f"bulk {in_flight}"] = _said(f"bulk {in_flight}", measured)
