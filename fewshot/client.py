@@ -37,8 +37,8 @@ _PATHS: Mapping[Form, str] = {"chat": "/chat/completions", "text": "/completions
 _LEAST_ATTEMPT = 15.0
 """Seconds that a single attempt may always take when the deadline leaves them."""
 _LOCAL_TURNS = 4
-"""Requests that the embedded model holds at a time. It works on one; llama.cpp gives each open connection a thread of
-its few, so that a connection too many would wait until another closes, which kept ones do not."""
+"""Requests that the embedded model holds at a time. It works on one, so the others wait here, where they keep their
+order: each connection takes one of llama.cpp's threads, and one that gets none waits until a kept one closes."""
 
 
 class Client(Protocol):
