@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,8 +105,8 @@ class OpenAIClient:
         self.max_retries = max_retries
         self.timeout = timeout
         self.gate = gate
-        self.heard: Mapping[str, str] | None = None
-        """The headers of the latest reply, which may announce a rate limit."""
+        self.heard: deque[Mapping[str, str]] = deque(maxlen=1)
+        """The headers of the latest reply, which may announce a rate limit; copies of this client share it."""
         self._wire = wire_for(endpoint, client, fast=fast)
         self._before = _azure_path(client)
         self._turns = PerLoop(lambda: asyncio.Semaphore(_LOCAL_TURNS), _nothing_to_close)
@@ -237,11 +238,12 @@ class OpenAIClient:
             async with asyncio.timeout(limit):
                 tries.sent += 1
                 try:
-                    reply = await self._wire.post(path, body, timeout=limit)
+                    reply = await self._wire.post(path, body, timeout=limit, fresh=tries.found_stale)
                 except StaleConnectionError:
                     tries.sent += 1
+                    tries.found_stale = True  # once a call: who breaks off after the work would be paid for each
                     reply = await self._wire.post(path, body, timeout=limit, fresh=True)
-            self.heard = reply.headers
+            self.heard.append(reply.headers)
             return reply
         except TimeoutError:
             error = ServiceError(f"{self.endpoint.host} gave no answer within {limit:.3g} s: try later", transient=True)
@@ -279,6 +281,8 @@ class _Tries:
     deadline: float
     sent: int = 0
     last: ServiceError | None = None
+    found_stale: bool = False
+    """A kept connection turned out to be dead: the others may be, too."""
 
     @property
     def left(self) -> float:

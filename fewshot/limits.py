@@ -363,7 +363,7 @@ def limited(connection: Connection, limits: Limits) -> Connection:
 
 def _under(client: Client, limits: Limits) -> Client:
     if isinstance(client, OpenAIClient) and client.gate is None:
-        if client.heard and not any(announced(client.heard, what) for what in ("requests", "tokens")):
+        if client.heard and not any(announced(client.heard[-1], what) for what in ("requests", "tokens")):
             limits.skip_first_round()
         gated = copy.copy(client)  # shares connections and what was learnt of the models
         gated.gate = limits

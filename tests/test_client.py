@@ -277,6 +277,18 @@ def test_a_kept_connection_is_used_again_and_a_dead_one_costs_no_retry(server: F
     assert (found.text, found.attempts) == (echo("hello"), 2)
 
 
+def test_several_dead_connections_cost_one_request_more_and_not_one_each(server: FaultServer) -> None:
+    client = make(server, "direct", max_retries=2)
+
+    async def at_once() -> None:
+        await asyncio.gather(*(client.complete(Request(model="m", messages=(Message("user", "x"),))) for _ in range(4)))
+
+    loop.run(at_once())
+    time.sleep(2 * http1._REST)
+    server.play(*["close_before"] * 10)
+    assert failing(client).attempts == 4
+
+
 def test_a_fresh_connection_that_breaks_is_a_failure(server: FaultServer) -> None:
     server.play("close_before")
     assert failing(make(server, "direct", max_retries=0)).attempts == 1

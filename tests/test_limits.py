@@ -13,9 +13,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from fault_server import FaultServer
 
+from fewshot.client import OpenAIClient
+from fewshot.connection import Connection
+from fewshot.endpoint import Endpoint
 from fewshot.errors import ConfigError
-from fewshot.limits import Limits
+from fewshot.limits import Limits, limited
 from fewshot.rates import Rate, announced, asked_to_wait
 from fewshot.types import Message, Request, Usage
 
@@ -317,3 +321,15 @@ def test_a_bucket_fills_steadily_and_never_beyond_its_size() -> None:
     assert rate.wait(100.0) == 0.0
     rate.take()
     assert rate.wait(100.0) == pytest.approx(1.0)
+
+
+def test_the_second_run_need_not_begin_modestly_where_the_first_heard_of_no_rate() -> None:
+    with FaultServer() as server:
+        there = Endpoint(model="m", base_url=server.base_url)
+        connection = Connection(OpenAIClient(there), there)
+        runs = [Limits(concurrency=100), Limits(concurrency=100)]
+        first = limited(connection, runs[0])
+        assert runs[0].limit < 100
+        asyncio.run(first.client.complete(REQUEST))
+        limited(connection, runs[1])
+        assert runs[1].limit == 100
