@@ -17,7 +17,7 @@ __all__ = ["Connection", "connect"]
 
 _LISTED = {"chat": 20, "text": 5}
 """How many log-probabilities the services list at most: OpenAI's documented limits for its two endpoints."""
-_LISTED_LOCALLY = 200
+_LISTED_LOCALLY = 500
 
 
 @dataclass(frozen=True)

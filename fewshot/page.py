@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.abstention import coverage_curve
+from fewshot.errors import InputError
 from fewshot.metrics import reliability
-from fewshot.plots import Line, chart
+from fewshot.plots import STYLE, Line, alone, chart
 from fewshot.predictions import CURVE
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from fewshot.report import Report
 
-__all__ = ["page"]
+__all__ = ["page", "picture"]
 
 _TENTHS = [(t / 5, f"{t * 20}%") for t in range(6)]
 _ABOUT = {
@@ -69,6 +70,7 @@ def page(report: Report) -> str:
     figures = {n: (n, _ABOUT.get(n, ""), figure, n in _NO_SHARE) for n, figure in report.metrics.items()}
     return _template().render(
         report=report,
+        plot_style=STYLE,
         data=report.to_dict(predictions=False),
         figures=list(figures.values()),
         tiles=[figures[name] for name in _TILES if name in figures][:5],
@@ -77,6 +79,18 @@ def page(report: Report) -> str:
         mistakes=[(report.predictions[m.row], m.prompt) for m in report.mistakes],
         failures=[p for p in report.predictions if p.error is not None],
     )
+
+
+def picture(report: Report) -> str:
+    """Draw the score over the number of shots as an SVG file.
+
+    Raises:
+        InputError: the report has no such curve.
+    """
+    drawn = _shots(report)
+    if drawn is None:
+        raise InputError("only a curve over k can be drawn alone: evaluate with several, such as k=[0, 4, 16]")
+    return alone(drawn["svg"])
 
 
 @lru_cache(maxsize=1)

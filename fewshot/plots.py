@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Line", "chart"]
+__all__ = ["STYLE", "Line", "alone", "chart"]
 
 _WIDTH, _HEIGHT = 360, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 20, 12, 42
+
+STYLE = """\
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); } .grid { stroke: var(--rule); stroke-width: 1; }
+.line { fill: none; stroke: var(--main); stroke-width: 2; } .line.ideal { stroke: var(--soft); stroke-dasharray: 4 4; }
+.band { fill: var(--main); opacity: .15; } .dot { fill: var(--main); } .dot.draw { opacity: .45; }"""
+"""What a page needs to show a chart, beside the colours `--main`, `--soft` and `--rule`."""
+_COLOURS = """\
+:root { --soft: #60666d; --rule: #dfe2e5; --main: #0b62d6; }
+@media (prefers-color-scheme: dark) { :root { --soft: #9aa2aa; --rule: #33393f; --main: #6cabff; } }"""
 
 Tick = tuple[float, str]
 
@@ -51,6 +60,13 @@ def chart(
     parts.append(f'<text class="axis" {turned}>{escape(y_label)}</text>')
     parts += [_drawn(line, frame) for line in lines]
     return "".join(parts) + "</svg>"
+
+
+def alone(drawing: str) -> str:
+    """Make a chart a file of its own, with style and colours, which a page can show as a picture."""
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" height="{2 * _HEIGHT}"'
+    opened = drawing.replace("<svg ", f"<svg {size} ", 1)
+    return opened.replace("</title>", f"</title><style>{_COLOURS}\n{STYLE}</style>", 1) + "\n"
 
 
 @dataclass(frozen=True, slots=True)

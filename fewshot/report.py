@@ -196,10 +196,18 @@ class Report:
         return cls.from_dict(data)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report: as a page when the name ends in `.html`, else as JSON with all rows."""
+        """Write the report: `.html` as a page, `.svg` as a picture of the curve over k, else JSON with all rows.
+
+        Raises:
+            InputError: a picture is wanted, and only one k was measured.
+        """
         path = Path(path)
         if path.suffix.lower() in (".html", ".htm"):
             path.write_text(self.to_html(), encoding="utf-8")
+        elif path.suffix.lower() == ".svg":
+            from fewshot.page import picture
+
+            path.write_text(picture(self), encoding="utf-8")
         else:
             text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1, default=str)
             path.write_text(text + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -232,6 +233,16 @@ def test_the_page_escapes_what_rows_and_labels_say() -> None:
     assert "&lt;script&gt;" in page
     assert "http" not in page.replace("http-equiv", "")
     assert "srcdoc" in report._repr_html_()
+
+
+def test_the_curve_over_k_is_a_picture_of_its_own(tmp_path: Path) -> None:
+    task().evaluate(ROWS, pool=POOL, k=[0, 2, 4], calibrate=False).save(tmp_path / "k.svg")
+    root = ElementTree.parse(tmp_path / "k.svg").getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(root.findall("{*}circle")) == 3
+    assert "fill" in (root.findtext("{*}style") or "")
+    with pytest.raises(InputError, match="several"):
+        task().evaluate(ROWS, pool=POOL, calibrate=False).save(tmp_path / "one.svg")
 
 
 def test_the_surest_mistakes_come_with_their_prompts() -> None:

@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--concurrency", type=int, metavar="N", help="how many rows are asked at a time")
     parser.add_argument("--against", metavar="R.json", help="compare with a report of the same rows, row by row")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--report", metavar="R.html", help="write a page with plots that needs no network")
+    parser.add_argument(
+        "--report", metavar="R.html", help="write a page with plots that needs no network; .svg: the k-curve alone"
+    )
     parser.add_argument("--out", metavar="R.json", help="write the report with all rows")
 
 
@@ -49,6 +51,8 @@ def add_labelled_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; the exit code is 1 when rows failed."""
     before = Report.load(args.against) if args.against else None
+    if (args.report or "").lower().endswith(".svg") and len(args.counts or ()) < 2:
+        raise InputError("a .svg is a curve over the number of shots: give several, such as --k 0,4,16", field="report")
     report = labelled_task(args).evaluate(
         args.data,
         target=args.target,

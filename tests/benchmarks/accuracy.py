@@ -31,7 +31,7 @@ ASKING = {
     "topi": ("Classify the text as {labels}.", "Text", "Topic"),
     "emot": ("Classify the emotion of the text as {labels}.", "Text", "Emotion"),
 }
-SHOTS = 8
+SHOTS = 16
 DRAWS = 3
 BUDGET = 1000
 CONSISTENT = 100
