@@ -36,7 +36,7 @@ def run(service: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     service.requests.clear()
 
-    def run_(*words: str, stdin: bytes | None = None) -> tuple[int, list[str], str]:
+    def run_(*words: str, stdin: bytes | None = None, url: str = service.base_url) -> tuple[int, list[str], str]:
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123
             monkeypatch.setattr(sys, "stdin", nothing)
             if stdin is not None:
@@ -44,7 +44,7 @@ def run(service: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
                 os.write(writing, stdin)
                 os.close(writing)
                 monkeypatch.setattr(sys, "stdin", io.FileIO(reading))
-            code = main(["run", *words, "--base-url", service.base_url, "--model", "m"])
+            code = main(["run", *words, "--base-url", url, "--model", "m"])
             sys.stdin.close()
         told = capsys.readouterr()
         return code, told.out.split("\n")[:-1], told.err
@@ -160,6 +160,20 @@ def test_failed_rows_are_asked_alone(run: Any, tmp_path: Path, service: FaultSer
     assert kept == ["positive", "positive", "negative"]
 
 
+def test_rows_are_corrected_by_the_mean_of_those_before(run: Any, tmp_path: Path) -> None:
+    stub = [sys.executable, str(Path(__file__).parent / "benchmarks" / "stub.py"), "0"]  # says the same of every text
+    with subprocess.Popen(stub, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        there = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+        words = ("sentiment", "--file", str(write(tmp_path / "in.jsonl")), "--recalibrate", "--json", "--quiet")
+        code, lines, told = run(*words, url=there)
+        server.kill()
+    assert (code, told, len(lines)) == (0, "", 20)
+    for result in map(json.loads, lines):
+        assert result["calibration"] == "running"
+        assert result["probabilities"] == pytest.approx(dict.fromkeys(("positive", "negative", "neutral"), 1 / 3))
+
+
 def test_a_refused_key_stops_with_the_command_to_go_on(run: Any, tmp_path: Path, service: FaultServer) -> None:
     file, out = write(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
     service.play("401")
@@ -184,6 +198,7 @@ def test_a_dry_run_sends_nothing(run: Any, tmp_path: Path, service: FaultServer)
         (("sentiment", "x", "--file", "y"), "not both"),
         (("sentiment", "--file", "no-such-file.jsonl"), "No such file"),
         (("sentiment", "x", "--fresh"), "--out"),
+        (("sentiment", "x", "--out", "y", "--recalibrate"), "leave --out away"),
         (("sentiment", "x", "--map", "text"), "INPUT=COLUMN"),
         (("sentiment", "x", "--concurrency", "0"), "concurrency=0"),
         (("no-such-task", "x"), "no-such-task"),

@@ -22,6 +22,7 @@ from fewshot.errors import ConfigError, InputError
 from fewshot.finished import json_bytes
 from fewshot.progress import Display, summary
 from fewshot.rows import Stream, digest_of, is_stream, read_rows
+from fewshot.streaming import arecalibrated
 from fewshot.tally import Tally
 from fewshot.task import Task
 from fewshot.types import Result
@@ -45,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-errors", type=int, metavar="N", help="stop when more rows than this failed")
     parser.add_argument("--max-cost", type=float, metavar="USD", help="stop before the whole run costs more")
     parser.add_argument("--cache", action="store_true", help="keep answers, and give them again for the same request")
+    parser.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="instead of the task's own calibration: correct each row by the mean of the rows so far",
+    )
     parser.add_argument("--dry-run", action="store_true", help="tell requests, tokens and money; send nothing")
     parser.add_argument("--retry-failed", action="store_true", help="with --out: ask the rows again that have failed")
     parser.add_argument("--fresh", action="store_true", help="with --out: forget what is there and start over")
@@ -55,7 +61,12 @@ def run(args: argparse.Namespace) -> int:
     """Print or keep a result for every input."""
     if not args.out and (args.retry_failed or args.fresh):
         raise ConfigError("--retry-failed and --fresh are about a file of results: name it with --out")
+    if args.out and args.recalibrate:
+        message = "a file of results keeps each row as it came, and --recalibrate corrects it by the rows before it"
+        raise ConfigError(f"{message}: leave --out away, and send --json to a file")
     task = task_of(args)
+    if args.recalibrate:
+        task = task.using(calibrate=False)
     if args.cache:
         task = task.using(cache=True)
     given = _given(task, args)
@@ -132,7 +143,8 @@ async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
     try:
         with _ended_by_sigterm():
             async with contextlib.aclosing(amap(task, given.rows, **options)) as results:
-                async for result in results:
+                least = task.settings.min_confidence
+                async for result in arecalibrated(results, min_confidence=least) if args.recalibrate else results:
                     write(result)
     except BaseException as error:
         stopped = not isinstance(error, ConfigError | InputError | BrokenPipeError)
