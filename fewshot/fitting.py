@@ -15,7 +15,7 @@ from fewshot import logistic
 from fewshot.calibration import Calibration, Output, batch, normalise, temperature
 from fewshot.errors import InputError
 from fewshot.logistic import Widths
-from fewshot.readout import Readout, ridge
+from fewshot.readout import Readout, Ridge
 
 __all__ = ["Fitted", "Trial", "fit", "folds", "regress"]
 
@@ -79,12 +79,14 @@ def fit(
     Raises `InputError` when rows and answers do not pair up, or an answer is no label.
     """
     names = _checked_labels(scores, answers, labels)
-    scores, readouts = _read_out(scores, answers, names, wide)
+    blocks = [Ridge(features, answers, names) for features in (wide if len(set(answers)) > 1 else ())]
+    plain, (scores, readouts) = scores, _read_out(scores, names, blocks)
     recipes = _recipes(names, tuple(name for name in scores[0] if name not in names), unlabelled)
     if len(set(answers)) < 2:
         recipes = {"none": recipes["none"]}
     parts = _parts(answers, seed)
-    tried = {name: _hold_out(recipe, scores, answers, parts) for name, recipe in recipes.items()}
+    views = [_read_out(plain, names, blocks, part)[0] for part in parts]
+    tried = {name: _hold_out(recipe, views, answers, parts) for name, recipe in recipes.items()}
     trials = [_trial(name, tried[name], answers) for name in recipes]
     for trial in _by_merit(trials):
         calibration = recipes[trial.name](scores, answers)
@@ -179,13 +181,13 @@ def _recipes(labels: tuple[str, ...], extra: tuple[str, ...], unlabelled: Sequen
 
 
 def _read_out(
-    scores: Sequence[Scores], answers: Sequence[str], labels: Sequence[str], wide: Sequence[Sequence[Scores]]
+    scores: Sequence[Scores], labels: Sequence[str], blocks: Sequence[Ridge], part: Sequence[int] = ()
 ) -> tuple[list[Scores], dict[str, tuple[Readout, int]]]:
-    """Add the leave-one-out scores of each wide block to every row, and remember what they came from by name."""
+    """Add to every row its scores from readouts that saw neither it nor the rows of the part; tell whence by name."""
     rows = [dict(row) for row in scores]
     sources: dict[str, tuple[Readout, int]] = {}
-    for block, features in enumerate(wide if len(set(answers)) > 1 else ()):
-        readout, predicted = ridge(features, answers, labels)
+    for block, ridge in enumerate(blocks):
+        readout, predicted = ridge.fit(part)
         for place, label in enumerate(labels):
             name = f"readout {block}:{label}"
             sources[name] = readout, place
@@ -211,11 +213,14 @@ def _unfolded(calibration: Calibration, sources: Mapping[str, tuple[Readout, int
 
 
 def _hold_out(
-    recipe: Recipe, scores: Sequence[Scores], answers: Sequence[str], parts: Sequence[Sequence[int]]
+    recipe: Recipe, views: Sequence[Sequence[Scores]], answers: Sequence[str], parts: Sequence[Sequence[int]]
 ) -> list[list[dict[str, float]]]:
-    """Predict every row by calibrations that were fitted without it, one for each repeat."""
-    predicted: list[list[dict[str, float]]] = [[] for _ in scores]
-    for part in parts:
+    """Predict every row by calibrations that were fitted without it, one for each repeat.
+
+    `views` holds all rows once for each part, as they look to one who does not know the answers of that part.
+    """
+    predicted: list[list[dict[str, float]]] = [[] for _ in answers]
+    for part, scores in zip(parts, views, strict=True):
         left_out = set(part)
         kept = [row for row in range(len(scores)) if row not in left_out]
         calibration = recipe([scores[row] for row in kept], [answers[row] for row in kept])

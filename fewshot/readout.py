@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import mul
 
-__all__ = ["Readout", "Top", "mixed", "next_tokens", "ridge", "token_features", "vocabulary"]
+__all__ = ["Readout", "Ridge", "Top", "mixed", "next_tokens", "token_features", "vocabulary"]
 
 Top = Sequence[tuple[bytes, float]]
 Matrix = list[list[float]]
@@ -33,33 +33,55 @@ class Readout:
     biases: tuple[float, ...]
 
 
-def ridge(
-    rows: Sequence[Mapping[str, float]], answers: Sequence[str], labels: Sequence[str]
-) -> tuple[Readout, list[list[float]]]:
-    """Fit a readout, and give for each row the scores of the labels from a readout fitted without it.
+class Ridge:
+    """A block of features, the same for all rows, ready to be fitted on all rows or on some of them.
 
-    All rows have the same features. The penalty is the one whose leave-one-out error is least (PRESS, Allen 1974).
+    The penalty is the one whose leave-one-out error over all rows is least (PRESS, Allen 1974).
     """
-    features = tuple(rows[0])
-    means = [math.fsum(row[name] for row in rows) / len(rows) for name in features]
-    centred = [[row[name] - mean for name, mean in zip(features, means, strict=True)] for row in rows]
-    spread = sum(sum(map(mul, row, row)) for row in centred) / len(rows) or 1.0
-    wanted = [[float(answer == label) for label in labels] for answer in answers]
-    shares = [sum(column) / len(rows) for column in zip(*wanted, strict=True)]
-    few = centred[:_ROWS]
-    targets = [[value - share for value, share in zip(row, shares, strict=True)] for row in wanted[:_ROWS]]
-    gram = [[sum(map(mul, one, other)) / spread for other in few[: place + 1]] for place, one in enumerate(few)]
-    _, alphas, left_out = min(
-        (_leave_one_out(gram, targets, penalty) for penalty in _PENALTIES), key=lambda fit: fit[0]
-    )
-    weights = [
-        [sum(map(mul, alpha, column)) / spread for column in zip(*few, strict=True)]
-        for alpha in zip(*alphas, strict=True)
-    ]
-    biases = [share - sum(map(mul, means, weight)) for share, weight in zip(shares, weights, strict=True)]
-    left_out += [[sum(map(mul, row, weight)) for weight in weights] for row in centred[_ROWS:]]
-    scores = [[value + share for value, share in zip(row, shares, strict=True)] for row in left_out]
-    return Readout(features, tuple(map(tuple, weights)), tuple(biases)), scores
+
+    def __init__(self, rows: Sequence[Mapping[str, float]], answers: Sequence[str], labels: Sequence[str]) -> None:
+        self._features = tuple(rows[0])
+        self._means = [math.fsum(row[name] for row in rows) / len(rows) for name in self._features]
+        self._centred = [
+            [row[name] - mean for name, mean in zip(self._features, self._means, strict=True)] for row in rows
+        ]
+        self._spread = sum(sum(map(mul, row, row)) for row in self._centred) / len(rows) or 1.0
+        self._wanted = [[float(answer == label) for label in labels] for answer in answers]
+        few = self._centred[:_ROWS]
+        self._gram = [
+            [sum(map(mul, one, other)) / self._spread for other in few[: place + 1]] for place, one in enumerate(few)
+        ]
+        targets = _minus(self._wanted[:_ROWS], _means_of(self._wanted))
+        self._solved = {p: _leave_one_out(self._gram, targets, p) for p in _PENALTIES}
+        self._penalty = min(_PENALTIES, key=lambda penalty: self._solved[penalty][0])
+
+    def fit(self, without: Collection[int] = ()) -> tuple[Readout, Matrix]:
+        """Fit on all rows but some.
+
+        Returns:
+            The readout, and for every row the scores of the labels from a readout that was fitted without that row; the
+            rows left out have told nothing to any of these.
+        """
+        left_out = set(without)
+        kept = [row for row in range(len(self._gram)) if row not in left_out]
+        shares = _means_of([wanted for row, wanted in enumerate(self._wanted) if row not in left_out])
+        if left_out:
+            gram = [[self._gram[one][other] for other in kept[: place + 1]] for place, one in enumerate(kept)]
+            targets = _minus([self._wanted[row] for row in kept], shares)
+            _, alphas, predicted = _leave_one_out(gram, targets, self._penalty)
+        else:
+            _, alphas, predicted = self._solved[self._penalty]
+        columns = list(zip(*(self._centred[row] for row in kept), strict=True))
+        weights = [
+            [sum(map(mul, alpha, column)) / self._spread for column in columns] for alpha in zip(*alphas, strict=True)
+        ]
+        known = dict(zip(kept, predicted, strict=True))
+        scores = [
+            [value + share for value, share in zip(known.get(place) or _times(row, weights), shares, strict=True)]
+            for place, row in enumerate(self._centred)
+        ]
+        biases = [share - sum(map(mul, self._means, weight)) for share, weight in zip(shares, weights, strict=True)]
+        return Readout(self._features, tuple(map(tuple, weights)), tuple(biases)), scores
 
 
 def vocabulary(tops: Iterable[Top], *, most: int = 1500) -> tuple[str, ...]:
@@ -91,6 +113,18 @@ def token_features(top: Top, wanted: Iterable[str]) -> dict[str, float]:
 def next_tokens(top: Top) -> list[tuple[str, float]]:
     """Name the tokens listed, so that they cannot be mistaken for labels."""
     return [(f"token:{token.decode('utf-8', 'backslashreplace')}", logprob) for token, logprob in top]
+
+
+def _means_of(rows: Matrix) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+
+
+def _minus(rows: Matrix, means: Sequence[float]) -> Matrix:
+    return [[value - mean for value, mean in zip(row, means, strict=True)] for row in rows]
+
+
+def _times(row: Sequence[float], weights: Matrix) -> list[float]:
+    return [sum(map(mul, row, weight)) for weight in weights]
 
 
 def _leave_one_out(gram: Matrix, targets: Matrix, penalty: float) -> tuple[float, Matrix, Matrix]:

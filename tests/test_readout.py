@@ -6,7 +6,7 @@ import pytest
 
 from fewshot.calibration import Calibration
 from fewshot.fitting import fit
-from fewshot.readout import ridge, token_features, vocabulary
+from fewshot.readout import Ridge, token_features, vocabulary
 
 LABELS = ("a", "b")
 
@@ -28,7 +28,7 @@ def score(readout, row):
 def test_left_out_scores_are_those_of_a_fit_without_the_row(monkeypatch):
     monkeypatch.setattr("fewshot.readout._PENALTIES", (1.0,))
     wide, answers = world(30)
-    _, left_out = ridge(wide, answers, LABELS)
+    _, left_out = Ridge(wide, answers, LABELS).fit()
     numpy = pytest.importorskip("numpy", reason="numpy is not installed")
     x = numpy.array([list(row.values()) for row in wide])
     x -= x.mean(0)
@@ -45,7 +45,7 @@ def test_left_out_scores_are_those_of_a_fit_without_the_row(monkeypatch):
 def test_noise_teaches_nothing_and_signal_does():
     for told, low, high in ((0.0, 0.35, 0.65), (2.0, 0.95, 1.0)):
         wide, answers = world(120, told=told)
-        _, left_out = ridge(wide, answers, LABELS)
+        _, left_out = Ridge(wide, answers, LABELS).fit()
         right = sum((one > other) == (answer == "a") for (one, other), answer in zip(left_out, answers, strict=True))
         assert low <= right / 120 <= high
 
@@ -53,9 +53,22 @@ def test_noise_teaches_nothing_and_signal_does():
 def test_rows_beyond_the_limit_are_predicted_like_new_ones(monkeypatch):
     monkeypatch.setattr("fewshot.readout._ROWS", 40)
     wide, answers = world(60)
-    readout, left_out = ridge(wide, answers, LABELS)
+    readout, left_out = Ridge(wide, answers, LABELS).fit()
     assert left_out[50] == pytest.approx(score(readout, wide[50]))
     assert left_out[10] != pytest.approx(score(readout, wide[10]))
+
+
+def test_rows_left_out_tell_nothing_to_the_scores_of_any_row():
+    wide, answers = world(60)
+    part = range(0, 60, 3)
+    turned = [LABELS[answer == "a"] if row in part else answer for row, answer in enumerate(answers)]
+    block = Ridge(wide, answers, LABELS)
+    other = Ridge(wide, turned, LABELS)
+    other._penalty = block._penalty  # the one thing that is chosen on all rows
+    for one, two in zip(block.fit(part)[1], other.fit(part)[1], strict=True):
+        assert one == pytest.approx(two)
+    readout, scores = block.fit(part)
+    assert scores[3] == pytest.approx(score(readout, wide[3]))
 
 
 def test_a_fit_on_wide_features_is_one_calibration_of_them():
