@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate only the first N rows")
     parser.add_argument("--risk", type=float, metavar="R", help="share of errors to promise among accepted answers")
     parser.add_argument("--no-calibrate", action="store_true", help="take the probabilities as they come")
-    parser.add_argument("--calibration-rows", type=int, default=200, metavar="N", help="rows of the pool to fit on")
+    parser.add_argument("--calibration-rows", type=int, metavar="N", help="rows of the pool to fit on, 500 by default")
     parser.add_argument("--consistency", action="store_true", help="ask again in other ways and count changed answers")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides which shots are drawn")
     parser.add_argument("--concurrency", type=int, metavar="N", help="how many rows are asked at a time")
