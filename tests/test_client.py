@@ -247,9 +247,10 @@ def test_a_schema_that_the_older_endpoint_cannot_take_is_named(client: OpenAICli
 
 
 @pytest.mark.parametrize("fault", ["401", "500", "reset_before", "hang", "invalid_json", "redirect", "gzip_bomb"])
-def test_errors_pickle_and_hold_no_key(server: FaultServer, way: str, fault: str) -> None:
-    server.play(fault)
-    error = failing(make(server, way, max_retries=0), seconds=0.5)
+def test_errors_pickle_and_hold_no_key(way: str, fault: str) -> None:
+    with FaultServer() as own:  # where no late request of another test can take the fault away
+        own.play(fault)
+        error = failing(make(own, way, max_retries=0), seconds=0.5)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.status, copy.request) == (str(error), error.status, error.request)
     shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
