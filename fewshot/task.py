@@ -369,7 +369,7 @@ class Task(Generic[T]):
         return calibration_key(self.fingerprint, connection.model, self.settings.form or connection.form)
 
     def _result(self, question: Question, connection: Connection) -> Result[T]:
-        completions = tuple(question.completions)
+        completions = tuple(completion.brief() for completion in question.completions)
         usage = sum((c.usage for c in completions if not c.cached), Usage())
         last = completions[-1] if completions else Completion(text="")
         return Result(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
@@ -159,6 +159,12 @@ class Completion:
     probabilities: Mapping[str, float] | None = None
     """A distribution over the labels, where the endpoint gives one itself (decisions)."""
 
+    def brief(self, most: int = 20) -> Completion:
+        """Give it with at most so many likely tokens at each place: many rows with hundreds would fill the memory."""
+        if all(len(token.top) <= most for token in self.tokens):
+            return self
+        return replace(self, tokens=tuple(replace(token, top=token.top[:most]) for token in self.tokens))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result(Generic[T_co]):
@@ -195,6 +201,7 @@ class Result(Generic[T_co]):
     dropped: tuple[str, ...] = ()
     request: Request | None = None
     completions: tuple[Completion, ...] = ()
+    """All that the model said, oldest first, with the 20 likeliest tokens at each place."""
     examples: tuple[Example, ...] = ()
     """The shots that the prompt held, in their order; of an ensemble those of the first draw."""
     task: str = ""

@@ -169,3 +169,10 @@ def test_votes_in_the_text_form_are_worded_as_the_shots_are() -> None:
 def test_an_answer_to_an_open_task_has_its_mean_token_probability_as_confidence() -> None:
     answer, _ = hold(ask(question("text", shots=(), top_logprobs=20)), said("Paris", Paris=0.5))
     assert (answer.value, answer.confidence) == ("Paris", pytest.approx(0.5))
+
+
+def test_a_result_keeps_the_twenty_likeliest_tokens_of_hundreds() -> None:
+    listed = tuple((f" w{n}".encode(), -float(n)) for n in range(300))
+    told = Completion(text="w", tokens=(TokenLogprob(*listed[0], listed), TokenLogprob(b".", -0.1)))
+    assert told.brief().tokens == (TokenLogprob(*listed[0], listed[:20]), told.tokens[1])
+    assert told.brief(300) is told
