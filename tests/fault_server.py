@@ -24,7 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 RESET, CLOSE, HANG = "reset", "close", "hang"
 Piece = bytes | float | str
@@ -84,6 +84,8 @@ TRANSPORT = [
 ]
 # fmt: on
 FAULTS = [*STATUS, *BODY, *TRANSPORT]
+Fault = tuple[int, dict[str, str], bytes]
+"""A reply of one's own: status, headers and body."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Seen:
     body: dict[str, Any]
     connection: int
     time: float
+    method: str = "POST"
+    raw: bytes = b""
 
 
 def echo(text: str) -> str:
@@ -109,7 +113,7 @@ class FaultServer:
         self.requests: list[Seen] = []
         self.connections = 0
         self.answer: Callable[[dict[str, Any]], str] = lambda body: echo(_question(body))
-        self._script: deque[str | tuple[int, dict[str, str], bytes]] = deque()
+        self._script: deque[str | Fault] = deque()
         self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls))
@@ -118,7 +122,7 @@ class FaultServer:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
-    def play(self, *faults: str | tuple[int, dict[str, str], bytes]) -> None:
+    def play(self, *faults: str | Fault) -> None:
         """Set what happens to the coming requests: fault names, `"ok"`, or a status with headers and body."""
         unknown = [fault for fault in faults if isinstance(fault, str) and fault not in [*FAULTS, "ok"]]
         assert not unknown, unknown
@@ -132,7 +136,7 @@ class FaultServer:
         self._thread.join(5)
         self._loop.close()
 
-    def __enter__(self) -> FaultServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -170,16 +174,18 @@ class FaultServer:
 
     def _pieces(self, seen: Seen) -> Iterator[Piece]:
         fault = self._script.popleft() if self._script else "ok"
-        good = self._good(seen)
+        return self._played(fault, seen, self._good(seen))
+
+    def _played(self, fault: str | Fault, seen: Seen, good: dict[str, Any]) -> Iterator[Piece]:
         if isinstance(fault, tuple) or fault in STATUS:
             status, headers, body = fault if isinstance(fault, tuple) else STATUS[fault]
             key = seen.headers.get("authorization", "").removeprefix("Bearer ")
             elsewhere = f"http://localhost:{self.port}{seen.path}"
             named = {name: value.replace("{elsewhere}", elsewhere) for name, value in headers.items()}
-            return iter([_http(body.replace(b"{key}", key.encode()), status, named)])
+            return iter([http_reply(body.replace(b"{key}", key.encode()), status, named)])
         if fault in BODY:
-            return iter([_http(BODY[fault](good))])
-        return _transport(fault, json.dumps(good).encode())
+            return iter([http_reply(BODY[fault](good))])
+        return transport(fault, json.dumps(good).encode())
 
     def _good(self, seen: Seen) -> dict[str, Any]:
         body = seen.body
@@ -202,24 +208,28 @@ async def _read(reader: asyncio.StreamReader, connection: int) -> Seen | None:
     first, *lines = head.rstrip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Seen(first.split()[1], headers, json.loads(body or b"{}"), connection, time.monotonic())
+    method, path, _ = first.split()
+    record = {} if headers.get("content-type", "").startswith("multipart/") else json.loads(body or b"{}")
+    return Seen(path, headers, record, connection, time.monotonic(), method, body)
 
 
 def _question(body: dict[str, Any]) -> str:
     return str(body["messages"][-1]["content"] if "messages" in body else body.get("prompt", ""))
 
 
-def _http(body: bytes, status: int = 200, headers: dict[str, str] | None = None, length: int | None = None) -> bytes:
+def http_reply(
+    body: bytes, status: int = 200, headers: dict[str, str] | None = None, length: int | None = None
+) -> bytes:
     named = {"content-type": "application/json", "x-request-id": "req_1", **(headers or {})}
     named["content-length"] = str(len(body) if length is None else length)
     lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + body
 
 
-def _transport(fault: str, body: bytes) -> Iterator[Piece]:
-    good = _http(body)
+def transport(fault: str, body: bytes) -> Iterator[Piece]:
+    good = http_reply(body)
     head = good[: len(good) - len(body)]
-    stray = _http(body.replace(b"answer", b"STRAY"))
+    stray = http_reply(body.replace(b"answer", b"STRAY"))
     half = body[: len(body) // 2]
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
     packed = {"content-encoding": "gzip"}
@@ -242,13 +252,13 @@ def _transport(fault: str, body: bytes) -> Iterator[Piece]:
         "not_http": [b"SSH-2.0-OpenSSH_9.9\r\n", CLOSE],
     }
     if fault == "gzip":
-        return iter([_http(gzip.compress(body), headers=packed)])
+        return iter([http_reply(gzip.compress(body), headers=packed)])
     if fault == "gzip_bomb":
-        return iter([_http(gzip.compress(body[:-1] + b" " * 2**26 + b"}", 1), headers=packed)])
+        return iter([http_reply(gzip.compress(body[:-1] + b" " * 2**26 + b"}", 1), headers=packed)])
     if fault == "gzip_corrupt":
-        return iter([_http(b"\x1f\x8b\x08\x00" + body, headers=packed)])
+        return iter([http_reply(b"\x1f\x8b\x08\x00" + body, headers=packed)])
     if fault == "huge":
-        return iter([_http(body[:-1] + b" " * 34 * 2**20 + b"}")])
+        return iter([http_reply(body[:-1] + b" " * 34 * 2**20 + b"}")])
     return iter(plays[fault])
 
 
