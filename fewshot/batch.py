@@ -95,7 +95,7 @@ class BatchRun(Generic[T]):
 
         Arguments:
             rows: strings or dicts of the task's inputs; may be left out when they are already in the folder.
-            retry_failed: ask again what has ended with an error.
+            retry_failed: ask again what has ended with an error, and what is in a batch whose replies are gone.
 
         Raises:
             ConfigError: the folder holds a run of another task, model, settings or rows, or is in use.
@@ -116,7 +116,9 @@ class BatchRun(Generic[T]):
             poll: seconds between looks.
 
         Raises:
-            ServiceError: a batch was refused as a whole, or cancelled; `submit` goes on.
+            ServiceError: a batch was refused as a whole, or cancelled; `submit` goes on. Or the service gave no answer
+                within the timeout: call again. Or the replies of a batch are gone: `submit` with `retry_failed` asks
+                for them again.
         """
         return loop.run(self.afetch(wait=wait, live=live, poll=poll))
 
@@ -140,6 +142,7 @@ class BatchRun(Generic[T]):
             if rows is not None:
                 _store_rows(session.store, rows)
             if retry_failed:
+                await session.give_up_lost()
                 session.store.forget_errors()
             session.store.note("finished", value=False)
             session.store.note("stopped", None)
@@ -198,7 +201,9 @@ class BatchRun(Generic[T]):
         settings = self.task.settings
         connection = await connect(settings)
         own = None if hasattr(settings.client, "complete") else settings.client
-        async with batch_api(connection.endpoint, own, max_retries=settings.max_retries) as api:
+        async with batch_api(
+            connection.endpoint, own, max_retries=settings.max_retries, timeout=settings.timeout
+        ) as api:
             with self._store(connection) as store:
                 yield Session(self.task, connection, api, store, *self._limits)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,17 @@ from fewshot.failures import failure, redacted
 from fewshot.reply import Reply
 from fewshot.types import Request
 
-__all__ = ["Line", "PartWriter", "error_from_json", "error_to_json", "lines_of", "reason"]
+__all__ = [
+    "Line",
+    "PartWriter",
+    "dialect_from",
+    "dialect_record",
+    "error_from_json",
+    "error_to_json",
+    "lines_of",
+    "look_whole",
+    "reason",
+]
 
 _PATHS = {"chat": "/v1/chat/completions", "text": "/v1/completions"}
 _FACTS = ("status", "code", "param", "transient", "account")
@@ -100,17 +110,32 @@ def lines_of(path: Path) -> Iterator[Line | None]:
                 yield _line(raw)
 
 
+def look_whole(paths: Iterable[Path], requests: int) -> bool:
+    """Tell whether files may hold a line for each of so many requests, the last ones not torn."""
+    count = 0
+    for path in paths:
+        last = b""
+        with path.open("rb") as file:
+            for raw in file:
+                if raw.strip():
+                    count, last = count + 1, raw
+        if last and _line(last) is None:
+            return False
+    return count >= requests
+
+
 def _line(raw: bytes) -> Line | None:
     try:
         record: Any = json.loads(raw)
         name, response, error = record["custom_id"], record.get("response"), record.get("error")
+        body = json.dumps(response.get("body")).encode() if isinstance(response, dict) else b""
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     if not isinstance(name, str):
         return None
     if isinstance(response, dict) and isinstance(response.get("status_code"), int):
         headers = {"x-request-id": str(response.get("request_id") or "")}
-        return Line(name, Reply(response["status_code"], headers, json.dumps(response.get("body")).encode()))
+        return Line(name, Reply(response["status_code"], headers, body))
     told = error if isinstance(error, dict) else {}
     code, message = told.get("code"), str(told.get("message") or "it gave neither a response nor a reason")[:300]
     error = ServiceError(f"the batch did not answer: {message}", code=str(code) if code else None, transient=True)
@@ -133,3 +158,16 @@ def error_from_json(text: str, request: Request) -> ServiceError:
     """Give the error that was written down."""
     record = json.loads(text)
     return ServiceError(record.pop("message"), request=request, attempts=1, **record)
+
+
+def dialect_record(dialect: Dialect) -> dict[str, Any]:
+    """Write down what is known of a model's parameters."""
+    facts = {"names": dialect.names, "values": dialect.values, "roles": dialect.roles}
+    return {**facts, "schemas": sorted(dialect.schemas)}
+
+
+def dialect_from(record: Mapping[str, Any] | None) -> Dialect:
+    """Give what was written down, if anything was."""
+    if record is None:
+        return Dialect()
+    return Dialect(dict(record["names"]), dict(record["values"]), dict(record["roles"]), set(record["schemas"]))

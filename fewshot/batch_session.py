@@ -11,10 +11,20 @@ from dataclasses import replace
 from typing import Any
 
 from fewshot.answers import from_json, to_json
-from fewshot.batch_api import Batch, BatchApi
-from fewshot.batch_lines import Line, PartWriter, error_from_json, error_to_json, lines_of, reason
+from fewshot.batch_api import Batch, BatchApi, is_lost
+from fewshot.batch_lines import (
+    Line,
+    PartWriter,
+    dialect_from,
+    dialect_record,
+    error_from_json,
+    error_to_json,
+    lines_of,
+    look_whole,
+    reason,
+)
 from fewshot.batch_store import Asked, BatchStore, Part
-from fewshot.body import Dialect, parameters
+from fewshot.body import parameters
 from fewshot.cache import canonical, key_of
 from fewshot.client import Client
 from fewshot.connection import Connection
@@ -53,7 +63,7 @@ class Session:
         self.store = store
         self._max_requests = store.fact("max_requests") or max_requests
         self._max_bytes = max_bytes
-        self._dialect = _dialect(store.fact("dialect"))
+        self._dialect = dialect_from(store.fact("dialect"))
 
     @property
     def api(self) -> BatchApi:
@@ -127,19 +137,51 @@ class Session:
         """Read every batch that has ended; gives whether others are still under way.
 
         That a batch was refused as a whole, or cancelled, is noted as the fact `stopped`.
+
+        Raises:
+            ServiceError: the service does not answer, or the replies of a batch are not to be had.
         """
         stopped: list[str] = []
+        lost: ServiceError | None = None
         for part in self.store.parts("created"):
-            batch = await self.look(part)
-            if batch.status == "failed":
-                stopped += self._refused(part, batch)
-            elif batch.ended:
-                await self._read(part, batch)
-                if batch.status == "cancelled":
-                    stopped.append(f"batch {batch.id} was cancelled")
+            try:
+                stopped += await self._collected(part)
+            except ServiceError as error:
+                if not is_lost(error):
+                    raise
+                self.store.move(part.number, part.state, problem=str(error))
+                lost = error
         if stopped:
             self.store.note("stopped", "; ".join(stopped))
+        if lost:
+            lost.args = (f"{lost}; if it stays so, submit with retry_failed asks its requests again and pays again",)
+            raise lost
         return self.under_way
+
+    async def give_up_lost(self) -> None:
+        """Take back the requests of batches whose replies were not to be had, and still are not."""
+        for part in self.store.parts("created"):
+            if part.problem is None:
+                continue
+            try:
+                await self._collected(part)
+            except ServiceError as error:
+                if not is_lost(error):
+                    raise
+                with self.store.transaction():
+                    self.store.release_part(part.number, _problem(str(error)), counts=False)
+                    self.store.move(part.number, "done", problem=str(error))
+
+    async def _collected(self, part: Part) -> list[str]:
+        """Read a batch if it has ended; gives what the user must put right."""
+        batch = await self.look(part)
+        if batch.status == "failed":
+            return self._refused(part, batch)
+        if batch.status == "completed" and not batch.files:
+            batch = await self.api.look(batch.id, replies=True)
+        if batch.ended:
+            await self._read(part, batch)
+        return [f"batch {batch.id} was cancelled"] if batch.status == "cancelled" else []
 
     async def look(self, part: Part) -> Batch:
         """Ask how far a batch is, and write it down."""
@@ -164,10 +206,15 @@ class Session:
 
     async def _read(self, part: Part, batch: Batch) -> None:
         """Read the replies of a batch that has ended; whatever is missing there is free to be asked again."""
-        files = [file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id]
-        paths = [self.store.folder / f"{file_id}.jsonl".replace("/", "_") for file_id in files]
-        for file_id, path in zip(files, paths, strict=True):
-            await self.api.download(file_id, path)
+        paths = [self.store.folder / f"{file_id}.jsonl".replace("/", "_") for file_id in batch.files]
+        for once_more in (True, False):
+            for file_id, path in zip(batch.files, paths, strict=True):
+                await self.api.download(file_id, path, requests=part.requests)
+            if batch.status == "cancelled" or look_whole(paths, part.requests):
+                break
+            if not once_more:  # so it is at the service, unless it is cut off on the way every time
+                for file_id, path in zip(batch.files, paths, strict=True):
+                    await self.api.check_size(file_id, path)
         strange = 0
         with self.store.transaction():
             for path in paths:
@@ -179,7 +226,7 @@ class Session:
                     await self._take(line, asked, part)
             lost = f"batch {batch.id} ({batch.status}) has no line for this request"
             missing = self.store.release_part(part.number, _problem(lost), counts=True)
-            self.store.note("dialect", _record(self._dialect))
+            self.store.note("dialect", dialect_record(self._dialect))
             self.store.move(part.number, "done", status=batch.status)
         if strange or missing:
             _log.warning(
@@ -350,18 +397,3 @@ class _Replay:
 
 def _problem(message: str) -> str:
     return error_to_json(ServiceError(message, transient=True))
-
-
-def _dialect(record: Mapping[str, Any] | None) -> Dialect:
-    if record is None:
-        return Dialect()
-    return Dialect(dict(record["names"]), dict(record["values"]), dict(record["roles"]), set(record["schemas"]))
-
-
-def _record(dialect: Dialect) -> dict[str, Any]:
-    return {
-        "names": dialect.names,
-        "values": dialect.values,
-        "roles": dialect.roles,
-        "schemas": sorted(dialect.schemas),
-    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -13,123 +11,17 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from batch_service import BatchServer, Crash, Service, error
+from fault_server import Fault
 
 from fewshot import ConfigError, InputError, ScriptedClient, ServiceError, Task
 from fewshot.batch import BatchRun
+from fewshot.batch_lines import lines_of
 from fewshot.cli import main
 from fewshot.types import Result
 
-URL = "http://127.0.0.1:9/v1"
 ROWS = ["It is good.", "It is bad.", "", "It is good.", {"text": "A good one."}, "Hardly bad."]
 VALUES = ["positive", "negative", None, "positive", "positive", "negative"]
-
-
-class Crash(BaseException):
-    """The process dies here."""
-
-
-class Service:
-    """A small Batch API, inside a transport: answers "positive" to what is good; every reply can be bent."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.batches: dict[str, dict[str, Any]] = {}
-        self.asked: list[str] = []
-        self.live = 0
-        self.steps: list[str] = []
-        self.crash: tuple[int, bool] | None = None
-        self.answer: Callable[[str, int], Any] = lambda text, times: "positive" if "good" in text else "negative"
-        self.bend: Callable[[list[bytes]], list[bytes]] = lambda lines: lines[::-1]
-        self.end: Callable[[int], str] = lambda number: "completed"
-
-    def client(self) -> openai.OpenAI:
-        transport = httpx2.MockTransport(self._handle)
-        return openai.OpenAI(api_key="sk-test", base_url=URL, http_client=httpx2.Client(transport=transport))
-
-    def _handle(self, request: httpx2.Request) -> httpx2.Response:
-        step, number = f"{request.method} {request.url.path}", len(self.steps)
-        self.steps.append(step)
-        if self.crash == (number, False):
-            raise Crash
-        status, body = self._reply(request)
-        if self.crash == (number, True):
-            raise Crash
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return httpx2.Response(status, content=content)
-
-    def _reply(self, request: httpx2.Request) -> tuple[int, Any]:
-        path = request.url.path.removeprefix("/v1")
-        if path == "/files":
-            return self._upload(request)
-        if path == "/batches" and request.method == "POST":
-            return 200, self._create(json.loads(request.content))
-        if path == "/batches":
-            return 200, {"object": "list", "data": list(self.batches.values())[::-1], "has_more": False}
-        if path.startswith("/batches/"):
-            return 200, self.batches[path.split("/")[2]]
-        if path.endswith("/content"):
-            return 200, self.files[path.split("/")[2]]
-        self.live += 1
-        return self._complete(json.loads(request.content))
-
-    def _upload(self, request: httpx2.Request) -> tuple[int, Any]:
-        head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-        form = email.message_from_bytes(head + request.read(), policy=email.policy.HTTP)
-        [file] = [part for part in form.iter_parts() if part.get_filename()]  # type: ignore[attr-defined]
-        assert file.get_filename().endswith(".jsonl")
-        name = f"file-{len(self.files)}"
-        self.files[name] = file.get_payload(decode=True)
-        return 200, {"id": name, "object": "file", "purpose": "batch"}
-
-    def _create(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        number = len(self.batches)
-        name, status = f"batch_{number}", self.end(number)
-        good, bad = [], []
-        lines = [json.loads(line) for line in self.files[wanted["input_file_id"]].split(b"\n") if line]
-        assert len({line["custom_id"] for line in lines}) == len(lines)
-        if status in ("completed", "expired"):
-            done = len(lines) if status == "completed" else len(lines) // 2
-            for place, line in enumerate(lines):
-                assert line["url"] == wanted["endpoint"]
-                record: dict[str, Any] = {"custom_id": line["custom_id"], "response": None, "error": None}
-                if place >= done:
-                    record["error"] = {"code": "batch_expired", "message": "too late"}
-                    bad.append(record)
-                    continue
-                code, body = self._complete(line["body"])
-                record["response"] = {"status_code": code, "request_id": f"r{place}", "body": body}
-                (good if code == 200 else bad).append(record)
-        output = self.bend([json.dumps(record).encode() + b"\n" for record in good])
-        self.files[f"{name}-out"], self.files[f"{name}-err"] = b"".join(output), b"\n".join(map(_dumped, bad))
-        refused = {"data": [{"code": "token_limit_exceeded", "message": "too many"}]}
-        self.batches[name] = {
-            "id": name,
-            "status": status,
-            "created_at": 4_000_000_000,
-            "metadata": wanted["metadata"],
-            "output_file_id": f"{name}-out" if output else None,
-            "error_file_id": f"{name}-err" if bad else None,
-            "errors": refused if status == "failed" else None,
-        }
-        return self.batches[name]
-
-    def _complete(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        text = body["messages"][-1]["content"]
-        answer = self.answer(text, self.asked.count(text))
-        self.asked.append(text)
-        if isinstance(answer, tuple):
-            return answer
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer}}
-        usage = {"prompt_tokens": 100, "completion_tokens": 2}
-        return 200, {"choices": [choice], "usage": usage, "model": body["model"]}
-
-
-def _dumped(record: dict[str, Any]) -> bytes:
-    return json.dumps(record).encode()
-
-
-def error(code: int, message: str = "no", **about: Any) -> tuple[int, dict[str, Any]]:
-    return code, {"error": {"message": message, **about}}
 
 
 @pytest.fixture
@@ -257,7 +149,6 @@ def test_an_expired_batch_is_sent_again_without_what_was_answered(service: Servi
     "bend",
     [
         lambda lines: lines[1:],
-        lambda lines: [],
         lambda lines: [*lines, lines[0].replace(b"positive", b"negative")],
         lambda lines: [lines[0].replace(b"-0-0", b"-999-0"), *lines],
         lambda lines: [lines[0].replace(b'"custom_id": "', b'"custom_id": "other-'), *lines],
@@ -265,7 +156,7 @@ def test_an_expired_batch_is_sent_again_without_what_was_answered(service: Servi
         lambda lines: [b"null\n", b"[]\n", b'{"custom_id": 3}\n', b"\xff\n", *lines],
         lambda lines: [lines[0].replace(b'"choices"', b'"chances"'), *lines[1:]],
     ],
-    ids=["missing", "none", "twice", "strange", "foreign", "torn", "rubbish", "no choices"],
+    ids=["missing", "twice", "strange", "foreign", "torn", "rubbish", "no choices"],
 )
 def test_hostile_files_lose_and_change_nothing(
     service: Service, tmp_path: Path, bend: Callable[[list[bytes]], list[bytes]]
@@ -299,7 +190,7 @@ def test_a_cancelled_batch_stays_so_until_submit_is_called_again(service: Servic
 
 def test_a_lost_reply_to_a_creation_does_not_create_a_second_batch(service: Service, tmp_path: Path) -> None:
     lost = iter([True])
-    reply = service._reply
+    reply = service.reply
 
     def forgetful(request: httpx2.Request) -> tuple[int, Any]:
         status, body = reply(request)
@@ -307,7 +198,7 @@ def test_a_lost_reply_to_a_creation_does_not_create_a_second_batch(service: Serv
             raise httpx2.ReadError("connection reset", request=request)
         return status, body
 
-    service._reply = forgetful  # type: ignore[method-assign]
+    service.reply = forgetful  # type: ignore[method-assign]
     run = BatchRun(sentiment(service, max_retries=2), tmp_path / "run")
     run.submit(["good"])
     assert [result.value for result in finish(run)] == ["positive"]
@@ -391,6 +282,176 @@ def test_what_cannot_be_batched_is_said(tmp_path: Path, service: Service) -> Non
     run.submit(["good"])
     with pytest.raises(ConfigError, match="not finished"):
         next(run.results())
+
+
+# -- behind real sockets: each step of a run has its own fault ---------------------------------------------------------
+
+SUBMITS, FETCHES = ("upload", "create"), ("status", "download")
+GOOD = [f"good {i}" for i in range(4)]
+
+
+@pytest.fixture
+def server(service: Service) -> Iterator[BatchServer]:
+    with BatchServer(service) as serving:
+        yield serving
+
+
+def run_on(server: BatchServer, tmp_path: Path, **options: Any) -> BatchRun[str]:
+    """A run of four rows in two batches."""
+    common: dict[str, Any] = {"client": None, "base_url": server.base_url, "api_key": "sk-test", "max_retries": 3}
+    return BatchRun(sentiment(server.service, **(common | options)), tmp_path / "run", max_requests=2)
+
+
+def meet(server: BatchServer, run: BatchRun[str], step: str, fault: str | Fault, times: int = 1) -> None:
+    """Make the call that meets the fault on this step."""
+    if step in FETCHES:
+        run.submit(GOOD)
+    server.trouble(step, fault, times)
+    if step in FETCHES:
+        run.fetch(wait=True, poll=0)
+    else:
+        run.submit(GOOD)
+
+
+def all_is_right_and_paid_once(service: Service, run: BatchRun[str]) -> bool:
+    values = [result.value for result in finish(run)]
+    return (
+        values == ["positive"] * 4 and len(service.asked) == len(set(service.asked)) == 4 and len(service.batches) == 2
+    )
+
+
+@pytest.mark.parametrize("fault", ["html_200", "empty_body", "null_body", "error_200", "no_choices", "invalid_json"])
+def test_what_says_200_and_is_no_file_of_replies_is_fetched_again_and_not_asked_again(
+    service: Service, server: BatchServer, tmp_path: Path, fault: str
+) -> None:
+    run = run_on(server, tmp_path)
+    meet(server, run, "download", fault)
+    assert all_is_right_and_paid_once(service, run)
+
+
+def test_a_file_that_is_cut_off_on_the_way_every_time_is_not_asked_again(
+    service: Service, server: BatchServer, tmp_path: Path
+) -> None:
+    run = run_on(server, tmp_path)
+    with pytest.raises(ServiceError, match="bytes of file batch_0-out came"):
+        meet(server, run, "download", "invalid_json", times=9)
+    server.calm()
+    assert all_is_right_and_paid_once(service, run)
+
+
+def test_a_service_that_does_not_tell_the_length_of_files_is_believed_the_second_time(
+    service: Service, server: BatchServer, tmp_path: Path
+) -> None:
+    rounds = iter([lambda lines: lines[1:]])
+    service.bend = lambda lines: next(rounds, lambda same: same)(lines)
+    server.trouble("size", "404_path")
+    run = run_on(server, tmp_path)
+    run.submit(GOOD)
+    assert [result.value for result in finish(run)] == ["positive"] * 4
+    assert len(service.asked) == 5
+
+
+@pytest.mark.parametrize("fault", ["unsolicited", "late_unsolicited"])
+@pytest.mark.parametrize("step", [*SUBMITS, *FETCHES])
+def test_a_reply_that_nobody_asked_for_is_not_taken_for_that_to_the_next_request(
+    service: Service, server: BatchServer, tmp_path: Path, step: str, fault: str
+) -> None:
+    run = run_on(server, tmp_path)
+    meet(server, run, step, fault, times=9)
+    assert all_is_right_and_paid_once(service, run)
+
+
+def test_what_the_service_tells_of_another_batch_is_not_believed(
+    service: Service, server: BatchServer, tmp_path: Path
+) -> None:
+    run = run_on(server, tmp_path)
+    other = {"id": "batch_1", "object": "batch", "status": "completed", "output_file_id": "batch_1-out"}
+    meet(server, run, "status", (200, {}, json.dumps(other).encode()))
+    assert all_is_right_and_paid_once(service, run)
+
+
+@pytest.mark.parametrize("own_client", [False, True], ids=["", "own client"])
+@pytest.mark.parametrize("fault", ["hang", "hang_after_headers", "slowloris"])
+@pytest.mark.parametrize("step", [*SUBMITS, *FETCHES])
+def test_a_service_that_is_silent_ends_the_call_at_its_deadline_and_the_next_call_goes_on(
+    service: Service, server: BatchServer, tmp_path: Path, step: str, fault: str, own_client: bool
+) -> None:
+    client = openai.OpenAI(base_url=server.base_url, api_key="sk-test") if own_client else None
+    run = run_on(server, tmp_path, timeout=0.5, client=client)
+    with pytest.raises(ServiceError, match=r"no answer") as refused:
+        meet(server, run, step, fault)
+    assert refused.value.transient
+    server.calm()
+    run = run_on(server, tmp_path, client=client)
+    run.submit()
+    assert all_is_right_and_paid_once(service, run)
+
+
+def test_a_clients_redirects_are_not_followed_with_the_texts(
+    service: Service, server: BatchServer, tmp_path: Path
+) -> None:
+    run = run_on(server, tmp_path, client=openai.OpenAI(base_url=server.base_url, api_key="sk-test"))
+    with pytest.raises(ServiceError) as refused:
+        meet(server, run, "upload", "redirect")
+    assert refused.value.status == 307
+    assert server.tries.total() == 1
+    assert service.files == {}
+
+
+def test_a_batch_is_found_again_in_a_list_of_other_things(
+    service: Service, server: BatchServer, tmp_path: Path
+) -> None:
+    run = run_on(server, tmp_path)
+    others = [None, "batch", {"id": "batch_x", "created_at": 4_000_000_000}, {"id": "batch_y"}]
+    page = json.dumps({"data": others, "has_more": True}).encode()
+    server.trouble("find", (200, {}, page), times=2)
+    meet(server, run, "create", "reset_after_work")
+    assert all_is_right_and_paid_once(service, run)
+
+
+@pytest.mark.parametrize("lost", ["file", "batch", "no file is named"])
+def test_replies_that_are_gone_are_asked_for_again_only_on_request(
+    service: Service, server: BatchServer, tmp_path: Path, lost: str
+) -> None:
+    service.gone = ("batch_0-out",) if lost == "file" else ("batch_0",) if lost == "batch" else ()
+    rounds = iter([lambda lines: []]) if lost == "no file is named" else iter([])
+    service.bend = lambda lines: next(rounds, lambda same: same)(lines)
+    run = run_on(server, tmp_path, max_retries=0)
+    run.submit(GOOD)
+    for _ in range(2):
+        with pytest.raises(ServiceError, match="retry_failed"):
+            run.fetch()
+        assert run.submit().replied == 2  # those of the other batch
+    assert len(service.batches) == 2
+    run.submit(retry_failed=True)
+    assert [result.value for result in finish(run)] == ["positive"] * 4
+    assert (len(service.asked), len(set(service.asked))) == (6, 4)
+
+
+def test_replies_that_are_there_again_are_not_asked_for_again(
+    service: Service, server: BatchServer, tmp_path: Path
+) -> None:
+    service.gone = ("batch_0-out",)
+    run = run_on(server, tmp_path, max_retries=0)
+    run.submit(GOOD)
+    with pytest.raises(ServiceError, match="retry_failed"):
+        run.fetch()
+    service.gone = ()
+    run.submit(retry_failed=True)
+    assert all_is_right_and_paid_once(service, run)
+
+
+def test_a_file_that_is_too_long_is_cut_off(service: Service, server: BatchServer, tmp_path: Path) -> None:
+    run = run_on(server, tmp_path)
+    meet(server, run, "download", "huge")
+    assert all_is_right_and_paid_once(service, run)
+
+
+def test_a_line_that_is_nested_too_deep_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    bodies = ["[" * depth + "]" * depth for depth in range(100, 3000, 25)]
+    path.write_text("".join(f'{{"custom_id": "a", "response": {{"status_code": 200, "body": {b}}}}}\n' for b in bodies))
+    assert len(list(lines_of(path))) == len(bodies)
 
 
 # -- against the fault server, which is not a part of this checkout ---------------------------------------------------
