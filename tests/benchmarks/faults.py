@@ -4,7 +4,8 @@
 
 SERVERS_FOLDER holds `chaos.py`, the fault server. Every fault happens once, to a text of its own, and then on every
 attempt; at most eight calls are in flight. Requests and payments are as the server counted them. A fault that is final
-for the account ends a bulk run, so in bulk each of these has a run of its own, and the seconds are the run's.
+for the account ends a bulk run, so in bulk each of these has a run of its own, and the seconds are the run's. The path
+of the Batch API has steps and faults of its own: see `faults_batch.py`.
 
 A cell says how the calls ended (`right`, or a ServiceError that is `transient`, `final` or of the `account`, or `no
 value`: an OutputError with that reason), and the most requests / payments / seconds that one of them took.
