@@ -88,8 +88,9 @@ def python(code: str, *, interrupt: bool = False) -> subprocess.CompletedProcess
 def test_ctrl_c_cancels_the_work() -> None:
     done = python(
         """
-        import asyncio
+        import asyncio, signal
         from fewshot import loop
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
         async def work():
             print("begun", flush=True)
             try:
