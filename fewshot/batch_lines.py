@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,8 +20,6 @@ from fewshot.types import Request
 __all__ = [
     "Line",
     "PartWriter",
-    "dialect_from",
-    "dialect_record",
     "error_from_json",
     "error_to_json",
     "lines_of",
@@ -158,16 +156,3 @@ def error_from_json(text: str, request: Request) -> ServiceError:
     """Give the error that was written down."""
     record = json.loads(text)
     return ServiceError(record.pop("message"), request=request, attempts=1, **record)
-
-
-def dialect_record(dialect: Dialect) -> dict[str, Any]:
-    """Write down what is known of a model's parameters."""
-    facts = {"names": dialect.names, "values": dialect.values, "roles": dialect.roles}
-    return {**facts, "schemas": sorted(dialect.schemas)}
-
-
-def dialect_from(record: Mapping[str, Any] | None) -> Dialect:
-    """Give what was written down, if anything was."""
-    if record is None:
-        return Dialect()
-    return Dialect(dict(record["names"]), dict(record["values"]), dict(record["roles"]), set(record["schemas"]))

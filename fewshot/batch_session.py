@@ -15,8 +15,6 @@ from fewshot.batch_api import Batch, BatchApi, is_lost
 from fewshot.batch_lines import (
     Line,
     PartWriter,
-    dialect_from,
-    dialect_record,
     error_from_json,
     error_to_json,
     lines_of,
@@ -24,7 +22,7 @@ from fewshot.batch_lines import (
     reason,
 )
 from fewshot.batch_store import Asked, BatchStore, Part
-from fewshot.body import parameters
+from fewshot.body import Dialect, parameters
 from fewshot.cache import canonical, key_of
 from fewshot.client import Client
 from fewshot.connection import Connection
@@ -63,7 +61,8 @@ class Session:
         self.store = store
         self._max_requests = store.fact("max_requests") or max_requests
         self._max_bytes = max_bytes
-        self._dialect = dialect_from(store.fact("dialect"))
+        known = store.fact("dialect")
+        self._dialect = Dialect.from_dict(known) if known else Dialect()
 
     @property
     def api(self) -> BatchApi:
@@ -226,7 +225,7 @@ class Session:
                     await self._take(line, asked, part)
             lost = f"batch {batch.id} ({batch.status}) has no line for this request"
             missing = self.store.release_part(part.number, _problem(lost), counts=True)
-            self.store.note("dialect", dialect_record(self._dialect))
+            self.store.note("dialect", self._dialect.to_dict())
             self.store.move(part.number, "done", status=batch.status)
         if strange or missing:
             _log.warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -88,6 +89,16 @@ class Dialect:
     def refused(self) -> frozenset[str]:
         """Parameters that are left out altogether."""
         return frozenset(name for name, other in self.names.items() if other is None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write it down as plain JSON values."""
+        facts = {"names": self.names, "values": self.values, "roles": self.roles}
+        return {**facts, "schemas": sorted(self.schemas)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Dialect:
+        """Read what `to_dict` gave."""
+        return cls(dict(record["names"]), dict(record["values"]), dict(record["roles"]), set(record["schemas"]))
 
     def apply(self, wanted: dict[str, Any], schema: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Give the parameters to send, and the names of those left out or replaced."""

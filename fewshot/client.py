@@ -220,13 +220,14 @@ class OpenAIClient:
         raise self._told(error, tries)
 
     async def _post(self, path: str, body: bytes, tries: _Tries) -> Reply:
-        """Send one request, and at once a second one when the kept connection turns out to be dead."""
+        """Make one attempt; with the embedded model, when it is its turn."""
         if self.endpoint.local:
             async with await self._turns.get():
                 return await self._attempt(path, body, tries)
         return await self._attempt(path, body, tries)
 
     async def _attempt(self, path: str, body: bytes, tries: _Tries) -> Reply:
+        """Send one request, and at once a second one when the kept connection turns out to be dead."""
         if self.gate:
             await self.gate.enter(tries.request)
         if not self.endpoint.local:

@@ -29,6 +29,8 @@ __all__ = ["EvaluateOptions", "evaluate"]
 Rows = str | os.PathLike[str] | Iterable[Any]
 
 _MISTAKES = 10
+_CALIBRATED_ON, _ON_EACH_OF_SEVERAL = 500, 100
+"""Rows of the pool. On the embedded model 390 gave two points more accuracy than 200, in the mean of four pools."""
 """How many confident mistakes are shown with their prompts."""
 
 
@@ -48,10 +50,6 @@ class EvaluateOptions(TypedDict, total=False):
     seed: int
     concurrency: int | None
     progress: Progress | None
-
-
-_CALIBRATED_ON, _CALIBRATED_ON_A_POINT = 500, 100
-"""Rows of the pool: on the embedded model 500 gave two points more accuracy than 200, in the mean of four sets."""
 
 
 async def evaluate(
@@ -103,7 +101,7 @@ async def evaluate(
     wanted = read_labelled(task, rows, target=target)[:limit]
     counts = list(k) if isinstance(k, Sequence) else [k]
     if calibration_rows is None:
-        calibration_rows = _CALIBRATED_ON if len(counts) * draws == 1 else _CALIBRATED_ON_A_POINT
+        calibration_rows = _CALIBRATED_ON if len(counts) * draws == 1 else _ON_EACH_OF_SEVERAL
     if not wanted or not counts:
         raise InputError("there is nothing to evaluate: give at least one row and one k")
     run = Run(

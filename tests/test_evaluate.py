@@ -436,3 +436,13 @@ def test_a_task_without_examples_takes_its_labels_from_the_data(
     captured = capsys.readouterr()
     assert "the labels are those of the data: no, yes" in captured.err
     assert json.loads(captured.out)["labels"] == ["no", "yes"]
+
+
+def test_where_a_report_goes_is_looked_at_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"text": "Fine.", "output": "positive"}\n', encoding="utf-8")
+    report = tmp_path / "nowhere" / "r.html"
+    assert main(["eval", "sentiment", "--data", str(data), "--report", str(report), "--base-url", "http://x"]) == 2
+    assert "there is no folder" in capsys.readouterr().err

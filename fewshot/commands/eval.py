@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.commands.options import add_task_options, task_of
-from fewshot.errors import InputError
+from fewshot.errors import ConfigError, InputError
 from fewshot.examples import read_rows
 from fewshot.labelled import target_of
 from fewshot.output import Labels
@@ -29,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate only the first N rows")
     parser.add_argument("--risk", type=float, metavar="R", help="share of errors to promise among accepted answers")
     parser.add_argument("--no-calibrate", action="store_true", help="take the probabilities as they come")
-    parser.add_argument("--calibration-rows", type=int, metavar="N", help="rows of the pool to fit on, 500 by default")
+    parser.add_argument(
+        "--calibration-rows",
+        type=int,
+        metavar="N",
+        help="rows of the pool to fit on: 500, or 100 with several k or draws",
+    )
     parser.add_argument("--consistency", action="store_true", help="ask again in other ways and count changed answers")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides which shots are drawn")
     parser.add_argument("--concurrency", type=int, metavar="N", help="how many rows are asked at a time")
@@ -51,6 +56,9 @@ def add_labelled_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; the exit code is 1 when rows failed."""
     before = Report.load(args.against) if args.against else None
+    for path in filter(None, (args.report, args.out)):
+        if not Path(path).absolute().parent.is_dir():
+            raise ConfigError(f"{path} cannot be written: there is no folder {Path(path).parent}, so make it first")
     if (args.report or "").lower().endswith(".svg") and len(args.counts or ()) < 2:
         raise InputError("a .svg is a curve over the number of shots: give several, such as --k 0,4,16", field="report")
     report = labelled_task(args).evaluate(

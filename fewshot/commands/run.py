@@ -66,6 +66,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{message}: leave --out away, and send --json to a file")
     task = task_of(args)
     if args.recalibrate:
+        if task.output.labels is None:
+            raise ConfigError(
+                f"{task.name} has no labels, and --recalibrate corrects their probabilities: leave it away"
+            )
         task = task.using(calibrate=False)
     if args.cache:
         task = task.using(cache=True)
