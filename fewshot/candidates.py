@@ -1,4 +1,4 @@
-"""Which prompts a search tries: how many shots, which, in what order, in which form and with which instruction."""
+"""Which prompts a search tries: how many shots, which and in what order, in which form, with which instruction."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ class Candidate:
     name: str
     task: Task[Any]
 
+    @property
+    def price(self) -> int:
+        """How many requests a row takes, about: one for each vote or draw of shots."""
+        return self.task.settings.votes * self.task.settings.ensemble
+
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
@@ -39,6 +44,8 @@ class Space:
     """None leaves the form to the endpoint."""
     instructions: Sequence[str] = ()
     draws: int = 3
+    ensembles: Sequence[int] = (1,)
+    """How many draws of shots are averaged in one prompt; more than 1 only where there are so many different shots."""
     seed: int = 0
 
 
@@ -50,6 +57,7 @@ class _Way(NamedTuple):
     draw: int = 0
     turned: bool = False
     """Whether the same shots stand in another order."""
+    ensemble: int = 1
 
 
 def candidates(start: Task[Any], pool: Sequence[Labelled], space: Space) -> Iterator[Candidate]:
@@ -76,7 +84,7 @@ def _shown(task: Task[Any], inputs: Mapping[str, Any]) -> object:
     """Give what makes a prompt another one; where the question chooses shots, all that they are chosen by."""
     if task.settings.select in BY_QUESTION:
         return task.fingerprint
-    return task.settings.form, task.prompt(inputs).prefix
+    return task.settings.form, *(draw.offline(inputs).prefix for draw in task.prompts.draws)
 
 
 def _combined(
@@ -108,9 +116,11 @@ def _ways(start: Task[Any], pool: int, space: Space) -> Iterable[_Way]:
             continue
         there = own if select == "first" else own + pool if select in BY_QUESTION else pool
         draws = space.draws if select in ("random", "balanced") else 1
-        if k <= there:
-            orders = (False, True) if k > 1 else (False,)
-            yield from (_Way(select, k, draw, turned) for draw in range(draws) for turned in orders)
+        for draw, ensemble in product(range(draws), sorted(set(space.ensembles))):
+            if k * ensemble > there or (ensemble > 1 and select in BY_QUESTION):
+                continue
+            orders = (False, True) if k > 1 and ensemble == 1 else (False,)
+            yield from (_Way(select, k, draw, turned, ensemble) for turned in orders)
 
 
 def _made(task: Task[Any], pool: Sequence[Labelled], way: _Way, seed: int) -> Task[Any]:
@@ -121,8 +131,9 @@ def _made(task: Task[Any], pool: Sequence[Labelled], way: _Way, seed: int) -> Ta
     else:
         task = replace(task, settings=replace(task.settings, diversity=0.0))  # means nothing without a question
     if select in ("random", "balanced"):
-        shots = drawn(task, pool, k=k, draw=way.draw, select=select, seed=seed)[0].examples
-        task, select, k = replace(task, examples=(*shots, *task.examples)), "first", len(shots)
+        shots = drawn(task, pool, k=k * way.ensemble, draw=way.draw, select=select, seed=seed)[0].examples
+        task, select = replace(task, examples=(*shots, *task.examples)), "first"
+    task = replace(task, settings=replace(task.settings, ensemble=way.ensemble))
     return drawn(task, (), k=k, draw=0, select=select)[0]
 
 
@@ -131,4 +142,5 @@ def _name(way: _Way) -> str:
         return "k=0"
     draw = f"draw {way.draw + 1}" if way.select in ("random", "balanced") else ""
     order = "other order" if way.turned else ""
-    return ", ".join(filter(None, [f"k={way.k} {way.select}", draw, order]))
+    averaged = f"{way.ensemble} averaged" if way.ensemble > 1 else ""
+    return ", ".join(filter(None, [f"k={way.k} {way.select}", draw, order, averaged]))

@@ -24,7 +24,7 @@ from fewshot.predictions import CURVE, Prediction, judge
 from fewshot.task import Task
 from fewshot.types import Result
 
-__all__ = ["Entry", "Rung", "halve", "rungs_for"]
+__all__ = ["Entry", "Rung", "halve", "overhead", "rungs_for"]
 
 _FITTED_FROM = 10
 """Rows from which on a candidate is judged after calibration."""
@@ -101,7 +101,7 @@ async def halve(
     entries = [Entry(candidate, candidate.task) for candidate in candidates]
     alive, asked = list(range(len(entries))), 0
     for rungs_left in range(rungs_for(len(entries)), 0, -1):
-        until = min(len(rows), asked + _more(allowance, entries, len(alive), rungs_left))
+        until = min(len(rows), asked + _more(allowance, entries, [entries[place] for place in alive], rungs_left))
         try:
             found = [
                 await _asked(run, entries[place], rows[:until], f"{until} rows, prompt {place}") for place in alive
@@ -131,12 +131,17 @@ async def halve(
     return (entries[0] if 0 in alive and not best.beats(entries[0]) else best), entries
 
 
-def _more(allowance: Allowance, entries: Sequence[Entry], alive: int, rungs_left: int) -> int:
+def _more(allowance: Allowance, entries: Sequence[Entry], alive: Sequence[Entry], rungs_left: int) -> int:
     """Tell how many further rows each prompt can be asked in a rung, by what a row has taken so far."""
     assert allowance.limit is not None  # noqa: S101 - the caller sets it
-    rows = sum(len(entry.results) for entry in entries)
-    a_row = max(1.0, allowance.sent / rows) if rows else entries[0].candidate.task.settings.votes
-    return max(1, int((allowance.limit - allowance.sent) / rungs_left / alive / a_row))
+    a_row = sum(entry.candidate.price for entry in alive) * overhead(allowance, entries)
+    return max(1, int((allowance.limit - allowance.sent) / rungs_left / a_row))
+
+
+def overhead(allowance: Allowance, entries: Sequence[Entry]) -> float:
+    """Tell how many requests were sent for one that was expected: more where some are repeated, never below 1."""
+    expected = sum(len(entry.results) * entry.candidate.price for entry in entries)
+    return max(1.0, allowance.sent / expected) if expected else 1.0
 
 
 async def _asked(run: Run, entry: Entry, rows: Sequence[Labelled], what: str) -> Entry:

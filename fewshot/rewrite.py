@@ -26,7 +26,8 @@ from fewshot.types import Example, Result
 __all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "with_settings"]
 
 _CHOSEN = (
-    "k", "select", "order", "form", "seed", "diversity", "per_label", "shot_tokens", "embedding_model", "calibrate",
+    "k", "select", "order", "form", "seed", "diversity", "per_label", "shot_tokens", "ensemble", "embedding_model",
+    "calibrate",
 )  # fmt: skip
 """Settings that a search may change."""
 _TABLE = re.compile(r"\s*\[")

@@ -12,17 +12,17 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, TypedDict, get_args
 
 from fewshot.allowance import Allowance
 from fewshot.arms import Progress, Run
-from fewshot.candidates import Space, candidates
+from fewshot.candidates import Candidate, Space, candidates
 from fewshot.connection import Connection, connect
 from fewshot.errors import InputError
 from fewshot.evaluate import evaluate
 from fewshot.fitting import folds
-from fewshot.halving import Entry, halve, rungs_for
+from fewshot.halving import Entry, halve, overhead, rungs_for
 from fewshot.instructions import read_instructions
 from fewshot.labelled import Labelled, apart, identity, read_labelled
 from fewshot.price import cost_of_all
@@ -38,9 +38,11 @@ __all__ = ["TuneOptions", "tune"]
 Rows = str | os.PathLike[str] | Iterable[Any]
 
 _KS = (0, 1, 2, 4, 8, 16)
-_FEWEST_ROWS, _LEAST_BUDGET = 30, 50
+_FEWEST, _FEWEST_ROWS, _LEAST_BUDGET = 2, 30, 50
 _FIRST_RUNG = 10
 """Rows that every prompt is asked before the first are dropped, at least: fewer would be a lottery."""
+_AVERAGED = 3
+"""Draws of shots that are averaged where requests cost only time."""
 _HELD_OUT = 0.3
 """The share of the rows, and of the budget, for the figures at the end."""
 
@@ -54,6 +56,7 @@ class TuneOptions(TypedDict, total=False):
     selectors: Sequence[str] | None
     forms: Sequence[Form] | None
     instructions: str | os.PathLike[str] | Iterable[str] | None
+    ensembles: Sequence[int] | None
     draws: int
     calibrate: bool
     seed: int
@@ -80,6 +83,7 @@ async def tune(
     selectors: Sequence[str] | None = None,
     forms: Sequence[Form] | None = None,
     instructions: str | os.PathLike[str] | Iterable[str] | None = None,
+    ensembles: Sequence[int] | None = None,
     draws: int = 3,
     calibrate: bool = True,
     seed: int = 0,
@@ -103,6 +107,8 @@ async def tune(
         forms: `"chat"` and `"text"`; by default both on the embedded model, and elsewhere the one in use.
         instructions: other instructions to try, as a list or a file (parted by lines of `---`); by default
             `instructions.txt` in the task's folder. They may use what the template's own block may.
+        ensembles: over how many draws of shots to average (`Settings.ensemble`), each so many requests a row; by
+            default 1, the task's own number, and 3 on the embedded model where the output is a closed set.
         draws: how many draws of shots to try for each number of them.
         calibrate: False to judge the answers as they come, and not to calibrate what is chosen.
         seed: decides how rows are parted, what is drawn and which combinations come first.
@@ -113,27 +119,30 @@ async def tune(
         ServiceError: the account is refused. Other failures of a row count as wrong.
     """
     started = time.monotonic()
-    _check(budget, draws, selectors, forms)
+    _check(task, budget, draws, ensembles, selectors, forms)
     texts = read_instructions(task, instructions)
     given = read_labelled(task, rows, target=target)
     usable = list({identity(row.inputs): row for row in reversed(given)}.values())[::-1]
     usable = apart(usable, (example.inputs for example in task.examples))
-    split = _parted(task, usable, budget, seed)
-    plain = task if calibrate else replace(task, settings=replace(task.settings, calibrate=False))
     connection = await connect(task.settings)
+    averaged = ensembles or _ensembles(task, connection)
+    both = task.settings.ensemble + max(task.settings.ensemble, *averaged)
+    split = _parted(task, usable, budget, both, seed)
+    plain = task if calibrate else replace(task, settings=replace(task.settings, calibrate=False))
     allowance = Allowance(connection.client)
     space = Space(
         ks=_counts(k, task),
         selectors=selectors or _selectors(task, connection),
         forms=_forms(forms, task, connection),
         instructions=texts,
+        ensembles=averaged,
         draws=draws,
         seed=seed,
     )
     own = _own_calibration(plain, connection)
-    allowance.limit = _for_search(budget, 2 * len(split.held_out) + own)
+    allowance.limit = _for_search(budget, both * len(split.held_out) + own)
     start = replace(_through(plain, connection, allowance, calibrate=False), fitted=None)
-    tried = list(islice(candidates(start, split.pool, space), _affordable(allowance.limit, task.settings.votes)))
+    tried = _affordable(candidates(start, split.pool, space), allowance.limit)
     run = Run(
         rows=split.search,
         pool=split.pool,
@@ -148,7 +157,8 @@ async def tune(
         run.note(f"{len(given) - len(usable)} rows were left out: the task's own examples, or there twice")
     best, entries = await halve(run, tried, split.search, allowance)
     chosen = _home(best.ready, plain)
-    held_out = split.held_out[: _left(allowance, entries, budget - own)]
+    both = task.settings.ensemble + chosen.settings.ensemble
+    held_out = split.held_out[: _left(allowance, entries, budget - own, both * task.settings.votes)]
     allowance.limit = None
     reports = [
         await evaluate(
@@ -176,11 +186,23 @@ async def tune(
     )
 
 
-def _check(budget: int, draws: int, selectors: Sequence[str] | None, forms: Sequence[str] | None) -> None:
+def _check(
+    task: Task[Any],
+    budget: int,
+    draws: int,
+    ensembles: Sequence[int] | None,
+    selectors: Sequence[str] | None,
+    forms: Sequence[str] | None,
+) -> None:
     if budget < _LEAST_BUDGET:
         raise InputError(f"budget={budget}: a search takes {_LEAST_BUDGET} requests or more", field="budget")
     if draws < 1:
         raise InputError(f"draws={draws}: must be 1 or more", field="draws")
+    if ensembles is not None and (not ensembles or min(ensembles) < 1):
+        raise InputError(f"ensembles={ensembles!r}: give numbers of draws from 1 on", field="ensembles")
+    if ensembles is not None and max(ensembles) > 1 and task.output.labels is None:
+        message = "ensembles average label probabilities, and this output has no labels: leave them out"
+        raise InputError(message, field="ensembles")
     for field, given, known in (("selectors", selectors, SELECTORS), ("forms", forms, get_args(Form))):
         for name in given or ():
             if name not in known:
@@ -205,6 +227,11 @@ def _selectors(task: Task[Any], connection: Connection) -> list[str]:
     return [name for name in SELECTORS if name not in unfit]
 
 
+def _ensembles(task: Task[Any], connection: Connection) -> list[int]:
+    cheap = connection.local and task.output.labels is not None and task.settings.scoring
+    return sorted({1, task.settings.ensemble, *([_AVERAGED] if cheap else [])})
+
+
 def _forms(forms: Sequence[Form] | None, task: Task[Any], connection: Connection) -> list[Form | None]:
     """List the forms to try; the one that the endpoint would take anyway stays unnamed, as in the start."""
     own = task.settings.form
@@ -212,8 +239,11 @@ def _forms(forms: Sequence[Form] | None, task: Task[Any], connection: Connection
     return [None if own is None and form == connection.form else form for form in wanted]
 
 
-def _parted(task: Task[Any], rows: Sequence[Labelled], budget: int, seed: int) -> _Split:
-    """Part the rows at random, each label alike: those to measure on, those to search on, and the rest for shots."""
+def _parted(task: Task[Any], rows: Sequence[Labelled], budget: int, both: int, seed: int) -> _Split:
+    """Part the rows at random, each label alike: those to measure on, those to search on, and the rest for shots.
+
+    Measuring a row with `both` prompts takes so many requests.
+    """
     if len(rows) < _FEWEST_ROWS:
         message = f"a search needs {_FEWEST_ROWS} labelled rows or more that are not examples of the task, to have some"
         raise InputError(f"{message} for shots, some to choose by and some to measure on; here are {len(rows)}")
@@ -226,21 +256,28 @@ def _parted(task: Task[Any], rows: Sequence[Labelled], budget: int, seed: int) -
         return [rows[place] for place in shuffler.sample(found, len(found))]
 
     held_out, search, pool = (mixed(chain.from_iterable(some)) for some in (parts[:3], parts[3:7], parts[7:]))
-    measured = min(len(held_out), int(_HELD_OUT * budget / 2))
-    searched = min(len(search), (budget - 2 * measured) // 2)
+    measured = min(len(held_out), int(_HELD_OUT * budget / both))
+    searched = min(len(search), (budget - both * measured) // 2)
     return _Split(pool + search[searched:] + held_out[measured:], search[:searched], held_out[:measured])
 
 
-def _affordable(limit: int, votes: int) -> int:
-    """Tell how many prompts can be tried so that each is asked enough rows in the first rung."""
-    rows = limit // votes
-    return max(n for n in range(2, max(3, rows)) if n == 2 or rows // (n * rungs_for(n)) >= _FIRST_RUNG)
+def _affordable(found: Iterable[Candidate], limit: int) -> list[Candidate]:
+    """Take as many prompts as can each be asked enough rows in the first rung, two at least."""
+    tried: list[Candidate] = []
+    for candidate in found:
+        prices = sum(one.price for one in (*tried, candidate))
+        if len(tried) >= _FEWEST and prices * rungs_for(len(tried) + 1) * _FIRST_RUNG > limit:
+            break
+        tried.append(candidate)
+    return tried
 
 
 def _own_calibration(task: Task[Any], connection: Connection) -> int:
     """Tell how many requests the start may take at most to calibrate itself from its own examples."""
     wanted = connection.local if task.settings.calibrate is None else task.settings.calibrate
-    return min(200, max(10, len(task.examples))) if wanted and task.output.labels is not None else 0
+    if not wanted or task.output.labels is None:
+        return 0
+    return min(200, max(10, len(task.examples))) * task.settings.ensemble
 
 
 def _for_search(budget: int, reserved: int) -> int:
@@ -252,10 +289,9 @@ def _for_search(budget: int, reserved: int) -> int:
     return budget - reserved
 
 
-def _left(allowance: Allowance, entries: Sequence[Entry], budget: int) -> int:
-    """Tell how many rows both prompts can still be asked, by what a row has taken so far."""
-    a_row = max(1.0, allowance.sent / max(1, sum(len(entry.results) for entry in entries)))
-    return max(10, int((budget - allowance.sent) / 2 / a_row))
+def _left(allowance: Allowance, entries: Sequence[Entry], budget: int, both: int) -> int:
+    """Tell how many rows both prompts can still be asked, at so many requests a row and by what was sent so far."""
+    return max(10, int((budget - allowance.sent) / both / overhead(allowance, entries)))
 
 
 def _through(task: Task[Any], connection: Connection, allowance: Allowance, *, calibrate: bool | None) -> Task[Any]:

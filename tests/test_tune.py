@@ -397,3 +397,36 @@ def test_the_embedded_model_is_tuned_and_keeps_its_calibration(folder: Path) -> 
     assert tuned.task.fitted is not None
     assert tuned.after.calibration is not None
     assert tuned.after.metrics["accuracy"].value >= 0.5
+
+
+class Varied(Leaning):
+    """Leans as strongly as its shots have it, one way or the other: the mean over several draws leans less."""
+
+    def answer(self, request: Request) -> Completion:
+        right = next(label for word, label in WORDS.items() if word in request.chat[-1].content.split())
+        lean = 4 * random.Random(repr(request.chat[:-1]) + request.chat[-1].content).random() - 2
+        yes = 1 / (1 + math.exp(lean - (0.6 if right == "yes" else -0.6)))
+        top = ((b"yes", math.log(yes)), (b"no", math.log(1 - yes)))
+        best = max(top, key=lambda pair: pair[1])
+        return Completion(text=best[0].decode(), tokens=(TokenLogprob(*best, top),))
+
+
+def test_several_draws_averaged_are_found_where_they_help_and_paid_for_from_the_budget(folder: Path) -> None:
+    client = Varied()
+    start = load(folder).using(client=client)
+    tuned = start.tune(ROWS, budget=2000, k=2, selectors=["balanced"], ensembles=[1, 9], draws=1)
+    drawn = "k=2 balanced, draw 1"
+    assert {trial.name for trial in tuned.trials} == {"start", drawn, f"{drawn}, other order", f"{drawn}, 9 averaged"}
+    assert tuned.chosen == f"{drawn}, 9 averaged"
+    assert tuned.after.metrics["accuracy"].value > tuned.before.metrics["accuracy"].value
+    assert tuned.requests == len(client.requests) <= 2000
+    assert tuned.write().task.settings.ensemble == 9
+    assert load(folder).fingerprint == tuned.task.fingerprint
+
+
+def test_what_cannot_be_averaged_is_refused() -> None:
+    with pytest.raises(InputError, match="from 1 on"):
+        task().tune(ROWS, ensembles=[0])
+    with pytest.raises(InputError, match="has no labels"):
+        Task.of("Echo.", "text", client=Learner()).tune(ROWS, ensembles=[1, 3])
+    assert all("averaged" not in t.name for t in task().tune(ROWS, budget=300).trials)  # a service is paid by request

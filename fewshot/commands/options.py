@@ -11,7 +11,7 @@ from fewshot.rows import Columns
 from fewshot.selection import SELECTORS
 from fewshot.task import Task
 
-__all__ = ["add_column_options", "add_task_options", "columns_of", "task_of"]
+__all__ = ["add_column_options", "add_task_options", "columns_of", "counts", "task_of"]
 
 
 def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False) -> None:
@@ -20,7 +20,7 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
     parser.add_argument("--model", help="model name; 'local' or a GGUF file for the embedded model")
     parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server")
     if several_k:
-        parser.add_argument("--k", type=_counts, metavar="K,K", dest="counts", help="how many shots; several: a curve")
+        parser.add_argument("--k", type=counts, metavar="K,K", dest="counts", help="how many shots; several: a curve")
     else:
         parser.add_argument("--k", type=int, metavar="K", help="how many shots")
     parser.add_argument("--select", choices=SELECTORS, help="which shots; bm25 and embedding look at the question")
@@ -47,7 +47,7 @@ def task_of(args: argparse.Namespace) -> Task[Any]:
     return task.using(**options) if options else task
 
 
-def _counts(text: str) -> list[int]:
+def counts(text: str) -> list[int]:
     """Read `0,4,8`; argparse names the option when this fails."""
     counts = [int(part) for part in text.split(",")]
     if min(counts) < 0:

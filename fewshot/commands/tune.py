@@ -9,7 +9,7 @@ from typing import Any
 
 from fewshot.calibrated import kept_calibration
 from fewshot.commands.eval import add_labelled_options, labelled_task, tell
-from fewshot.commands.options import add_task_options
+from fewshot.commands.options import add_task_options, counts
 from fewshot.rewrite import check_writable
 from fewshot.tuned import Tuned
 
@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--selectors", metavar="A,B", help="which shots to try: first,random,balanced,bm25,embedding")
     parser.add_argument("--forms", metavar="A,B", help="forms to try: chat,text")
     parser.add_argument("--instructions", metavar="F.txt", help="other instructions to try, with --- between them")
+    parser.add_argument(
+        "--ensembles", type=counts, metavar="1,3", help="over how many draws of shots to average, one request each"
+    )
     parser.add_argument("--draws", type=int, default=3, metavar="N", help="draws of shots for each number of them")
     parser.add_argument("--no-calibrate", action="store_true", help="judge the answers as they come")
     parser.add_argument(
@@ -47,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         selectors=_listed(args.selectors),
         forms=_listed(args.forms),
         instructions=args.instructions,
+        ensembles=args.ensembles,
         draws=args.draws,
         calibrate=not args.no_calibrate,
         seed=args.seed,
