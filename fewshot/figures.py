@@ -77,7 +77,11 @@ def of_draws(scores: Sequence[Sequence[float]], *, seed: int = 0) -> Figure:
 
 
 def _measure(rows: Sequence[Any], statistic: Callable[[Sequence[Any]], float] = mean) -> Figure:
-    return bootstrap(rows, statistic, samples=max(100, min(1000, _WORK // max(len(rows), 1))))
+    return bootstrap(rows, statistic, samples=_samples(len(rows)))
+
+
+def _samples(rows: int) -> int:
+    return max(100, min(1000, _WORK // max(rows, 1)))
 
 
 def _of_probabilities(predictions: Sequence[Prediction]) -> dict[str, Figure]:
@@ -96,10 +100,27 @@ def _of_confidence(predictions: Sequence[Prediction]) -> dict[str, Figure]:
     if all(p.confidence is None for p in predictions):
         return {}
     pairs = [p.chance for p in predictions]
-    found = {"ece": _measure(pairs, over(ece)), "auroc": _measure(pairs, over(auroc))}
+    found = {
+        "ece": _measure(pairs, over(ece)),
+        "ece_by_chance": _by_chance([sure for sure, _ in pairs]),
+        "auroc": _measure(pairs, over(auroc)),
+    }
     for percent in (1, 5, 10):
         found[f"automated_at_{percent}"] = _measure(pairs, _automated(percent / 100))
     return found
+
+
+def _by_chance(confidences: Sequence[float]) -> Figure:
+    """Tell what ECE would be on these rows if every confidence were exactly right, with the range that holds 95%.
+
+    It is above 0 since bins hold few rows (Roelofs et al. 2022, arXiv 2012.08668): an ECE in this range cannot be told
+    from perfect calibration.
+    """
+    draw = random.Random(0).random  # noqa: S311
+    drawn = (ece(confidences, [draw() < sure for sure in confidences]) for _ in range(_samples(len(confidences))))
+    ordered = sorted(drawn)
+    edge = len(ordered) // 40
+    return Figure(mean(ordered), ordered[edge], ordered[-1 - edge])
 
 
 def _automated(error: float) -> Callable[[Sequence[tuple[float, bool]]], float]:

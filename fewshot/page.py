@@ -37,6 +37,7 @@ _ABOUT = {
     "chrf": "chrF of all rows together, 0 to 100",
     "coverage": "share of rows that were not held back",
     "ece": "how far confidence is from accuracy; lower is better",
+    "ece_by_chance": "what `ece` would be if every confidence were exactly right: few rows never give 0",
     "exact_match": "share of answers equal to a reference",
     "exact_match_answerable": "the same, where there is an answer",
     "field_accuracy": "share of fields that are right",

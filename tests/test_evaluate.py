@@ -73,12 +73,26 @@ def test_every_figure_lies_inside_its_interval() -> None:
     report = task().evaluate(ROWS, pool=POOL, k=2, calibrate=False, consistency=True)
     for name, figure in report.metrics.items():
         assert figure.low <= figure.value <= figure.high, name
-    expected = {"accuracy", "macro_f1", "macro_recall", "nll", "brier", "ece", "auroc", "automated_at_5"}
-    assert expected <= report.metrics.keys()
+    expected = {"accuracy", "macro_f1", "macro_recall", "nll", "brier", "ece", "ece_by_chance", "auroc"}
+    assert expected | {"automated_at_5"} <= report.metrics.keys()
     assert {n for n in report.metrics if n.startswith("flip_rate_")} == {
         f"flip_rate_{what}" for what in ("repeated", "shots", "labels", "case", "spaces", "punctuation")
     }
     assert report.metrics["flip_rate_repeated"].value == 0.0
+
+
+def test_the_calibration_error_of_right_confidences_is_told_beside_the_one_measured() -> None:
+    def unsure(request: Request) -> Completion:
+        top = ((b"yes", math.log(0.75)), (b"no", math.log(0.25)))
+        return Completion(text="yes", tokens=(TokenLogprob(*top[0], top),))
+
+    client = ScriptedClient(unsure)
+    client.top_logprobs = 20
+    rows = [(f"day {n}", "no" if n % 4 == 0 else "yes") for n in range(400)]
+    metrics = task(client).evaluate(rows, calibrate=False).metrics
+    assert metrics["ece"].value == pytest.approx(0.0, abs=1e-9)
+    assert metrics["ece_by_chance"].value == pytest.approx(math.sqrt(2 * 0.75 * 0.25 / math.pi / 400), rel=0.1)
+    assert metrics["ece_by_chance"].high == pytest.approx(2.24 * math.sqrt(0.75 * 0.25 / 400), rel=0.1)
 
 
 def test_a_failed_row_counts_as_wrong_and_is_shown() -> None:
