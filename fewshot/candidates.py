@@ -45,7 +45,7 @@ class Space:
     instructions: Sequence[str] = ()
     draws: int = 3
     ensembles: Sequence[int] = (1,)
-    """How many draws of shots are averaged in one prompt; more than 1 only where there are so many different shots."""
+    """How many draws of shots are averaged in one prompt; more than 1 only where half of all shots suffice for them."""
     seed: int = 0
 
 
@@ -117,7 +117,7 @@ def _ways(start: Task[Any], pool: int, space: Space) -> Iterable[_Way]:
         there = own if select == "first" else own + pool if select in BY_QUESTION else pool
         draws = space.draws if select in ("random", "balanced") else 1
         for draw, ensemble in product(range(draws), sorted(set(space.ensembles))):
-            if k * ensemble > there or (ensemble > 1 and select in BY_QUESTION):
+            if k > there or (ensemble > 1 and (select in BY_QUESTION or 2 * k * ensemble > there)):
                 continue
             orders = (False, True) if k > 1 and ensemble == 1 else (False,)
             yield from (_Way(select, k, draw, turned, ensemble) for turned in orders)
@@ -130,10 +130,10 @@ def _made(task: Task[Any], pool: Sequence[Labelled], way: _Way, seed: int) -> Ta
         task = replace(task, examples=(*task.examples, *as_examples(pool)))
     else:
         task = replace(task, settings=replace(task.settings, diversity=0.0))  # means nothing without a question
-    if select in ("random", "balanced"):
-        shots = drawn(task, pool, k=k * way.ensemble, draw=way.draw, select=select, seed=seed)[0].examples
-        task, select = replace(task, examples=(*shots, *task.examples)), "first"
     task = replace(task, settings=replace(task.settings, ensemble=way.ensemble))
+    if select in ("random", "balanced"):
+        shots = drawn(task, pool, k=k, draw=way.draw, select=select, seed=seed)[0].examples
+        task, select = replace(task, examples=(*shots, *task.examples)), "first"
     return drawn(task, (), k=k, draw=0, select=select)[0]
 
 

@@ -1,9 +1,10 @@
 """Several draws of shots for one question: asked side by side, their label probabilities averaged.
 
 What a few-shot prompt answers depends on which shots it has and in what order; the mean over some draws depends on it
-less. Averaged are the log-probabilities (a product of experts; so Min et al. 2022, arXiv 2108.04106, join prompts of
-one shot each; Khalifa et al. 2023, arXiv 2308.08780, compare it with other means). Calibrations are affine in these, so
-that one fitted on the mean takes the biases of all draws off at once.
+less. Each draw also names the labels in another order (alphabetical, backwards, and so on), so that the order in
+which they were given decides nothing. Averaged are the log-probabilities (a product of experts; so Min et al. 2022,
+arXiv 2108.04106, join prompts of one shot each; Khalifa et al. 2023, arXiv 2308.08780, compare it with other means).
+Calibrations are affine in these, so that one fitted on the mean takes the biases of all draws off at once.
 """
 
 from __future__ import annotations

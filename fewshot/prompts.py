@@ -57,7 +57,17 @@ class Prompts:
 
     def of(self, shots: Sequence[Example]) -> Prompt:
         """Give the prompt with these shots."""
-        return Prompt(self.template, self.output, self.parameters, tuple(shots))
+        return Prompt(self.template, self.output, self.parameters, tuple(shots), self._named)
+
+    @cached_property
+    def _named(self) -> tuple[str, ...] | None:
+        """Where draws are averaged, every draw names the labels in another order, whatever order they were given in."""
+        if self.settings.ensemble == 1 or not self.output.labels:
+            return None
+        labels = sorted(self.output.labels)
+        start = self.draw // 2 % len(labels)
+        turned = labels[start:] + labels[:start]
+        return tuple(turned[::-1] if self.draw % 2 else turned)
 
     def offline(self, inputs: Mapping[str, Any]) -> Prompt:
         """Choose shots without asking anybody, and give the prompt; the same object for the same fixed shots.

@@ -45,7 +45,8 @@ class Settings:
     shot_tokens: int | None = None
     """At most this many tokens for all shots together, by the endpoint's tokenizer or else by an estimate."""
     ensemble: int = 1
-    """Ask with this many draws of shots and average the label probabilities: so many requests instead of one."""
+    """Ask with this many draws of shots, the labels named in another order in each, and average the label
+    probabilities: so many requests instead of one."""
     embedding_model: str | None = None
     """The model for `select="embedding"`; by default OpenAI's small one there, and elsewhere the model itself."""
     temperature: float = 0.0

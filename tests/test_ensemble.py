@@ -12,6 +12,10 @@ from fewshot import Completion, InputError, Request, Task
 from fewshot.client import ScriptedClient
 from fewshot.types import TokenLogprob
 
+NAMING = """{% block instruction %}One of {{ labels | join(', ') }}.{% endblock %}
+{% block input %}Input: {{ input }}{% endblock %}
+{% block output %}Answer: {{ output }}{% endblock %}
+"""
 EXAMPLES = [(f"text {n}", "yes" if n % 2 else "no") for n in range(6)]
 
 
@@ -49,6 +53,26 @@ def test_the_log_probabilities_are_averaged_and_the_result_says_so() -> None:
     assert (result.ensemble, result.method, len(result.completions)) == (3, "logprobs", 3)
     assert result.to_dict()["ensemble"] == 3
     assert judge().run("text 9").ensemble == 1
+
+
+def test_each_draw_names_the_labels_in_another_order_that_does_not_depend_on_the_one_given() -> None:
+    def named(labels: list[str], **options: Any) -> list[str]:
+        task = Task.of(NAMING, labels, [("text 1", labels[0])], **options)
+        return [draw.offline({"input": "text 9"}).instruction for draw in task.prompts.draws]
+
+    orders = ["One of a, b, c.", "One of c, b, a.", "One of b, c, a.", "One of a, c, b."]
+    assert named(["b", "c", "a"], ensemble=4) == named(["c", "a", "b"], ensemble=4) == orders
+    assert named(["b", "c", "a"]) == ["One of b, c, a."]
+
+
+def test_where_the_labels_stand_in_another_order_the_answer_is_the_same() -> None:
+    asked = [Swayed(), Swayed()]
+    given, turned = (
+        Task.of(NAMING, labels, EXAMPLES, client=client, k=2, ensemble=3).run("text 9")
+        for labels, client in zip((["yes", "no"], ["no", "yes"]), asked, strict=True)
+    )
+    assert given.probabilities == turned.probabilities
+    assert asked[0].requests == asked[1].requests
 
 
 def test_where_every_example_is_a_shot_the_order_differs() -> None:

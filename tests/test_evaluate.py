@@ -460,3 +460,17 @@ def test_where_a_report_goes_is_looked_at_before_anything_is_asked(
     report = tmp_path / "nowhere" / "r.html"
     assert main(["eval", "sentiment", "--data", str(data), "--report", str(report), "--base-url", "http://x"]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_draws_that_are_averaged_have_shots_of_their_own_from_the_pool_and_one_order_of_labels() -> None:
+    client = Leaning()
+    report = task(client, ensemble=3).evaluate(ROWS[:6], pool=POOL, k=4, consistency=True, calibrate=False)
+    shown = {request.prefix.messages for request in client.requests[:18]}
+    questions = [turn.content for messages in shown for turn in messages if turn.role == "user"]
+    assert (len(shown), len(questions), len(set(questions))) == (3, 12, 12)
+    assert report.metrics["flip_rate_labels"].value == 0.0
+    permuted = {request.prefix.messages for request in client.requests} - shown
+    assert len(permuted) == 6  # two other orders of the shots of each draw
+    assert {frozenset(m.content for m in ms) for ms in permuted} == {frozenset(m.content for m in ms) for ms in shown}
+    few = task(Leaning(), ensemble=3).evaluate(ROWS[:2], pool=POOL[:20], k=4)
+    assert few.k == 4  # too few for three times four: the same shots in other orders

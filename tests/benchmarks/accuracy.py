@@ -15,7 +15,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,16 +89,6 @@ def _right(task: Task[Any], rows: list[dict[str, Any]], read: Callable[[Any], An
     }
 
 
-def balanced(pool: list[dict[str, Any]], count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Draw rows with the labels in turn; gives them, and the others."""
-    shuffled = random.Random(1).sample(pool, len(pool))
-    by_label: dict[str, list[dict[str, Any]]] = {}
-    for row in shuffled:
-        by_label.setdefault(row["output"], []).append(row)
-    turns = [row for turn in zip_longest(*by_label.values()) for row in turn if row is not None]
-    return turns[:count], turns[count:]
-
-
 def told(report: Report) -> dict[str, float]:
     """Give the figures of a report that the table shows."""
     found: dict[str, float] = {"seconds": report.seconds}
@@ -118,17 +107,12 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
     common: dict[str, Any] = {"pool": pool, "k": SHOTS}
     full = common | {"calibration_rows": len(pool)}
     task = task_for(name, labels).using(cache=True)
-    plain = task.using(calibrate=False)
+    plain, several = task.using(calibrate=False), task.using(ensemble=DRAWS)
     few = rows[:CONSISTENT]
     most = Counter(row["output"] for row in rows).most_common(1)[0]
 
     def evaluated(task: Task[Any], rows: list[dict[str, Any]], **options: Any) -> Callable[[], dict[str, float]]:
         return lambda: told(task.evaluate(rows, **options))
-
-    def averaged() -> dict[str, float]:
-        shots, rest = balanced(pool, DRAWS * SHOTS)
-        several = task.using(examples=shots, k=SHOTS, ensemble=DRAWS)
-        return told(several.calibrate(rest).evaluate(rows))
 
     def tuned() -> dict[str, float]:
         found = task.tune(pool, budget=BUDGET, k=(4, 8, 16), selectors=("balanced",), forms=("text",), draws=5)
@@ -146,10 +130,11 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
         "risk 5%": evaluated(task, rows, risk=0.05, **full),
         "risk 10%": evaluated(task, rows, risk=0.1, **full),
         "selected": evaluated(task, rows, select="bm25", **full | {"k": SELECTED}),
-        "averaged": averaged,
+        "averaged": evaluated(several, rows, **full),
         "tuned": tuned,
         "steady scored": evaluated(plain, few, calibrate=False, consistency=True, **common),
         "steady calibrated": evaluated(task, few, calibration_rows=200, consistency=True, **common),
+        "steady averaged": evaluated(several, few, calibration_rows=200, consistency=True, **common),
     }
 
 
@@ -160,7 +145,9 @@ def main() -> int:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument(
-        "--ways", default=WAYS, help="besides these: selected, averaged, tuned, steady scored, steady calibrated"
+        "--ways",
+        default=WAYS,
+        help="besides these: selected, averaged, tuned, and steady scored, calibrated or averaged",
     )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
