@@ -1,6 +1,7 @@
 """Accuracy and calibration on the embedded model: the same rows asked in every way, shots only from each set's pool.
 
     python tests/benchmarks/accuracy.py DATA_FOLDER [--limit N] [--sets a,b] [--ways a,b] [--out FILE]
+    python tests/benchmarks/accuracy.py --table FILE
 
 DATA_FOLDER holds `NAME.jsonl` (test) and `NAME.train.jsonl` (pool), rows with `text` and `label`. Answers are kept in
 the cache folder, so a run that was stopped goes on, and seconds count only what was asked anew.
@@ -14,7 +15,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,11 @@ BUDGET = 1000
 CONSISTENT = 100
 """Rows that are asked again in other ways."""
 FLIPS = tuple(f"flip_rate_{way}" for way in ("repeated", "shots", "labels", "case", "spaces", "punctuation"))
+TABLED = ("article", "schema", "generated", "scored", "calibrated", "selected", "averaged", "tuned")
+HONEST = ("scored", "calibrated", "averaged", "tuned")
+RISKS = (1, 5, 10)
+FULL = 500
+"""Rows of a test set; a figure of fewer says so."""
 WAYS = "majority,article,schema,generated,scored,calibrated,risk 1%,risk 5%,risk 10%"
 
 
@@ -84,6 +90,7 @@ def _right(task: Task[Any], rows: list[dict[str, Any]], read: Callable[[Any], An
     return {
         "accuracy": sum(truth == said for truth, said in pairs) / len(rows),
         "macro_f1": macro_f1(*zip(*pairs, strict=True)),
+        "rows": len(rows),
         "no label": sum(r.error is not None for r in results) / len(rows),
         "seconds": time.monotonic() - started,
     }
@@ -91,7 +98,7 @@ def _right(task: Task[Any], rows: list[dict[str, Any]], read: Callable[[Any], An
 
 def told(report: Report) -> dict[str, float]:
     """Give the figures of a report that the table shows."""
-    found: dict[str, float] = {"seconds": report.seconds}
+    found: dict[str, float] = {"rows": report.rows, "seconds": report.seconds}
     for name in ("accuracy", "macro_f1", "ece", "ece_by_chance", "coverage", "accuracy_given", *FLIPS):
         if name in report.metrics:
             figure = report.metrics[name]
@@ -138,10 +145,57 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
     }
 
 
+def tables(found: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Write what was found as tables in per cent: how right, how honest and how steady."""
+    right = [(name, *(_rightness(ways.get(way)) for way in TABLED)) for name, ways in found.items()]
+    honest = [
+        (name, *(_error(ways.get(way)) for way in HONEST), *(_kept(ways.get(f"risk {risk}%")) for risk in RISKS))
+        for name, ways in found.items()
+    ]
+    steady = [
+        (f"{name}, {way.removeprefix('steady ')}", *(f"{100 * figures[flip]:.0f}" for flip in FLIPS))
+        for name, ways in found.items()
+        for way, figures in ways.items()
+        if FLIPS[0] in figures
+    ]
+    heads = [
+        ("accuracy / macro-F1", *TABLED),
+        ("ECE (by chance)", *HONEST, *(f"{risk}% promised: answered / wrong" for risk in RISKS)),
+        ("answers that change", *(flip.removeprefix("flip_rate_") for flip in FLIPS)),
+    ]
+    return "\n\n".join(_markdown(head, rows) for head, rows in zip(heads, (right, honest, steady), strict=True))
+
+
+def _rightness(figures: dict[str, float] | None) -> str:
+    if not figures:
+        return "-"
+    few = f" ({figures['rows']} rows)" if figures["rows"] < FULL else ""
+    return f"{100 * figures['accuracy']:.1f} / {100 * figures['macro_f1']:.1f}{few}"
+
+
+def _error(figures: dict[str, float] | None) -> str:
+    if not figures:
+        return "-"
+    chance = f" ({figures['ece_by_chance']:.3f})" if "ece_by_chance" in figures else ""
+    return f"{figures['ece']:.3f}{chance}"
+
+
+def _kept(figures: dict[str, float] | None) -> str:
+    if not figures:
+        return "-"
+    answered, wrong = figures["coverage"], 1 - figures["accuracy_given"]
+    return f"{100 * answered:.0f} / {100 * wrong:.1f}" if answered else "none"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def main() -> int:
     """Measure the sets and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument(
@@ -150,7 +204,11 @@ def main() -> int:
         help="besides these: selected, averaged, tuned, and steady scored, calibrated or averaged",
     )
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print what --out wrote there as tables")
     args = parser.parse_args()
+    if args.table:
+        print(tables(json.loads(args.table.read_text())))
+        return 0
     found: dict[str, dict[str, Any]] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
     for name in args.sets.split(","):
         ways = ways_of(name, args.folder, args.limit)
