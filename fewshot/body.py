@@ -21,12 +21,14 @@ _OTHER_ROLE = {"developer": "system", "system": "user"}
 _ROLE = re.compile(r"'(developer|system)'|\brole\b.{0,20}\b(developer|system)\b|\b([Ss]ystem|[Dd]eveloper) role\b")
 _AT_MOST = re.compile(r"(?:<=|at most|maximum(?: value)?(?: of| is)?|up to|between 0 and)\s*(\d+)", re.IGNORECASE)
 _OFFERED = re.compile(r"supported values are:?\s*['\"`](\w+)", re.IGNORECASE)
+_IN_BOTH_FORMS = ("logit_bias",)
+"""Of the further parameters those that the completions endpoint knows too."""
 
 
 def parameters(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     """Give everything of a body but model and prompt; a setting that is None is left out."""
     chat = request.form == "chat"
-    wanted: dict[str, Any] = dict(request.extra) if chat else {}
+    wanted: dict[str, Any] = {name: value for name, value in request.extra if chat or name in _IN_BOTH_FORMS}
     longest = "max_completion_tokens" if chat and endpoint.host.endswith("api.openai.com") else "max_tokens"
     wanted |= {longest: request.max_tokens, "temperature": request.temperature, "seed": request.seed}
     wanted["stop"] = list(request.stop) or None

@@ -20,9 +20,10 @@ from fewshot.output import Output
 from fewshot.prompt import Prompt
 from fewshot.readout import Top, mixed, token_features
 from fewshot.repair import refuse_unfinished, repaired
-from fewshot.scoring import LabelTree, Open, mean_logprob
+from fewshot.scoring import LabelTree, mean_logprob
 from fewshot.settings import Settings
-from fewshot.types import Completion, Form, Message, Request, TokenLogprob
+from fewshot.types import Completion, Form, Request
+from fewshot.weighing import send, weigh
 
 if TYPE_CHECKING:
     from fewshot.calibration import Calibration
@@ -36,7 +37,6 @@ Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 """A conversation: yields requests to send side by side, is sent their completions, returns the answer."""
 
 _VOTING_TEMPERATURE = 0.7
-_FOLLOW_UPS = 8
 _LOW_COVERAGE = 0.1
 _NO_SUCH_ENDPOINT = (400, 404, 405, 422, 501)
 """Statuses that say: not here, or not for this model."""
@@ -82,6 +82,11 @@ class Question:
         return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
 
     @property
+    def found_silent(self) -> bool:
+        """Whether a token came without the log-probabilities asked for; half a character has none on llama.cpp."""
+        return self.is_scored and bool(self.completions) and "\ufffd" not in self.completions[0].text
+
+    @property
     def top(self) -> Top:
         """The likeliest tokens where the answer begins, averaged over the draws of shots; known when it was asked."""
         return mixed([c.tokens[0].top for c in self.completions[: 1 + len(self.others)] if c.tokens])
@@ -93,6 +98,14 @@ class Question:
             return None
         return min(self.top_logprobs, LISTED) if self.settings.scoring and refusal_of(self.output) else 0
 
+    @property
+    def longest_answer(self) -> int:
+        """Tokens enough for any valid answer: a token is seldom shorter than a byte of a label, or half a word."""
+        output = self.output
+        if output.labels is not None:
+            return 8 + max(len(output.render(label).encode()) for label in output.labels)
+        return 64 if output.kind == "number" else 512
+
     def request(self, **changes: Any) -> Request:
         """Build the request for the question itself."""
         settings = self.settings
@@ -100,7 +113,7 @@ class Question:
             "model": self.model,
             "temperature": settings.temperature,
             "seed": settings.seed,
-            "max_tokens": max(settings.max_tokens or _longest_answer(self.output), self.room),
+            "max_tokens": max(settings.max_tokens or self.longest_answer, self.room),
             "extra": self.extra,
         }
         if self.form == "text":
@@ -169,7 +182,7 @@ def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Complet
     request = Request(
         model=question.model, prefix=prompt.prefix, messages=(prompt.turn(question.inputs),), choices=choices
     )
-    completion = yield from _send(question, request)
+    completion = yield from send(question, request)
     refuse_unfinished(question, completion)
     found = completion.probabilities or {}
     return {words[word]: math.log(max(p, 1e-12)) for word, p in found.items()}
@@ -177,37 +190,11 @@ def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Complet
 
 def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
     """Read the probability of every label where the answer begins; None without log-probabilities."""
-    draws = yield from together([_read_labels(draw) for draw in question.draws])
+    draws = yield from together([weigh(draw) for draw in question.draws])
     trees = [draw[0] for draw in draws if draw is not None]
     if len(trees) < len(draws):
         return None
     return _scored(question, trees, unsettled=any(draw[1] for draw in draws if draw is not None))
-
-
-def _read_labels(
-    question: Question,
-) -> Generator[tuple[Request, ...], tuple[Completion, ...], tuple[LabelTree, bool] | None]:
-    """Read the labels with one draw of shots; tell whether some could not be told apart."""
-    output = question.output
-    assert output.labels is not None  # noqa: S101 - `ask` looked
-    tree = LabelTree({label: output.render(label) for label in output.labels})
-    request = question.request(max_tokens=1, top_logprobs=question.top_logprobs, stop=())
-    completion = yield from _send(question, request)
-    refuse_unfinished(question, completion, cut_is_fine=True)
-    if not completion.tokens or not completion.tokens[0].top:
-        return None
-    tree.add(completion.tokens[0])
-    unsettled = False
-    for _ in range(_FOLLOW_UPS):
-        if (shared := tree.next_open()) is None:
-            break
-        follower = yield from _what_follows(question, request, shared, tree)
-        if follower is None:
-            tree.spread(shared)
-            unsettled = True
-        else:
-            tree.add(follower, shared)
-    return tree, unsettled
 
 
 async def drive(
@@ -251,12 +238,6 @@ async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-def _send(question: Question, request: Request) -> Generator[tuple[Request, ...], tuple[Completion, ...], Completion]:
-    replies = yield (request,)
-    question.completions.extend(replies)
-    return replies[0]
-
-
 def _answer(question: Question) -> Talk:
     """Ask for the answer itself; tell the model what was wrong with it, a bounded number of times."""
     output, settings = question.output, question.settings
@@ -265,7 +246,7 @@ def _answer(question: Question) -> Talk:
     last: OutputError | None = None
     room = 0
     for _ in range(settings.max_repairs + 1):
-        completion = yield from _send(question, request)
+        completion = yield from send(question, request)
         try:
             refuse_unfinished(question, completion)
             value = _read(question, completion.text, sent_schema=request.schema is not None)
@@ -331,29 +312,6 @@ def _vote(question: Question) -> Talk:
     return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes)
 
 
-def _what_follows(
-    question: Question, request: Request, shared: Open, tree: LabelTree
-) -> Generator[tuple[Request, ...], tuple[Completion, ...], TokenLogprob | None]:
-    """Ask what follows a text that begins several labels; None when the endpoint cannot be made to write that text."""
-    beginning = tree.as_written(shared.text)
-    if beginning is None:
-        return None
-    if request.text is not None:
-        completion = yield from _send(question, replace(request, text=f"{request.text} {beginning}"))
-        return completion.tokens[0] if completion.tokens else None
-    if question.continues:
-        turn = Message("assistant", beginning)
-        completion = yield from _send(question, replace(request, messages=(*request.messages, turn)))
-        return completion.tokens[0] if completion.tokens else None
-    completion = yield from _send(question, replace(request, max_tokens=_longest_answer(question.output)))
-    written = b""
-    for token in completion.tokens:
-        if written.lstrip().lower() == shared.text:
-            return token
-        written += token.token
-    return None
-
-
 def _scored(question: Question, trees: Sequence[LabelTree], *, unsettled: bool) -> Answer:
     coverage = math.fsum(tree.coverage for tree in trees) / len(trees)
     warnings = []
@@ -389,10 +347,3 @@ def _judged(
 def _read(question: Question, text: str, *, sent_schema: bool) -> Any:
     output = question.output
     return output.parse_json(text) if sent_schema else output.parse(text, cue=question.prompt.cue)
-
-
-def _longest_answer(output: Output[Any]) -> int:
-    """Tokens enough for any valid answer: a token is seldom shorter than a byte of a label, or half a word."""
-    if output.labels is not None:
-        return 8 + max(len(output.render(label).encode()) for label in output.labels)
-    return 64 if output.kind == "number" else 512

@@ -47,9 +47,9 @@ class LabelTree:
         self._spelled = {label: _fold(word.encode()) for label, word in self.words.items()}
         if len(set(self._spelled.values())) < len(self._spelled):  # labels that differ only by case
             self._spelled = {label: word.encode() for label, word in self.words.items()}
-            self._fold = _same
+            self.fold = _same
         else:
-            self._fold = _fold
+            self.fold = _fold
         self._begins = frozenset(word[:1] for word in self._spelled.values())
         self.mass = dict.fromkeys(self.words, 0.0)
 
@@ -59,7 +59,7 @@ class LabelTree:
         written, share = (after.text, after.mass) if after else (b"", 1.0)
         masses = [math.exp(logprob) for _, logprob in listed]
         for (token, _), mass in zip(listed, masses, strict=True):
-            text = written + self._fold(token if written else token.lstrip(_LEADING))
+            text = written + self.fold(token if written else token.lstrip(_LEADING))
             if text[:1] in self._begins:  # most tokens begin no label at all
                 self._count(written, text, mass * share)
         if after is None:
@@ -83,10 +83,19 @@ class LabelTree:
             self.mass[label] += shared.mass * (self.mass[label] / total if total > 0 else 1 / len(labels))
 
     def as_written(self, folded: bytes) -> str | None:
-        """Give the beginning of a label as the label spells it; None when the cut falls inside a character."""
-        for word in self.words.values():
+        """Give the beginning of a label as the label spells it.
+
+        Where the cut falls inside a character, that is the whole of it if all labels that begin so have the same one,
+        and else None.
+        """
+        begun = self._begun_by(folded)
+        for label in begun:
+            word = self.words[label]
             for length in range(1, len(word) + 1):
-                if folded in (word[:length].casefold().encode(), word[:length].encode()):
+                spelled = self.fold(word[:length].encode())
+                if spelled == folded:
+                    return word[:length]
+                if spelled.startswith(folded) and all(self._spelled[other].startswith(spelled) for other in begun):
                     return word[:length]
         return None
 

@@ -214,7 +214,7 @@ class Task(Generic[T]):
             return self._failed(error, question, connection)
         if question.decides and found.method != "decisions":
             connection.gives_no_decisions()
-        if question.is_scored and found.method not in ("logprobs", "decisions"):
+        if question.found_silent and found.method not in ("logprobs", "decisions"):
             connection.gives_no_logprobs()
         if found.room:
             connection.needs_room(found.room)

@@ -201,3 +201,11 @@ def test_each_parameter_is_given_up_at_most_once_so_learning_ends() -> None:
         lessons += 1
         assert lessons < 50
     assert dialect.apply(dict(SENT), None)[0] == {}
+
+
+def test_a_bias_of_tokens_is_sent_in_both_forms_and_a_reasoning_effort_in_chats_alone() -> None:
+    extra = (("logit_bias", {",": 100.0}), ("reasoning_effort", "low"))
+    chat, text = (parameters(replace(CHAT, text=text, extra=extra), THEIRS) for text in (None, "Say:"))
+    assert (chat["logit_bias"], chat["reasoning_effort"]) == ({",": 100.0}, "low")
+    assert text["logit_bias"] == {",": 100.0}
+    assert "reasoning_effort" not in text

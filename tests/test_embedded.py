@@ -26,6 +26,7 @@ from fewshot import (
     summarize,
     translate,
 )
+from fewshot.types import Form
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("embedded")]
 
@@ -47,6 +48,16 @@ def test_a_sentiment_comes_with_calibrated_probabilities_and_costs_nothing() -> 
     assert result.method == "logprobs"
     assert result.calibration != "none"
     assert (result.cost, result.usage.output_tokens, result.attempts) == (0.0, 1, 1)
+
+
+@pytest.mark.parametrize("form", ["text", "chat"])
+def test_labels_of_another_script_are_scored_though_the_answer_begins_with_half_a_character(form: Form) -> None:
+    shots = [("great stuff", "매우 긍정"), ("bad stuff", "매우 부정"), ("a thing", "중립")]
+    judge = Task.of("Classify the review.", ["매우 긍정", "매우 부정", "중립"], shots, form=form, calibrate=False)
+    for text in ("Lovely little film.", "I hated it."):
+        result = judge.run(text)
+        assert (result.method, result.error) == ("logprobs", None)
+        assert sum((result.probabilities or {}).values()) == pytest.approx(1)
 
 
 def test_twenty_calls_give_one_answer() -> None:

@@ -15,7 +15,7 @@ from fewshot.output import output_of
 from fewshot.prompt import Prompt
 from fewshot.settings import Settings
 from fewshot.template import Template
-from fewshot.types import Completion, Example, Request, TokenLogprob
+from fewshot.types import Completion, Example, Request, TokenLogprob, Usage
 
 SHOTS = (Example({"text": "I love it."}, "positive"), Example({"text": "Awful."}, "negative"))
 SOURCE = "{% block input %}Text: {{ text }}{% endblock %}\n{% block output %}Answer: {{ output }}{% endblock %}"
@@ -176,3 +176,45 @@ def test_a_result_keeps_the_twenty_likeliest_tokens_of_hundreds() -> None:
     told = Completion(text="w", tokens=(TokenLogprob(*listed[0], listed), TokenLogprob(b".", -0.1)))
     assert told.brief().tokens == (TokenLogprob(*listed[0], listed[:20]), told.tokens[1])
     assert told.brief(300) is told
+
+
+def test_half_a_character_without_logprobs_is_asked_again_with_another_token_forced() -> None:
+    asked = question(("긍정", "부정"), shots=(), top_logprobs=20, continues=True)
+    half = replace(said("\ufffd", "length"), usage=Usage(40, 1))
+    forced = replace(said(",", "length", 긍정=0.2, 부정=0.6), usage=Usage(41, 1))
+    answer, requests = hold(ask(asked), half, forced)
+    assert (answer.value, answer.method, answer.probabilities) == (
+        "부정",
+        "logprobs",
+        {"긍정": pytest.approx(0.25), "부정": pytest.approx(0.75)},
+    )
+    assert [dict(request.extra) for request in requests] == [{}, {"logit_bias": {",": 100.0}}]
+    (kept,) = asked.completions
+    assert (kept.text, kept.usage, kept.attempts) == ("\ufffd", Usage(81, 2), 2)
+    assert asked.top == forced.tokens[0].top
+
+
+def test_half_a_character_does_not_tell_that_an_endpoint_lists_nothing() -> None:
+    asked = question(top_logprobs=20)
+    hold(ask(asked), said("\ufffd", "length"), said("positive"))
+    assert not asked.found_silent
+    asked = question(top_logprobs=20)
+    hold(ask(asked), said("pos", "length"), said("positive"))
+    assert asked.found_silent
+
+
+def test_labels_that_share_more_than_can_be_asked_about_are_told_of() -> None:
+    asked = question(("ABCDEFGHIJ1", "ABCDEFGHIJ2"), shots=(), form="text", top_logprobs=20)
+    answer, requests = hold(ask(asked), *(said("x", "length", **{sign: 1.0}) for sign in "ABCDEFGHI"))
+    assert (len(requests), answer.coverage) == (9, 1.0)
+    assert "could not be told apart" in answer.warnings[0]
+
+
+def test_one_whole_answer_in_a_chat_serves_for_all_that_labels_share() -> None:
+    asked = question(("very very good", "very very bad"), shots=(), top_logprobs=20)
+    sure = [TokenLogprob(token, 0.0, ((token, 0.0),)) for token in (b"very", b" very")]
+    last = TokenLogprob(b" bad", math.log(0.8), ((b" bad", math.log(0.8)), (b" good", math.log(0.2))))
+    longer = Completion(text="very very bad", tokens=(*sure, last))
+    answer, requests = hold(ask(asked), said("very", "length", very=1.0), longer)
+    assert answer.probabilities == {"very very good": pytest.approx(0.2), "very very bad": pytest.approx(0.8)}
+    assert len(requests) == 2

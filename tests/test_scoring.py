@@ -76,6 +76,18 @@ def test_labels_that_differ_only_by_case_stay_apart() -> None:
     assert shares(found) == {"us": 0.9, "US": 0.1}
 
 
+def test_a_cut_inside_a_character_is_gone_on_from_where_all_labels_share_the_whole_of_it() -> None:
+    tree = LabelTree({label: label for label in ("매우 긍정", "매우 부정", "중립")})
+    assert tree.as_written("매".encode()[:1]) == "매"
+    assert tree.as_written("매우 ".encode()) == "매우 "
+    assert LabelTree({label: label for label in ("가", "긍")}).as_written("가".encode()[:1]) is None
+
+
+def test_labels_that_differ_only_by_case_are_gone_on_from_as_they_are_spelled() -> None:
+    tree = LabelTree({label: label for label in ("a1", "A1", "A2")})
+    assert (tree.as_written(b"A"), tree.as_written(b"a")) == ("A", "a")
+
+
 def test_a_label_that_was_not_listed_gets_little_but_not_nothing() -> None:
     found = tree("yes", "no")
     found.add(position(yes=0.999))
