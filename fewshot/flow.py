@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fewshot.agreement import majority
 from fewshot.answerable import LISTED, chances, refusal_of, verdict
 from fewshot.ensemble import mean_logprobs, together
 from fewshot.errors import OutputError, ServiceError
@@ -282,7 +283,8 @@ def _or_none(question: Question, answer: Answer) -> Answer:
 def _vote(question: Question) -> Talk:
     """Sample several answers and take the majority of their values (self-consistency, arXiv 2203.11171, section 2).
 
-    Answers that are not valid abstain from the vote; the confidence is the winner's share of all that were asked.
+    Of labels with as many votes each, the one that is named first wins. Answers that are not valid abstain from the
+    vote; the confidence is the winner's share of all that were asked.
     """
     votes, settings = question.settings.votes, question.settings
     temperature = settings.temperature or _VOTING_TEMPERATURE
@@ -304,11 +306,14 @@ def _vote(question: Question) -> Talk:
         assert last is not None  # noqa: S101 - every ballot failed
         message = f"none of {votes} sampled answers was valid: {last}"
         raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
-    counts = Counter(map(repr, values))
-    winner, count = counts.most_common(1)[0]
-    value = next(v for v in values if repr(v) == winner)
     labels = question.output.labels
-    shares = None if labels is None else {label: counts[repr(label)] / len(values) for label in labels}
+    if labels is None:
+        value, count = majority(values)
+        shares = None
+    else:
+        counts = Counter(values)
+        value = max(labels, key=counts.__getitem__)
+        count, shares = counts[value], {label: counts[label] / len(values) for label in labels}
     return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes)
 
 

@@ -65,8 +65,7 @@ class Prediction:
         """The confidence in the top answer, and whether that is right; a failed row is wrong at 0."""
         if self.error is not None:
             return 0.0, False
-        sure = self.probabilities[self.top] if self.probabilities else self.confidence
-        return sure or 0.0, self.right
+        return self.confidence or 0.0, self.right
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON values."""

@@ -474,3 +474,10 @@ def test_draws_that_are_averaged_have_shots_of_their_own_from_the_pool_and_one_o
     assert {frozenset(m.content for m in ms) for ms in permuted} == {frozenset(m.content for m in ms) for ms in shown}
     few = task(Leaning(), ensemble=3).evaluate(ROWS[:2], pool=POOL[:20], k=4)
     assert few.k == 4  # too few for three times four: the same shots in other orders
+
+
+def test_a_vote_is_as_sure_as_its_share_of_all_ballots_those_that_are_no_answer_included() -> None:
+    client = ScriptedClient(*["no", "hm", "hm", "no"] * 2)
+    report = task(client, votes=4).evaluate([("one", "no"), ("two", "yes")])
+    assert [p.chance for p in report.predictions] == [(0.5, True), (0.5, False)]
+    assert report.metrics["ece"].value == 0.0

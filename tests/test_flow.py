@@ -218,3 +218,20 @@ def test_one_whole_answer_in_a_chat_serves_for_all_that_labels_share() -> None:
     answer, requests = hold(ask(asked), said("very", "length", very=1.0), longer)
     assert answer.probabilities == {"very very good": pytest.approx(0.2), "very very bad": pytest.approx(0.8)}
     assert len(requests) == 2
+
+
+def test_votes_that_say_the_same_count_together_however_they_are_written() -> None:
+    asked = question("number", shots=(), settings=Settings(votes=5))
+    answer, _ = hold(ask(asked), *map(said, ("5", "4", "4.0", "4.00", "5")))
+    assert (answer.value, answer.confidence) == (4, pytest.approx(3 / 5))
+    asked = question("text", shots=(), settings=Settings(votes=5))
+    answer, _ = hold(ask(asked), *map(said, ("London", "paris", "Paris.", "Paris.", "London")))
+    assert (answer.value, answer.confidence) == ("Paris.", pytest.approx(3 / 5))
+    answer, _ = hold(ask(asked), *map(said, ("C", "C++", "C#", "C++", "-5")))
+    assert (answer.value, answer.confidence) == ("C++", pytest.approx(2 / 5))
+
+
+def test_labels_with_as_many_votes_are_decided_by_their_order_and_not_by_the_first_ballot() -> None:
+    asked = question(settings=Settings(votes=2))
+    answer, _ = hold(ask(asked), said("negative"), said("positive"))
+    assert (answer.value, answer.probabilities) == ("positive", {"positive": 0.5, "negative": 0.5})
