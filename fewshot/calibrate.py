@@ -13,6 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ from fewshot.answerable import class_of, classes_of
 from fewshot.cachedir import cache_dir, write_private
 from fewshot.calibration import Calibration, batch, contextual
 from fewshot.client import Client
-from fewshot.errors import ConfigError, OutputError, ServiceError
+from fewshot.endpoint import EMBEDDED_MODEL
+from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.fitting import Fitted, fit
-from fewshot.flow import Answer, Question, ask, drive, score, side_by_side
+from fewshot.flow import Answer, Question, ask, drive, probabilities, side_by_side
 from fewshot.inputs import REQUIRED
 from fewshot.readout import token_features, vocabulary
 
@@ -59,9 +61,20 @@ _PATIENCE = 120.0
 _log = logging.getLogger("fewshot")
 
 
-def calibration_key(fingerprint: str, model: str, form: str) -> str:
-    """Name what a calibration is for: a task's content, the model and the form."""
-    return hashlib.sha256(f"1|{fingerprint}|{model}|{form}".encode()).hexdigest()[:32]
+def calibration_key(task: Task[Any], inputs: Mapping[str, Any], connection: Connection) -> str:
+    """Name what a calibration is for: a task's content, which of its optional inputs are given, the model and the way.
+
+    Examples that have an optional input are shots for questions that have it, so that these are another prompt. A
+    distribution over labels that the endpoint makes itself is another one than that of tokens.
+    """
+    way: str = task.settings.form or connection.form
+    if task.output.labels is not None and connection.decides(task.settings.decisions):
+        way = "decisions"
+    given = [name for name in sorted(task.inputs) if task.inputs[name] is None and inputs.get(name) is not None]
+    model = connection.model
+    if connection.local and model != EMBEDDED_MODEL:  # a file of the user's own, and there may be another of that name
+        model = f"{model} {connection.place}"
+    return hashlib.sha256("|".join(["1", task.fingerprint, model, way, *given]).encode()).hexdigest()[:32]
 
 
 async def calibration_for(
@@ -75,7 +88,7 @@ async def calibration_for(
     settings = task.settings
     if classes_of(task.output) is None or not settings.scoring or settings.calibrate is False:
         return None
-    key = task.calibration_key(connection)
+    key = task.calibration_key(connection, inputs)
     calibration = task.calibrations.get(key) or kept(key)
     if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
         return calibration
@@ -90,7 +103,7 @@ async def calibration_for(
         task.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection, others=others)
         for text in CONTENT_FREE
     ]
-    return await own_calibration(key, labelled, content_free, connection.client)
+    return await own_calibration(key, labelled, content_free, connection)
 
 
 def kept(key: str) -> Calibration | None:
@@ -122,33 +135,59 @@ def _read(path: Path) -> Calibration | None:
         return None
 
 
-async def score_all(questions: Sequence[Question], client: Client, *, deadline: float) -> list[dict[str, float]]:
+async def score_all(
+    questions: Sequence[Question], connection: Connection, *, deadline: float
+) -> list[dict[str, float] | None]:
     """Read the natural-log probabilities of the labels for each question, before any calibration.
 
+    Nothing comes for a question that the model or its provider refuses to answer, as long as others get an answer.
+
     Raises:
-        ConfigError: the endpoint gives no log-probabilities. ServiceError, OutputError: as for a call.
+        ConfigError: the endpoint gives no log-probabilities. ServiceError: as for a call. OutputError: all are refused.
     """
     gate = asyncio.Semaphore(_IN_FLIGHT)
+    refused: list[OutputError] = []
 
-    async def one(question: Question) -> dict[str, float]:
+    async def one(question: Question) -> dict[str, float] | None:
         async with gate:
-            answer = await drive(score(question), client, deadline=deadline)
-        if answer is None or answer.probabilities is None:
+            asked = replace(question, decides=question.decides and connection.decides(True))
+            try:
+                answer = await drive(probabilities(asked), connection.client, deadline=deadline)
+            except OutputError as error:
+                refused.append(error)
+                return None
+        if asked.decides and (answer is None or answer.method != "decisions"):
+            connection.gives_no_decisions()
+        if answer is None and question.found_silent:
             raise ConfigError("this endpoint gives no log-probabilities, so there is nothing to calibrate")
-        return _logs(answer.probabilities)
+        return None if answer is None else _logs(answer.probabilities)
 
-    return await side_by_side(one(question) for question in questions)
+    scores = await side_by_side(one(question) for question in questions)
+    if refused and not any(scores):
+        raise refused[0]
+    return scores
 
 
 async def fit_calibration(
-    questions: Sequence[Question], answers: Sequence[str], client: Client, *, deadline: float, wide: bool = True
-) -> Fitted:
+    questions: Sequence[Question], answers: Sequence[str], connection: Connection, *, deadline: float, wide: bool = True
+) -> tuple[Fitted, list[bool]]:
     """Fit a calibration on labelled questions; see `fewshot.fitting.fit` for the choice.
 
     Arguments:
         wide: read all the next tokens that are listed and not only the labels' own, where that helps.
+
+    Returns:
+        The fit, on the questions that got an answer, and for each question whether it is one of these.
     """
-    return await _fitted(await score_all(questions, client, deadline=deadline), questions, answers, wide=wide)
+    given = await score_all(questions, connection, deadline=deadline)
+    known = [place for place, scores in enumerate(given) if scores]
+    if not known:
+        raise ConfigError("this endpoint gives no log-probabilities, so there is nothing to calibrate")
+    if len(known) < len(given):
+        _log.warning("%d of %d rows got no answer, and are not calibrated on", len(given) - len(known), len(given))
+    scores = [scores for scores in given if scores]
+    fitted = await _fitted(scores, [questions[n] for n in known], [answers[n] for n in known], wide=wide)
+    return fitted, [bool(scores) for scores in given]
 
 
 async def fit_answerable(
@@ -202,14 +241,16 @@ def _logs(probabilities: Mapping[str, float] | None) -> dict[str, float]:
     return {label: math.log(max(p, 1e-12)) for label, p in (probabilities or {}).items()}
 
 
-async def unlabelled_calibration(questions: Sequence[Question], client: Client, *, deadline: float) -> Calibration:
+async def unlabelled_calibration(
+    questions: Sequence[Question], connection: Connection, *, deadline: float
+) -> Calibration:
     """Fit without labels: batch calibration on enough inputs, contextual calibration on content-free ones."""
-    scores = await score_all(questions, client, deadline=deadline)
+    scores = [row for row in await score_all(questions, connection, deadline=deadline) if row]
     return batch(scores) if len(scores) >= _ENOUGH else contextual(scores)
 
 
 async def own_calibration(
-    key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], client: Client
+    key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], connection: Connection
 ) -> Calibration | None:
     """Calibrate a prompt from its task's own examples, once; None when that fails, with the reason in the log.
 
@@ -219,7 +260,7 @@ async def own_calibration(
     """
     running = _running.get((id(asyncio.get_running_loop()), key))
     if running is None:
-        running = asyncio.ensure_future(_own(key, labelled, content_free, client))
+        running = asyncio.ensure_future(_own(key, labelled, content_free, connection))
         _running[(id(asyncio.get_running_loop()), key)] = running
         running.add_done_callback(lambda _: _running.pop((id(running.get_loop()), key), None))
     return await asyncio.shield(running)
@@ -230,19 +271,19 @@ _running: dict[tuple[int, str], asyncio.Future[Calibration | None]] = {}
 
 
 async def _own(
-    key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], client: Client
+    key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], connection: Connection
 ) -> Calibration | None:
     deadline = time.monotonic() + _PATIENCE
     questions = [question for question, _ in labelled]
     try:
         if len(labelled) >= _ENOUGH:
             answers = [label for _, label in labelled]
-            fitted = await fit_calibration(questions, answers, client, deadline=deadline, wide=False)
+            fitted, _ = await fit_calibration(questions, answers, connection, deadline=deadline, wide=False)
             calibration, about = fitted.calibration, fitted.to_dict()
         else:
-            calibration = await unlabelled_calibration(content_free, client, deadline=deadline)
+            calibration = await unlabelled_calibration(content_free, connection, deadline=deadline)
             about = {"chosen": calibration.name, "rows": 0}
-    except (ServiceError, OutputError, ConfigError) as error:
+    except (ServiceError, OutputError, ConfigError, InputError) as error:
         _log.warning("not calibrated: %s", error)
         _known[key] = None
         return None

@@ -17,7 +17,7 @@ from fewshot.calibration import Calibration
 from fewshot.connection import Connection, connect
 from fewshot.errors import ConfigError, InputError
 from fewshot.fitting import Fitted
-from fewshot.flow import Answer, Question
+from fewshot.flow import Answer
 from fewshot.labelled import Labelled, read_labelled
 from fewshot.output import Kind
 from fewshot.predictions import judge
@@ -46,8 +46,9 @@ class CalibrateOptions(TypedDict, total=False):
 class Calibrated:
     """What was fitted, on what, and what it took."""
 
-    key: str
-    """What the calibration is for: a hash of prompt, shots, labels, settings and model."""
+    keys: tuple[str, ...]
+    """What the calibration is for: hashes of prompt, shots, labels, settings and model, one for each kind of question
+    among the rows (other parameters, or other optional inputs given)."""
     calibration: Calibration | None
     """None for open answers, whose confidence stays as it is."""
     fit: Fitted | None
@@ -58,6 +59,11 @@ class Calibrated:
     usage: Usage
     cost: float | None
     seconds: float
+
+    @property
+    def key(self) -> str:
+        """The first of the keys: mostly there is one."""
+        return self.keys[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON values, the calibration itself aside."""
@@ -118,7 +124,9 @@ async def calibrated(
     if classes_of(task.output) is None or not _reads(task, connection):
         return await _thresholded(task, rows, connection, risk, confidence)
     started = time.monotonic()
-    questions, usable = await _questions(task, rows, connection)
+    asked = _asked(task, rows)
+    questions = [await one.question_for(inputs, connection) for one, inputs, _ in asked]
+    usable = [row for *_, row in asked]
     truths = [row.truth for row in usable]
     deadline = time.monotonic() + task.settings.timeout * max(2, len(questions) / 4)
     if task.output.labels is None:
@@ -128,13 +136,12 @@ async def calibrated(
         fit = fitting[0]
         outcomes = _outcomes_of_answers(task.output.kind, *fitting, usable)
     else:
-        fit = await fit_calibration(questions, truths, connection.client, deadline=deadline)
-        outcomes = _outcomes(fit, truths)
+        fit, known = await fit_calibration(questions, truths, connection, deadline=deadline)
+        outcomes = _outcomes(fit, truths, known)
     calibration = fit.calibration if prior is None else _for_prior(fit, prior)
     usage = sum((c.usage for q in questions for c in q.completions if not c.cached), Usage())
-    key = task.calibration_key(connection)
     fitted = Calibrated(
-        key=key,
+        keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs, _ in asked)),
         calibration=calibration,
         fit=fit,
         threshold=None if risk is None else threshold_for(risk, *outcomes, confidence=confidence),
@@ -155,15 +162,13 @@ def _reads(task: Task[Any], connection: Connection) -> bool:
     return settings.scoring and settings.votes == 1 and connection.top_logprobs(settings.form) is not None
 
 
-async def _questions(
-    task: Task[Any], rows: Sequence[Labelled], connection: Connection
-) -> tuple[list[Question], list[Labelled]]:
-    """Make the questions to calibrate on, with the rows that they are of: those that the prompt does not show."""
+def _asked(task: Task[Any], rows: Sequence[Labelled]) -> list[tuple[Task[Any], Mapping[str, Any], Labelled]]:
+    """Bind the rows to calibrate on: those that the prompt does not show."""
     bound = [(*task.bind(dict(row.inputs)), row) for row in rows]
     usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(inputs, _shots(one, inputs))]
     if not usable:
         raise InputError("all labelled rows are shots of the prompt: give rows that it does not show")
-    return [await one.question_for(inputs, connection) for one, inputs, _ in usable], [row for *_, row in usable]
+    return usable
 
 
 def _shots(task: Task[Any], inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -189,7 +194,7 @@ async def _thresholded(
     sure, right = zip(*(prediction.chance for prediction in judged), strict=True)
     costs = [result.cost for result in found]
     fitted = Calibrated(
-        key=task.calibration_key(connection),
+        keys=(task.calibration_key(connection),),
         calibration=None,
         fit=None,
         threshold=threshold_for(risk, sure, right, confidence=confidence),
@@ -206,7 +211,7 @@ def _with(task: Task[Any], fitted: Calibrated) -> Task[Any]:
     """Give the task with what was fitted in force."""
     calibrations = dict(task.calibrations)
     if fitted.calibration is not None:
-        calibrations[fitted.key] = fitted.calibration
+        calibrations |= dict.fromkeys(fitted.keys, fitted.calibration)
     if fitted.threshold is not None:
         # Above 1 lies only "abstain always".
         least = fitted.threshold.threshold
@@ -226,7 +231,8 @@ def kept_calibration(task: Task[Any]) -> None:
     """
     if task.fitted is None or task.fitted.calibration is None:
         raise InputError("nothing was fitted that could be kept: keep what `calibrate` returned for labels")
-    keep(task.fitted.key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict()})
+    for key in task.fitted.keys:
+        keep(key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict(), "key": key})
 
 
 def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | None) -> None:
@@ -253,10 +259,15 @@ def _for_prior(fit: Fitted, prior: Mapping[str, float]) -> Calibration:
     return fit.calibration.biased(bias, name=f"{fit.calibration.name}+prior")
 
 
-def _outcomes(fit: Fitted, truths: Sequence[str]) -> tuple[list[float], list[bool]]:
-    """Give confidence and rightness of predictions by calibrations that were fitted without their row."""
-    top = [max(row, key=row.__getitem__) for row in fit.held_out]
-    confidences = [row[label] for row, label in zip(fit.held_out, top, strict=True)]
+def _outcomes(fit: Fitted, truths: Sequence[str], known: Sequence[bool]) -> tuple[list[float], list[bool]]:
+    """Give confidence and rightness of predictions by calibrations that were fitted without their row.
+
+    A row that got no answer is wrong at 0.
+    """
+    held_out = iter(fit.held_out)
+    rows = [next(held_out) if has else {} for has in known]
+    top = [max(row, key=row.__getitem__, default="") for row in rows]
+    confidences = [row.get(label, 0.0) for row, label in zip(rows, top, strict=True)]
     return confidences, [label == truth for label, truth in zip(top, truths, strict=True)]
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fewshot.calibration import Calibration
     from fewshot.client import Client
 
-__all__ = ["Answer", "Question", "Talk", "ask", "drive", "score", "side_by_side"]
+__all__ = ["Answer", "Question", "Talk", "ask", "drive", "probabilities", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -148,18 +148,23 @@ class Answer:
 
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
-    if question.decides:
-        answer = yield from decide(question)
-        if answer is not None:
-            return answer
-    if question.is_scored:
-        answer = yield from score(question)
-        if answer is not None:
-            return answer
+    scored = yield from probabilities(question)
+    if scored is not None:
+        return scored
     answer = yield from (_vote(question) if question.settings.votes > 1 else _answer(question))
     if question.others:
         answer = replace(answer, warnings=("no label probabilities, so only the first draw of shots was asked",))
     return answer
+
+
+def probabilities(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
+    """Find the probability of every label as the endpoint can give it; None where it gives none."""
+    if question.decides:
+        answer = yield from decide(question)
+        if answer is not None:
+            return answer
+        question = replace(question, calibration=None)  # it was fitted on decisions, if at all
+    return (yield from score(question)) if question.is_scored else None
 
 
 def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:

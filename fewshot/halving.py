@@ -26,6 +26,7 @@ from fewshot.types import Result
 
 __all__ = ["Entry", "Rung", "halve", "overhead", "rungs_for"]
 
+_SCORED = ("logprobs", "decisions")
 _FITTED_FROM = 10
 """Rows from which on a candidate is judged after calibration."""
 
@@ -154,7 +155,7 @@ async def _asked(run: Run, entry: Entry, rows: Sequence[Labelled], what: str) ->
     if kind != "labels":
         return replace(entry, results=results, scores=tuple(plain), uncalibrated=mean(plain))
     ready, chances = task, {p.row: p.probabilities for p in judged if p.probabilities and not p.error}
-    scored = [n for n, result in enumerate(results) if result.error is None and result.method == "logprobs"]
+    scored = [n for n, result in enumerate(results) if result.error is None and result.method in _SCORED]
     if run.calibrate and len(scored) >= _FITTED_FROM:
         ready = await run.prepared(task, [rows[n] for n in scored])
         if ready.fitted is not None and ready.fitted.fit is not None:

@@ -364,9 +364,9 @@ class Task(Generic[T]):
         prompt, *others = await self.prompts.drawn(inputs, connection, deadline=deadline, leave_out=True)
         return self.question(inputs, prompt, connection, others=others)
 
-    def calibration_key(self, connection: Connection) -> str:
-        """Name what a calibration of this task is for: its content, the model and the form."""
-        return calibration_key(self.fingerprint, connection.model, self.settings.form or connection.form)
+    def calibration_key(self, connection: Connection, inputs: Mapping[str, Any] | None = None) -> str:
+        """Name what a calibration of this task is for: its content, the kind of question, the model and the way."""
+        return calibration_key(self, inputs or {}, connection)
 
     def _result(self, question: Question, connection: Connection) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)

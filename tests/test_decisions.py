@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 from fault_server import FaultServer
 
-from fewshot import OutputError, ServiceError, classify_sentiment
+from fewshot import Completion, OutputError, ScriptedClient, ServiceError, Task, classify_sentiment
 from fewshot.decisions import decision_body, read_decision
 from fewshot.reply import Reply
-from fewshot.types import Message, Prefix, Request
+from fewshot.types import Message, Prefix, Request, TokenLogprob
 
 REQUEST = Request(
     model="m",
@@ -85,3 +86,43 @@ def test_a_server_without_decisions_is_asked_another_way_and_not_again() -> None
         asked = len(server.requests)
         again = classify_sentiment.run("I love it too.", **options)
         assert (again.value, len(server.requests) - asked) == ("positive", 1)
+
+
+class Both(ScriptedClient):
+    """Decides, and lists log-probabilities too, which say something else; some have no decisions."""
+
+    top_logprobs = 20
+
+    def __init__(self, *, decides: bool = True) -> None:
+        super().__init__(self.answer)
+        self.decides = decides
+
+    def answer(self, request: Request) -> Completion:
+        good = 0.4 if "good" in request.chat[-1].content else 0.1
+        if not request.choices:
+            top = ((b"no", math.log(good)), (b"yes", math.log(1 - good)))
+            return Completion(text="yes", tokens=(TokenLogprob(*top[1], top),))
+        if not self.decides:
+            raise ServiceError("no such path", status=404)
+        return Completion(text="no", probabilities={"yes": good, "no": 1 - good})
+
+
+ROWS = [(f"a {word} day {n}", "yes" if word == "good" else "no") for n in range(30) for word in ("good", "odd")]
+
+
+def test_decisions_are_calibrated_by_decisions_and_nothing_else() -> None:
+    task = Task.of("Nice?", ["yes", "no"], client=Both(), decisions=True)
+    assert task("a good day") == "no"
+    fitted = task.calibrate(ROWS)
+    result = fitted.run("a good day")
+    assert (result.value, result.method, result.calibration != "none") == ("yes", "decisions", True)
+    other = fitted.using(decisions=False).run("a good day")
+    assert (other.method, other.calibration) == ("logprobs", "none")
+
+
+def test_where_there_are_no_decisions_log_probabilities_are_calibrated_and_it_is_asked_once() -> None:
+    client = Both(decides=False)
+    fitted = Task.of("Nice?", ["yes", "no"], client=client, decisions=True).calibrate(ROWS)
+    assert sum(bool(request.choices) for request in client.requests) <= 4
+    result = fitted.run("a good day")
+    assert (result.value, result.method, result.calibration != "none") == ("yes", "logprobs", True)

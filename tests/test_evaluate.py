@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fewshot import Completion, ConfigError, Request, ScriptedClient, ServiceError, Task
+from fewshot import Completion, ConfigError, OutputError, Request, ScriptedClient, ServiceError, Task
 from fewshot.cli import main
 from fewshot.errors import InputError, TaskError
 from fewshot.labelled import read_labelled
@@ -481,3 +481,50 @@ def test_a_vote_is_as_sure_as_its_share_of_all_ballots_those_that_are_no_answer_
     report = task(client, votes=4).evaluate([("one", "no"), ("two", "yes")])
     assert [p.chance for p in report.predictions] == [(0.5, True), (0.5, False)]
     assert report.metrics["ece"].value == 0.0
+
+
+PRODUCT = """{% block instruction %}Is the {{ product }} nice? {{ labels | join(" or ") }}{% endblock %}
+{% block input %}{% if context %}About: {{ context }}
+{% endif %}Text: {{ text }}{% endblock %}
+{% block output %}Nice: {{ output }}{% endblock %}"""
+
+
+def test_a_calibration_is_for_the_parameters_and_optional_inputs_of_its_rows_alone() -> None:
+    shots = [{"text": "good", "output": "yes"}, {"text": "bad", "context": "a film", "output": "no"}]
+    options: dict[str, Any] = {"inputs": {"text": ..., "context": None}, "parameters": {"product": "tea"}}
+    plain = Task.of(PRODUCT, ["yes", "no"], shots, client=Leaning(), **options)
+    rows = [{"text": text, "output": output} for text, output in POOL]
+
+    def calibrated(task: Task[Any], **inputs: str) -> bool:
+        return task.run("a great day", **inputs).calibration != "none"
+
+    fitted = plain.calibrate([{**row, "product": "coffee"} for row in rows])
+    assert [calibrated(fitted, product=name) for name in ("tea", "coffee")] == [False, True]
+    fitted = plain.calibrate(rows)
+    assert [calibrated(fitted), calibrated(fitted, context="a play")] == [True, False]
+    mixed = plain.calibrate([*rows, *({**row, "context": "a play"} for row in rows)])
+    assert [calibrated(mixed), calibrated(mixed, context="a film")] == [True, True]
+    assert mixed.fitted is not None
+    assert len(mixed.fitted.keys) == 2
+
+
+class Refusing(Leaning):
+    """Has a provider that filters some rows."""
+
+    def answer(self, request: Request) -> Completion:
+        if "number 5" in question_of(request):
+            return Completion(text="", finish_reason="content_filter")
+        return super().answer(request)
+
+
+def test_a_row_that_is_refused_does_not_stop_a_calibration_and_counts_against_a_promise() -> None:
+    fitted = task(Refusing()).calibrate(POOL, risk=0.2).fitted
+    assert fitted is not None
+    assert fitted.threshold is not None
+    assert fitted.fit is not None
+    assert (fitted.rows, len(fitted.fit.held_out), fitted.threshold.rows) == (len(POOL), len(POOL) - 6, len(POOL))
+    report = task(Refusing()).evaluate(ROWS, pool=POOL, k=2)
+    assert report.calibration is not None
+    assert report.calibration["applied"] != "none"
+    with pytest.raises(OutputError, match="content filter"):
+        task(Refusing()).calibrate([(f"{text} number 5", label) for text, label in POOL])

@@ -147,7 +147,7 @@ async def fitted(way: Way, task: Task[Any], prompt: Prompt, connection: Connecti
     labelled = [(task.question(e.inputs, prompt, connection), e.output) for e in spare]
     name = next(name for name, other in WAYS.items() if other is way)
     key = f"injection-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{task.calibration_key(connection)[:40]}"
-    return kept(key) or await own_calibration(key, labelled, [], connection.client)
+    return kept(key) or await own_calibration(key, labelled, [], connection)
 
 
 def written(task: Task[Any], completion: Completion, cue: str) -> str | None:
