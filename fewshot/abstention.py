@@ -13,6 +13,7 @@ __all__ = [
     "CoveragePoint",
     "Threshold",
     "automatable",
+    "check_promise",
     "coverage_curve",
     "coverage_table",
     "error_bound",
@@ -70,8 +71,7 @@ def threshold_for(
     bound over them holds exactly. Raises `InputError` for a risk or confidence outside (0, 1).
     """
     _check(confidences, correct)
-    if not 0 < risk < 1 or not 0 < confidence < 1:
-        raise InputError(f"Risk and confidence lie between 0 and 1, not {risk!r} and {confidence!r}; say 0.05 for 5%.")
+    check_promise(risk, confidence)
     rows = len(confidences)
     counts, level = _tested_counts(rows, risk, 1 - confidence)
     pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
@@ -85,6 +85,12 @@ def threshold_for(
             lowest = max(math.nextafter(cut, math.inf), 0.0)
             return Threshold(lowest, risk, confidence, len(accepted) / rows, wrong / len(accepted), bound, rows)
     return Threshold(math.inf, risk, confidence, 0.0, 0.0, 1.0, rows, _why_none(rows, risk, level, counts))
+
+
+def check_promise(risk: float, confidence: float) -> None:
+    """Raise `InputError` for a risk or confidence outside (0, 1)."""
+    if not 0 < risk < 1 or not 0 < confidence < 1:
+        raise InputError(f"Risk and confidence lie between 0 and 1, not {risk!r} and {confidence!r}; say 0.05 for 5%.")
 
 
 def error_bound(wrong: int, rows: int, *, confidence: float = 0.95) -> float:

@@ -12,7 +12,7 @@ from fewshot.answerable import classes_of
 from fewshot.asking import answers
 from fewshot.calibrated import calibrated
 from fewshot.connection import Connection
-from fewshot.errors import ConfigError, ServiceError
+from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.intervals import Figure, bootstrap
 from fewshot.labelled import Labelled
 from fewshot.predictions import Prediction, judge
@@ -76,8 +76,10 @@ class Run:
             used = spare[: self.calibration_rows]
             self.progress("calibrating", 0, len(used))
             ready = await calibrated(task, used, self.connection, risk=self.risk)
-        except (ConfigError, ServiceError) as error:
+        except (ConfigError, InputError, OutputError, ServiceError) as error:
             if isinstance(error, ServiceError) and error.account:
+                raise
+            if isinstance(error, InputError) and self.risk is not None:  # without rows there is no promise
                 raise
             self.note(f"not calibrated: {error}")
             return replace(task, settings=replace(task.settings, calibrate=False))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
-from fewshot.abstention import Threshold, threshold_for
+from fewshot.abstention import Threshold, check_promise, threshold_for
 from fewshot.answerable import classes_of, verdict
 from fewshot.asking import answers
 from fewshot.calibrate import fit_answerable, fit_calibration, keep
@@ -120,7 +120,7 @@ async def calibrated(
     confidence: float = 0.95,
 ) -> Task[Any]:
     """Calibrate over an open connection; see `calibrate`."""
-    _check(task, prior, risk)
+    _check(task, prior, risk, confidence)
     if classes_of(task.output) is None or not _reads(task, connection):
         return await _thresholded(task, rows, connection, risk, confidence)
     started = time.monotonic()
@@ -235,7 +235,9 @@ def kept_calibration(task: Task[Any]) -> None:
         keep(key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict(), "key": key})
 
 
-def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | None) -> None:
+def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | None, confidence: float) -> None:
+    if risk is not None:
+        check_promise(risk, confidence)
     labels = classes_of(task.output)
     if labels is None and (risk is None or prior is not None):
         message = f"{task.name} has no labels: only probabilities of labels, or of an answer at all, can be calibrated"

@@ -29,9 +29,9 @@ __all__ = ["EvaluateOptions", "evaluate"]
 Rows = str | os.PathLike[str] | Iterable[Any]
 
 _MISTAKES = 10
+"""How many confident mistakes are shown with their prompts."""
 _CALIBRATED_ON, _ON_EACH_OF_SEVERAL = 500, 100
 """Rows of the pool. On the embedded model 390 gave two points more accuracy than 200, in the mean of four pools."""
-"""How many confident mistakes are shown with their prompts."""
 
 
 class EvaluateOptions(TypedDict, total=False):
@@ -94,8 +94,9 @@ async def evaluate(
         InputError: a row or an argument is not valid. ConfigError: as for a call.
         ServiceError: the account is refused. Other failures of a row are counted in the report.
     """
-    if draws < 1:
-        raise InputError("draws must be 1 or more", field="draws")
+    for name, least in (("draws", draws), ("limit", limit), ("calibration_rows", calibration_rows)):
+        if least is not None and least < 1:
+            raise InputError(f"{name}={least}: must be 1 or more", field=name)
     if risk is not None and pool is None:
         raise InputError("a risk is promised from labelled rows that are not evaluated: give pool=", field="risk")
     wanted = read_labelled(task, rows, target=target)[:limit]

@@ -53,7 +53,8 @@ def figures(
     if any(p.abstained for p in predictions):
         given = [p for p in predictions if not p.abstained]
         found["coverage"] = _measure([float(not p.abstained) for p in predictions])
-        found[f"{PRIMARY[kind]}_given"] = _measure([p.scores[PRIMARY[kind]] for p in given])
+        if given:
+            found[f"{PRIMARY[kind]}_given"] = _measure([p.scores[PRIMARY[kind]] for p in given])
     return (found, []) if kind != "text" or optional else _of_wording(predictions, found)
 
 

@@ -17,7 +17,7 @@ from fewshot.types import Result
 if TYPE_CHECKING:
     from fewshot.task import Task
 
-__all__ = ["COLUMNS", "is_frame", "map_frame"]
+__all__ = ["COLUMNS", "is_frame", "map_frame", "records"]
 
 COLUMNS = (
     "value",
@@ -73,6 +73,18 @@ def map_frame(task: Task[Any], frame: Any, **options: Any) -> Any:
 
     known = _polars_types(pl, closed=task.output.labels is not None)
     return pl.DataFrame({name: _polars_series(pl, name, found[name], known.get(name)) for name in COLUMNS})
+
+
+def records(frame: Any) -> list[Mapping[str, Any]]:
+    """Give the rows of a data frame as dicts; an empty cell is None.
+
+    Raises:
+        InputError: this is no data frame of pandas or Polars.
+    """
+    library = _library(frame)
+    if library is None or not hasattr(frame, "columns"):
+        raise InputError(f"a data frame of pandas or Polars is wanted, not a {type(frame).__name__}")
+    return list(_rows({str(name): _values(frame[name], library) for name in frame.columns}))
 
 
 def _library(rows: object) -> str | None:

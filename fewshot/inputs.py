@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fewshot.errors import InputError
@@ -22,6 +23,8 @@ def check_input(task: str, name: str, value: Any, *, optional: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         what = "None" if value is None else f"a {type(value).__name__}"
         raise InputError(f"{name} must be text, not {what}", field=name)
+    if isinstance(value, float) and math.isnan(value):  # what data frames have in empty cells
+        raise InputError(f"{name} must be text, not NaN", field=name)
     if isinstance(value, str):
         if not value.strip():
             raise InputError(f"{name} is empty; give it some text", field=name)

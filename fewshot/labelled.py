@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from fewshot.errors import InputError
 from fewshot.examples import example_of, read_rows
+from fewshot.frames import is_frame, records
 from fewshot.inputs import REQUIRED
 from fewshot.output import Output
 from fewshot.task import Task
@@ -47,7 +49,8 @@ def read_labelled(
     """Read labelled rows for a task.
 
     Arguments:
-        rows: a JSONL, JSON or CSV file, or dicts, pairs (input, answer) or `Example`s. Other columns are let be.
+        rows: a JSONL, JSON or CSV file, a data frame, or dicts, pairs (input, answer) or `Example`s. Other columns are
+            let be.
             A list of `Labelled` has been read before and is given back.
         target: the column that holds the answer; by default `output`, or else the usual name for this kind of output
             (`label`, `answers`, `references`, …), which the log then tells.
@@ -87,6 +90,8 @@ def identity(inputs: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
 def _given(task: Task[Any], rows: str | os.PathLike[str] | Iterable[Any]) -> list[Mapping[str, Any]]:
     if isinstance(rows, str | os.PathLike):
         return [row for _, row in read_rows(Path(rows))]
+    if is_frame(rows):
+        return records(rows)
     return [row if isinstance(row, Mapping) else example_of(row, task.inputs) for row in rows]
 
 
@@ -94,9 +99,11 @@ def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """Find the column that holds the answer: `output`, or the usual name for this kind of output.
 
     Raises:
-        InputError: the first row has none of these.
+        InputError: there are no rows, or the first has none of these.
     """
-    columns = list(rows[0]) if rows else []
+    if not rows:
+        raise InputError("there are no labelled rows")
+    columns = list(rows[0])
     if "output" in columns:
         return "output"
     usual = next((name for name in _USUAL_TARGETS[output.kind] if name in columns), None)
@@ -132,7 +139,7 @@ def _labelled(
             row=number,
         )
     known = {renamed.get(name, name): value for name, value in row.items() if name != target}
-    inputs = {name: known[name] for name in (*task.inputs, *task.parameters) if known.get(name) is not None}
+    inputs = {name: known[name] for name in (*task.inputs, *task.parameters) if not _missing(known.get(name))}
     for name, default in task.inputs.items():
         if default is REQUIRED and name not in inputs:
             raise InputError(f"row {number} has no {name!r}; it has {', '.join(map(str, row))}", field=name, row=number)
@@ -141,6 +148,11 @@ def _labelled(
     except ValueError as error:
         raise InputError(f"row {number}: {error}", field=target, row=number) from error
     return Labelled(inputs, truth, references, str(row.get("id", number)))
+
+
+def _missing(value: object) -> bool:
+    """Tell an empty cell: None, or the not-a-number that data frames have there."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _truth(output: Output[Any], answer: Any, also: Any) -> tuple[Any, tuple[str, ...]]:

@@ -233,6 +233,7 @@ class Report:
         if len(self.curve) > 1:
             lines.append(f"  {self.primary} by number of shots")
             lines += [f"    k={point.k:<4} {_shown(point.score)}  {len(point.draws)} draw(s)" for point in self.curve]
+        lines += [] if self.promise is None else [f"  {_promised(self.promise)}"]
         lines.append(f"  {self.spending}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
@@ -277,6 +278,16 @@ def comparison_table(comparisons: Mapping[str, Comparison]) -> str:
         p_value = "p<0.001" if c.p_value < 0.001 else f"p={c.p_value:.3f}"
         lines.append(f"  {name:<{width}}  {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]  {p_value}")
     return "\n".join(lines)
+
+
+def _promised(promise: Mapping[str, Any]) -> str:
+    """Tell what was promised of the answers that were given, or why nothing was."""
+    if promise["threshold"] is None:
+        return f"nothing was answered: {promise['reason']}"
+    told = f"at most {promise['risk']:.1%} of the answers given are wrong, with {promise['confidence']:.0%} confidence"
+    return (
+        f"promised on {promise['rows']:,} other rows: {told} (at a probability of {promise['threshold']:.3f} or more)"
+    )
 
 
 def _shown(figure: Figure) -> str:

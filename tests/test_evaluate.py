@@ -528,3 +528,58 @@ def test_a_row_that_is_refused_does_not_stop_a_calibration_and_counts_against_a_
     assert report.calibration["applied"] != "none"
     with pytest.raises(OutputError, match="content filter"):
         task(Refusing()).calibrate([(f"{text} number 5", label) for text, label in POOL])
+
+
+def test_a_data_frame_of_labelled_rows_is_read_and_its_empty_cells_are_missing() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(ROWS, columns=["text", "label"])
+    assert task().evaluate(frame, calibrate=False).rows == len(ROWS)
+    assert task().calibrate(pandas.DataFrame(POOL, columns=["text", "label"])).fitted is not None
+    frame.loc[2, "text"] = float("nan")
+    with pytest.raises(InputError, match="row 3 has no 'text'"):
+        task().evaluate(frame)
+    with pytest.raises(InputError, match="row 1 has no 'text'"):
+        task().evaluate([{"text": float("nan"), "label": "yes"}])
+    with pytest.raises(InputError, match="a data frame of pandas or Polars is wanted, not a Series"):
+        task().evaluate(frame["label"])
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"limit": -1}, {"calibration_rows": 0}, {"draws": 0}])
+def test_a_number_of_rows_below_one_is_refused(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(InputError, match="must be 1 or more") as caught:
+        task().evaluate(ROWS, pool=POOL, k=2, **options)
+    assert caught.value.field == name
+
+
+def test_where_all_rows_of_the_pool_are_shots_the_rest_is_measured_and_it_is_told() -> None:
+    report = task().evaluate(ROWS, pool=POOL, k=[2, 1000])
+    assert report.k == len(POOL)
+    assert any("not calibrated: all labelled rows are shots" in note for note in report.notes)
+    assert any(f"only {len(POOL)} shots were there" in note for note in report.notes)
+    with pytest.raises(InputError, match="all labelled rows are shots"):
+        task().evaluate(ROWS, pool=POOL, k=1000, risk=0.2)
+
+
+def test_a_bad_promise_is_refused_before_anything_is_asked() -> None:
+    client = Leaning()
+    for options in ({"risk": 5}, {"risk": 0.05, "confidence": 1.5}):
+        with pytest.raises(InputError, match="lie between 0 and 1"):
+            task(client).calibrate(POOL, **options)  # type: ignore[arg-type]
+    assert not client.requests
+
+
+def test_what_was_promised_or_why_nothing_could_be_is_printed() -> None:
+    none = task().evaluate(ROWS, pool=POOL[:30], k=2, risk=0.01)
+    assert none.metrics["coverage"].value == 0
+    assert "accuracy_given" not in none.metrics
+    assert "nothing was answered: 28 rows are too few to promise 1.0%" in str(none)
+    kept = task().evaluate(ROWS, pool=POOL, k=2, risk=0.2)
+    assert "at most 20.0% of the answers given are wrong, with 95% confidence" in str(kept)
+    assert str(Report.from_dict(kept.to_dict())) == str(kept)
+
+
+def test_a_file_without_rows_is_told_as_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none.jsonl").write_text("")
+    assert main(["eval", "sentiment", "--data", str(tmp_path / "none.jsonl")]) != 0
+    assert "there are no labelled rows" in capsys.readouterr().err
