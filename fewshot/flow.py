@@ -145,6 +145,12 @@ class Answer:
     room: int = 0
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
 
+    def falls_short(self, least: float | None) -> bool:
+        """Tell whether to hold it back; without a confidence it is where all answers are (infinity)."""
+        if least is None:
+            return False
+        return math.isinf(least) if self.confidence is None else self.confidence < least
+
 
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
@@ -152,9 +158,12 @@ def ask(question: Question) -> Talk:
     if scored is not None:
         return scored
     answer = yield from (_vote(question) if question.settings.votes > 1 else _answer(question))
+    warnings = []
     if question.others:
-        answer = replace(answer, warnings=("no label probabilities, so only the first draw of shots was asked",))
-    return answer
+        warnings.append("no label probabilities, so only the first draw of shots was asked")
+    if answer.confidence is None and question.settings.min_confidence is not None:
+        warnings.append("the answer has no confidence, so min_confidence holds nothing back; votes=5 would give one")
+    return replace(answer, warnings=tuple(warnings)) if warnings else answer
 
 
 def probabilities(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:

@@ -218,8 +218,7 @@ class Task(Generic[T]):
             connection.gives_no_logprobs()
         if found.room:
             connection.needs_room(found.room)
-        least = self.settings.min_confidence
-        abstains = least is not None and found.confidence is not None and found.confidence < least
+        abstains = found.falls_short(self.settings.min_confidence)
         return replace(
             self._result(question, connection),
             value=None if abstains else private.restore(found.value),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import math
@@ -14,9 +15,10 @@ import pytest
 
 from fewshot import Completion, ConfigError, OutputError, Request, ScriptedClient, ServiceError, Task
 from fewshot.cli import main
+from fewshot.commands.eval import labelled_task
 from fewshot.errors import InputError, TaskError
 from fewshot.labelled import read_labelled
-from fewshot.output import Text
+from fewshot.output import Labels, Text
 from fewshot.report import Report, comparison_table
 from fewshot.types import TokenLogprob
 from fewshot.variants import HARMLESS
@@ -426,8 +428,10 @@ def test_calibrate_keeps_what_later_calls_find(folder: Path, capsys: pytest.Capt
     assert main(["calibrate", str(folder), "--data", data, "--risk", "0.2"]) == 0
     said = capsys.readouterr().out
     assert "fitted on 72 rows" in said
-    assert "--min-confidence" in said
     from fewshot.folder import load
+
+    promised = load(folder, client=Leaning(), model="leaning").calibrate(data, risk=0.2).settings.min_confidence
+    assert f"--min-confidence {promised} accepts" in said  # with all digits: a little less would promise nothing
 
     assert load(folder, client=Leaning(), model="leaning").run("a fine odd good day").calibration != "none"
 
@@ -583,3 +587,12 @@ def test_a_file_without_rows_is_told_as_that(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "none.jsonl").write_text("")
     assert main(["eval", "sentiment", "--data", str(tmp_path / "none.jsonl")]) != 0
     assert "there are no labelled rows" in capsys.readouterr().err
+
+
+def test_labels_named_on_the_command_line_keep_their_words_and_descriptions() -> None:
+    output = Labels(("a", "b", "c"), {"a": "apple", "c": "cherry"}, {"a": "a fruit", "b": "another"})
+    words = argparse.Namespace(task="x", labels="c,a", set=[])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fewshot.commands.options.load", lambda _: Task.of("Say.", output))
+        found = labelled_task(words).output
+    assert found == Labels(("c", "a"), {"c": "cherry", "a": "apple"}, {"a": "a fruit"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import pickle
 from decimal import Decimal
@@ -263,3 +264,12 @@ def test_a_confidence_below_the_threshold_abstains() -> None:
     assert (result.value, result.abstained, result.error) == (None, True, None)
     assert result.probabilities is not None
     assert classify_sentiment("x", client=Unsure(), min_confidence=0.4) == "positive"
+
+
+def test_an_answer_without_a_confidence_is_told_of_where_one_was_wanted_and_held_back_where_all_are() -> None:
+    told = classify_sentiment.run("x", client=ScriptedClient("positive"), min_confidence=0.9)
+    assert (told.value, told.abstained, told.confidence) == ("positive", False, None)
+    assert "min_confidence holds nothing back" in told.warnings[0]
+    never = classify_sentiment.run("x", client=ScriptedClient("positive"), min_confidence=math.inf)
+    assert (never.value, never.abstained) == (None, True)
+    assert classify_sentiment.run("x", client=ScriptedClient("positive")).warnings == ()

@@ -60,7 +60,7 @@ def _show(found: dict[str, Any]) -> None:
         print(f"no threshold: {threshold['reason']}", file=sys.stderr)
         return
     print(
-        f"--min-confidence {threshold['threshold']:.4f} accepts {threshold['coverage']:.1%} of the rows; "
+        f"--min-confidence {threshold['threshold']} accepts {threshold['coverage']:.1%} of the rows; "
         f"of these {threshold['error']:.1%} were wrong, "
         f"and at most {threshold['risk']:.1%} will be, with a confidence of {threshold['confidence']:.0%}"
     )

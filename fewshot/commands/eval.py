@@ -117,8 +117,12 @@ def labelled_task(args: argparse.Namespace) -> Task[Any]:
 
 
 def _with_labels(task: Task[Any], labels: list[str]) -> Task[Any]:
+    """Give the task with these labels; those that it has keep their words and descriptions."""
     shots = [example for example in task.examples if example.output in labels]
-    return task.using(output=Labels(tuple(labels)), examples=shots)
+    known = task.output
+    assert isinstance(known, Labels)  # noqa: S101 - the caller looked
+    words, about = ({la: own[la] for la in labels if la in own} for own in (known.words, known.descriptions))
+    return task.using(output=Labels(tuple(labels), words, about), examples=shots)
 
 
 def tell(what: str, done: int, total: int) -> None:
