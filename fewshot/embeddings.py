@@ -83,7 +83,7 @@ async def _asker(connection: Connection, settings: Settings) -> Callable[..., Aw
         client = client_for(replace(connection.endpoint, base_url=server.base_url, api_key=server.api_key))
     ask: Callable[..., Awaitable[list[list[float]]]] | None = getattr(client, "embed", None)
     if ask is None:
-        raise ConfigError(f"{type(client).__name__} gives no vectors (it has no `embed`): use select='bm25'")
+        raise ConfigError("this client gives no vectors (it has no `embed`): use select='bm25'")
     return ask
 
 

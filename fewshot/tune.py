@@ -153,6 +153,8 @@ async def tune(
         concurrency=concurrency,
         progress=progress or (lambda *_: None),
     )
+    if len(tried) == 1:
+        run.note("there was no other prompt to try: more rows, or other k, selectors or forms, would give some")
     if len(usable) < len(given):
         run.note(f"{len(given) - len(usable)} rows were left out: the task's own examples, or there twice")
     best, entries = await halve(run, tried, split.search, allowance)

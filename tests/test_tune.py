@@ -430,3 +430,9 @@ def test_what_cannot_be_averaged_is_refused() -> None:
     with pytest.raises(InputError, match="has no labels"):
         Task.of("Echo.", "text", client=Learner()).tune(ROWS, ensembles=[1, 3])
     assert all("averaged" not in t.name for t in task().tune(ROWS, budget=300).trials)  # a service is paid by request
+
+
+def test_where_there_is_no_other_prompt_to_try_it_is_told() -> None:
+    tuned = task().tune(ROWS, budget=400, k=[500])
+    assert len(tuned.trials) == 1
+    assert "there was no other prompt to try" in str(tuned)
