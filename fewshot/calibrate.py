@@ -12,10 +12,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot.answerable import class_of, classes_of
 from fewshot.cachedir import cache_dir, write_private
@@ -60,21 +60,26 @@ _PATIENCE = 120.0
 
 _log = logging.getLogger("fewshot")
 
+T = TypeVar("T")
+
 
 def calibration_key(task: Task[Any], inputs: Mapping[str, Any], connection: Connection) -> str:
-    """Name what a calibration is for: a task's content, which of its optional inputs are given, the model and the way.
+    """Name what a calibration is for: a task's content, which of its optional inputs are given, model, address and way.
 
     Examples that have an optional input are shots for questions that have it, so that these are another prompt. A
     distribution over labels that the endpoint makes itself is another one than that of tokens.
     """
-    way: str = task.settings.form or connection.form
-    if task.output.labels is not None and connection.decides(task.settings.decisions):
+    settings = task.settings
+    way: str = settings.form or connection.form
+    if task.output.labels is not None and connection.decides(settings.decisions):
         way = "decisions"
     given = [name for name in sorted(task.inputs) if task.inputs[name] is None and inputs.get(name) is not None]
+    endpoint = connection.endpoint
     model = connection.model
     if connection.local and model != EMBEDDED_MODEL:  # a file of the user's own, and there may be another of that name
         model = f"{model} {connection.place}"
-    return hashlib.sha256("|".join(["1", task.fingerprint, model, way, *given]).encode()).hexdigest()[:32]
+    at = "" if connection.local else f"{(endpoint.base_url or '').rstrip('/')} {endpoint.extra} {settings.temperature}"
+    return hashlib.sha256("|".join(["2", task.fingerprint, model, at, way, *given]).encode()).hexdigest()[:32]
 
 
 async def calibration_for(
@@ -145,27 +150,40 @@ async def score_all(
     Raises:
         ConfigError: the endpoint gives no log-probabilities. ServiceError: as for a call. OutputError: all are refused.
     """
-    gate = asyncio.Semaphore(_IN_FLIGHT)
-    refused: list[OutputError] = []
 
     async def one(question: Question) -> dict[str, float] | None:
-        async with gate:
-            asked = replace(question, decides=question.decides and connection.decides(True))
-            try:
-                answer = await drive(probabilities(asked), connection.client, deadline=deadline)
-            except OutputError as error:
-                refused.append(error)
-                return None
+        asked = replace(question, decides=question.decides and connection.decides(True))
+        answer = await drive(probabilities(asked), connection.client, deadline=deadline)
         if asked.decides and (answer is None or answer.method != "decisions"):
             connection.gives_no_decisions()
         if answer is None and question.found_silent:
             raise ConfigError("this endpoint gives no log-probabilities, so there is nothing to calibrate")
         return None if answer is None else _logs(answer.probabilities)
 
-    scores = await side_by_side(one(question) for question in questions)
-    if refused and not any(scores):
+    return await _for_each(questions, one)
+
+
+async def _for_each(
+    questions: Sequence[Question], job: Callable[[Question], Coroutine[Any, Any, T | None]]
+) -> list[T | None]:
+    """Do a job for each question, a few at a time; nothing comes of one that is refused, unless all are."""
+    gate = asyncio.Semaphore(_IN_FLIGHT)
+    refused: list[OutputError | ServiceError] = []
+
+    async def one(question: Question) -> T | None:
+        async with gate:
+            try:
+                return await job(question)
+            except (OutputError, ServiceError) as error:
+                if isinstance(error, ServiceError) and not error.for_what_it_holds:
+                    raise
+                refused.append(error)
+                return None
+
+    found = await side_by_side(one(question) for question in questions)
+    if refused and len(refused) == len(questions):
         raise refused[0]
-    return scores
+    return found
 
 
 async def fit_calibration(
@@ -214,17 +232,12 @@ async def fit_answerable(
 
 async def _answer_all(questions: Sequence[Question], client: Client, *, deadline: float) -> list[Answer | None]:
     """Ask for the answers themselves; one that never becomes valid, or comes without log-probabilities, is None."""
-    gate = asyncio.Semaphore(_IN_FLIGHT)
 
     async def one(question: Question) -> Answer | None:
-        async with gate:
-            try:
-                answer = await drive(ask(question), client, deadline=deadline)
-            except OutputError:
-                return None
+        answer = await drive(ask(question), client, deadline=deadline)
         return answer if answer.probabilities else None
 
-    return await side_by_side(one(question) for question in questions)
+    return await _for_each(questions, one)
 
 
 async def _fitted(

@@ -13,12 +13,12 @@ from fewshot.abstention import Threshold, check_promise, threshold_for
 from fewshot.answerable import classes_of, verdict
 from fewshot.asking import answers
 from fewshot.calibrate import fit_answerable, fit_calibration, keep
-from fewshot.calibration import Calibration
+from fewshot.calibration import Calibration, check_prior
 from fewshot.connection import Connection, connect
 from fewshot.errors import ConfigError, InputError
 from fewshot.fitting import Fitted
 from fewshot.flow import Answer
-from fewshot.labelled import Labelled, read_labelled
+from fewshot.labelled import Labelled, distinct, read_labelled
 from fewshot.output import Kind
 from fewshot.predictions import judge
 from fewshot.price import cost_of
@@ -56,6 +56,8 @@ class Calibrated:
     rows: int
     shots_left_out: int
     """Rows that are shots of the prompt, and so say nothing about it."""
+    repeats_left_out: int
+    """Rows that ask the same as one before, and so are no evidence of their own."""
     usage: Usage
     cost: float | None
     seconds: float
@@ -74,6 +76,7 @@ class Calibrated:
             "key": self.key,
             "rows": self.rows,
             "shots_left_out": self.shots_left_out,
+            "repeats_left_out": self.repeats_left_out,
             "threshold": None if self.threshold is None else self.threshold.to_dict(),
             "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
                       "cached_tokens": usage.cached_tokens},
@@ -121,8 +124,9 @@ async def calibrated(
 ) -> Task[Any]:
     """Calibrate over an open connection; see `calibrate`."""
     _check(task, prior, risk, confidence)
+    given, rows = len(rows), distinct(rows)
     if classes_of(task.output) is None or not _reads(task, connection):
-        return await _thresholded(task, rows, connection, risk, confidence)
+        return await _thresholded(task, rows, connection, risk, confidence, given)
     started = time.monotonic()
     asked = _asked(task, rows)
     questions = [await one.question_for(inputs, connection) for one, inputs, _ in asked]
@@ -132,7 +136,7 @@ async def calibrated(
     if task.output.labels is None:
         fitting = await fit_answerable(questions, truths, connection.client, deadline=deadline)
         if fitting is None:
-            return await _thresholded(task, rows, connection, risk, confidence)
+            return await _thresholded(task, rows, connection, risk, confidence, given)
         fit = fitting[0]
         outcomes = _outcomes_of_answers(task.output.kind, *fitting, usable)
     else:
@@ -147,6 +151,7 @@ async def calibrated(
         threshold=None if risk is None else threshold_for(risk, *outcomes, confidence=confidence),
         rows=len(usable),
         shots_left_out=len(rows) - len(usable),
+        repeats_left_out=given - len(rows),
         usage=usage,
         cost=0.0 if connection.local else cost_of(connection.model, usage),
         seconds=time.monotonic() - started,
@@ -178,7 +183,12 @@ def _shots(task: Task[Any], inputs: Mapping[str, Any]) -> list[Mapping[str, Any]
 
 
 async def _thresholded(
-    task: Task[Any], rows: Sequence[Labelled], connection: Connection, risk: float | None, confidence: float
+    task: Task[Any],
+    rows: Sequence[Labelled],
+    connection: Connection,
+    risk: float | None,
+    confidence: float,
+    given: int,
 ) -> Task[Any]:
     """Find the confidence from which on open answers are right as often as was promised."""
     if risk is None:
@@ -200,6 +210,7 @@ async def _thresholded(
         threshold=threshold_for(risk, sure, right, confidence=confidence),
         rows=len(rows),
         shots_left_out=0,
+        repeats_left_out=given - len(rows),
         usage=sum((result.usage for result in found), Usage()),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         seconds=time.monotonic() - started,
@@ -244,8 +255,7 @@ def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | Non
         raise InputError(f"{message}; give risk= for the confidence that open answers must have")
     if labels is None or prior is None:
         return
-    if set(prior) != set(labels) or not math.isclose(sum(prior.values()), 1, abs_tol=0.01) or min(prior.values()) <= 0:
-        raise InputError(f"prior must give each of {', '.join(labels)} a share above 0, summing to 1", field="prior")
+    check_prior(prior, labels)
     if risk is not None:
         message = "a risk is promised for rows like those given, so it cannot be combined with another prior"
         raise InputError(message, field="risk")

@@ -11,11 +11,23 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from fewshot.errors import ConfigError, InputError
 
-__all__ = ["NONE", "Calibration", "Output", "Running", "batch", "contextual", "label_shift", "normalise", "temperature"]
+__all__ = [
+    "NONE",
+    "Calibration",
+    "Output",
+    "Running",
+    "batch",
+    "check_prior",
+    "contextual",
+    "label_shift",
+    "normalise",
+    "temperature",
+]
 
 Scores = Mapping[str, float]
 
@@ -137,6 +149,16 @@ def contextual(content_free: Sequence[Scores], *, prior: Mapping[str, float] | N
     return _prior("contextual", means, prior)
 
 
+def check_prior(prior: Mapping[str, float], labels: Iterable[str]) -> None:
+    """Raise `InputError` unless the prior gives each label a share above 0, summing to 1."""
+    names = list(labels)
+    numbers = isinstance(prior, Mapping) and all(isinstance(share, Real) for share in prior.values())
+    sensible = numbers and set(prior) == set(names) and min(prior.values()) > 0
+    if not sensible or not math.isclose(sum(prior.values()), 1, abs_tol=0.01):
+        message = f"prior must give each of {', '.join(names)} a share above 0, summing to 1, not {prior!r}"
+        raise InputError(message, field="prior")
+
+
 def label_shift(
     calibration: Calibration, scores: Sequence[Scores], *, trained: Mapping[str, float], rounds: int = 100
 ) -> Calibration:
@@ -218,8 +240,8 @@ def _mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
 
 def _prior(name: str, means: Mapping[str, float], prior: Mapping[str, float] | None) -> Calibration:
     """Make the calibration that subtracts mean scores and, when the labels' true frequencies are known, adds them."""
-    if prior is not None and (set(prior) != set(means) or not all(p > 0 for p in prior.values())):
-        raise InputError(f"A prior gives a share above 0 to each of {sorted(means)}, got {dict(prior)!r}.")
+    if prior is not None:
+        check_prior(prior, means)
     known = {label: math.log(prior[label]) if prior else 0.0 for label in means}
     return Calibration(name, tuple(Output(la, known[la] - mean, ((la, 1.0),)) for la, mean in means.items()))
 

@@ -111,7 +111,7 @@ def idle_settings(spec: Spec, shots: int) -> Iterator[Finding]:
         yield error("setting", spec.path, spec.line("diversity"), message, 'set select = "bm25" or "embedding"')
     if settings.min_confidence is not None and not probable:
         message = (
-            "min_confidence does nothing where no log-probabilities come, and else compares how likely the words are"
+            "min_confidence holds all back where no log-probabilities come, else compares how likely the words are"
         )
         fix = "remove it, or give labels, whose probability is that of being right"
         yield warning("idle-setting", spec.path, spec.line("min_confidence"), message, fix)

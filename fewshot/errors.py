@@ -91,6 +91,11 @@ class ServiceError(FewshotError):
         self.request = request
         self.attempts = attempts
 
+    @property
+    def for_what_it_holds(self) -> bool:
+        """Whether this request was refused for what it holds, such as too long a text: others may well pass."""
+        return self.status in (400, 413, 422) and not self.transient and not self.account
+
 
 OutputReason = Literal["invalid", "ambiguous", "length", "content_filter", "refusal", "empty", "loop"]
 

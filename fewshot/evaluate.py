@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 from fewshot.arms import Arm, Progress, Run
 from fewshot.connection import connect
+from fewshot.counting import check_count, counts
 from fewshot.errors import InputError
 from fewshot.figures import figures, of_draws
 from fewshot.intervals import Figure
@@ -94,17 +95,15 @@ async def evaluate(
         InputError: a row or an argument is not valid. ConfigError: as for a call.
         ServiceError: the account is refused. Other failures of a row are counted in the report.
     """
-    for name, least in (("draws", draws), ("limit", limit), ("calibration_rows", calibration_rows)):
-        if least is not None and least < 1:
-            raise InputError(f"{name}={least}: must be 1 or more", field=name)
+    for name, number in (("draws", draws), ("limit", limit), ("calibration_rows", calibration_rows)):
+        if number is not None:
+            check_count(name, number, least=1)
+    shot_counts = [None] if k is None else counts("k", k, least=0)
     if risk is not None and pool is None:
         raise InputError("a risk is promised from labelled rows that are not evaluated: give pool=", field="risk")
     wanted = read_labelled(task, rows, target=target)[:limit]
-    counts = list(k) if isinstance(k, Sequence) else [k]
     if calibration_rows is None:
-        calibration_rows = _CALIBRATED_ON if len(counts) * draws == 1 else _ON_EACH_OF_SEVERAL
-    if not wanted or not counts:
-        raise InputError("there is nothing to evaluate: give at least one row and one k")
+        calibration_rows = _CALIBRATED_ON if len(shot_counts) * draws == 1 else _ON_EACH_OF_SEVERAL
     run = Run(
         rows=wanted,
         pool=[] if pool is None else apart(read_labelled(task, pool, target=target), (row.inputs for row in wanted)),
@@ -121,7 +120,7 @@ async def evaluate(
         run.note("some rows are examples of the task itself, so the figures flatter it")
     task = replace(task, settings=replace(task.settings, cache=False)) if consistency else task
     points = []
-    for count in counts:
+    for count in shot_counts:
         arms = []
         for draw in range(1 if count == 0 else draws):
             drawn_task, spare = drawn(task, run.pool, k=count, draw=draw, select=select, seed=seed)

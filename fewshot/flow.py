@@ -146,10 +146,8 @@ class Answer:
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
 
     def falls_short(self, least: float | None) -> bool:
-        """Tell whether to hold it back; without a confidence it is where all answers are (infinity)."""
-        if least is None:
-            return False
-        return math.isinf(least) if self.confidence is None else self.confidence < least
+        """Tell whether to hold it back: nothing says of an answer without a confidence that it has enough."""
+        return least is not None and (self.confidence is None or self.confidence < least)
 
 
 def ask(question: Question) -> Talk:
@@ -162,7 +160,7 @@ def ask(question: Question) -> Talk:
     if question.others:
         warnings.append("no label probabilities, so only the first draw of shots was asked")
     if answer.confidence is None and question.settings.min_confidence is not None:
-        warnings.append("the answer has no confidence, so min_confidence holds nothing back; votes=5 would give one")
+        warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
     return replace(answer, warnings=tuple(warnings)) if warnings else answer
 
 

@@ -18,7 +18,7 @@ from fewshot.output import Output
 from fewshot.task import Task
 from fewshot.types import Example
 
-__all__ = ["Labelled", "apart", "as_examples", "identity", "read_labelled", "target_of"]
+__all__ = ["Labelled", "apart", "as_examples", "distinct", "identity", "read_labelled", "target_of"]
 
 _USUAL_TARGETS: Mapping[str, tuple[str, ...]] = {
     "labels": ("label",),
@@ -82,6 +82,14 @@ def apart(rows: Sequence[Labelled], others: Iterable[Mapping[str, Any]]) -> list
     return [row for row in rows if identity(row.inputs) not in seen]
 
 
+def distinct(rows: Iterable[Labelled]) -> list[Labelled]:
+    """Keep the first of the rows that ask the same: what a row was fitted on tells nothing about its twin."""
+    first: dict[object, Labelled] = {}
+    for row in rows:
+        first.setdefault(identity(row.inputs), row)
+    return list(first.values())
+
+
 def identity(inputs: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     """Give what two rows have in common when they ask the same, white space round the values aside."""
     return frozenset((name, str(value).strip()) for name, value in inputs.items())
@@ -92,6 +100,9 @@ def _given(task: Task[Any], rows: str | os.PathLike[str] | Iterable[Any]) -> lis
         return [row for _, row in read_rows(Path(rows))]
     if is_frame(rows):
         return records(rows)
+    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+        message = f"rows must be a file, a data frame, or a list of dicts or pairs, not {type(rows).__name__}"
+        raise InputError(message, field="rows")
     return [row if isinstance(row, Mapping) else example_of(row, task.inputs) for row in rows]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
+from fewshot.counting import check_count
 from fewshot.errors import InputError
 from fewshot.template import did_you_mean
 from fewshot.types import Form
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Order", "Settings", "TaskOptions"]
 
 Order = Literal["similar_last", "similar_first", "file"]
+
+_COUNTS = {"k": 0, "per_label": 1, "shot_tokens": 0, "ensemble": 1, "max_tokens": 1, "max_retries": 0, "max_repairs": 0,
+           "votes": 1}  # fmt: skip
+"""Settings that are whole numbers, each with its least."""
+_OPTIONAL = ("k", "per_label", "shot_tokens", "max_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +83,13 @@ class Settings:
     """Replace private data before sending: True, names of patterns, or detectors; see `fewshot.redaction`."""
 
     def __post_init__(self) -> None:
-        self._check("k", self.k is None or self.k >= 0, "must be 0 or more")
+        for name, least in _COUNTS.items():
+            value = getattr(self, name)
+            if value is not None or name not in _OPTIONAL:
+                check_count(name, value, least=least)
         self._check("order", self.order in get_args(Order), f"must be one of {', '.join(get_args(Order))}")
         self._check("diversity", 0 <= self.diversity <= 1, "must be from 0 to 1")
-        self._check("per_label", self.per_label is None or self.per_label >= 1, "must be 1 or more")
-        self._check("shot_tokens", self.shot_tokens is None or self.shot_tokens >= 0, "must be 0 or more")
-        self._check("ensemble", self.ensemble >= 1, "must be 1 or more")
-        self._check("max_tokens", self.max_tokens is None or self.max_tokens > 0, "must be above 0")
         self._check("timeout", self.timeout > 0, "must be above 0 seconds")
-        self._check("max_retries", self.max_retries >= 0, "must be 0 or more")
-        self._check("max_repairs", self.max_repairs >= 0, "must be 0 or more")
-        self._check("votes", self.votes >= 1, "must be 1 or more")
         self._check("temperature", 0 <= self.temperature <= 2, "must be from 0 to 2")
         confidence = self.min_confidence
         sensible = confidence is None or 0 <= confidence <= 1 or confidence == math.inf

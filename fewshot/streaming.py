@@ -63,6 +63,8 @@ class _Stream:
     """The mean so far, and the first rows until there is one."""
 
     def __init__(self, prior: Mapping[str, float] | None, min_confidence: float | None) -> None:
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise InputError(f"min_confidence={min_confidence!r}: must be from 0 to 1", field="min_confidence")
         self._running = Running(prior=prior)
         self._least = min_confidence
         self._held: list[Result[Any]] | None = []

@@ -19,12 +19,13 @@ from fewshot.allowance import Allowance
 from fewshot.arms import Progress, Run
 from fewshot.candidates import Candidate, Space, candidates
 from fewshot.connection import Connection, connect
+from fewshot.counting import check_count, counts
 from fewshot.errors import InputError
 from fewshot.evaluate import evaluate
 from fewshot.fitting import folds
 from fewshot.halving import Entry, halve, overhead, rungs_for
 from fewshot.instructions import read_instructions
-from fewshot.labelled import Labelled, apart, identity, read_labelled
+from fewshot.labelled import Labelled, apart, distinct, read_labelled
 from fewshot.price import cost_of_all
 from fewshot.selection import SELECTORS
 from fewshot.settings import Settings
@@ -122,8 +123,7 @@ async def tune(
     _check(task, budget, draws, ensembles, selectors, forms)
     texts = read_instructions(task, instructions)
     given = read_labelled(task, rows, target=target)
-    usable = list({identity(row.inputs): row for row in reversed(given)}.values())[::-1]
-    usable = apart(usable, (example.inputs for example in task.examples))
+    usable = apart(distinct(given), (example.inputs for example in task.examples))
     connection = await connect(task.settings)
     averaged = ensembles or _ensembles(task, connection)
     both = task.settings.ensemble + max(task.settings.ensemble, *averaged)
@@ -196,13 +196,11 @@ def _check(
     selectors: Sequence[str] | None,
     forms: Sequence[str] | None,
 ) -> None:
+    check_count("budget", budget, least=1)
     if budget < _LEAST_BUDGET:
         raise InputError(f"budget={budget}: a search takes {_LEAST_BUDGET} requests or more", field="budget")
-    if draws < 1:
-        raise InputError(f"draws={draws}: must be 1 or more", field="draws")
-    if ensembles is not None and (not ensembles or min(ensembles) < 1):
-        raise InputError(f"ensembles={ensembles!r}: give numbers of draws from 1 on", field="ensembles")
-    if ensembles is not None and max(ensembles) > 1 and task.output.labels is None:
+    check_count("draws", draws, least=1)
+    if ensembles is not None and max(counts("ensembles", ensembles, least=1)) > 1 and task.output.labels is None:
         message = "ensembles average label probabilities, and this output has no labels: leave them out"
         raise InputError(message, field="ensembles")
     for field, given, known in (("selectors", selectors, SELECTORS), ("forms", forms, get_args(Form))):
@@ -216,10 +214,7 @@ def _counts(k: int | Sequence[int] | None, task: Task[Any]) -> list[int]:
     if k is None:
         own = task.settings.k
         return [*_KS, *([] if own is None else [own])]
-    counts = list(k) if isinstance(k, Sequence) else [k]
-    if not counts or min(counts) < 0:
-        raise InputError(f"k={k!r}: give numbers of shots from 0 on", field="k")
-    return counts
+    return counts("k", k, least=0)
 
 
 def _selectors(task: Task[Any], connection: Connection) -> list[str]:

@@ -20,7 +20,7 @@ __all__ = ["Weighed", "send", "weigh"]
 
 _FOLLOW_UPS = 8
 """How often it is asked what follows; what labels share may be longer than that."""
-_WHOLE_TOKEN = (("logit_bias", {",": 100.0}),)
+_WHOLE_TOKEN = (("logit_bias", ((",", 100.0),)),)
 
 Asking = Generator[tuple[Request, ...], tuple[Completion, ...], Completion]
 Weighed = tuple[LabelTree, bool]

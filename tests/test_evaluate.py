@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from fewshot import Completion, ConfigError, OutputError, Request, ScriptedClient, ServiceError, Task
 from fewshot.cli import main
 from fewshot.commands.eval import labelled_task
+from fewshot.connection import connect
 from fewshot.errors import InputError, TaskError
 from fewshot.labelled import read_labelled
 from fewshot.output import Labels, Text
@@ -328,6 +331,35 @@ def test_shots_are_left_out_of_the_fit() -> None:
         task(examples=POOL[:3]).calibrate(POOL[:3])
 
 
+def test_a_row_given_twice_is_fitted_on_once() -> None:
+    fitted = task().calibrate([*POOL, *POOL[:5], (f"{POOL[0][0]} ", "no")]).fitted
+    assert fitted is not None
+    assert (fitted.rows, fitted.repeats_left_out) == (len(POOL), 6)
+    assert fitted.calibration == task().calibrate(POOL).fitted.calibration  # type: ignore[union-attr]
+
+
+def test_a_row_that_the_service_refuses_is_left_out_of_a_fit_and_others_end_it() -> None:
+    class Picky(Leaning):
+        status = 400
+
+        def answer(self, request: Request) -> Completion:
+            if "number 7" in question_of(request):
+                raise ServiceError("this text is too long", status=self.status, transient=self.status == 503)
+            return super().answer(request)
+
+    picky = Picky()
+    fitted = task(picky).calibrate(POOL).fitted
+    assert fitted is not None
+    assert fitted.fit is not None
+    assert (fitted.rows, len(fitted.fit.held_out)) == (len(POOL), len(POOL) - len(WORDS))
+    picky.status = 503
+    with pytest.raises(ServiceError, match="too long"):
+        task(picky).calibrate(POOL)
+    picky.status = 400
+    with pytest.raises(ServiceError, match="too long"):
+        task(picky).calibrate([row for row in POOL if "number 7" in row[0]])
+
+
 def test_shots_chosen_by_the_question_are_never_the_question() -> None:
     client = Leaning()
     task(client, POOL[:20], select="bm25", k=1).calibrate(POOL[:20])
@@ -342,15 +374,15 @@ def test_a_known_prior_moves_the_probabilities() -> None:
     assert rare.probabilities is not None
     assert rare.probabilities["yes"] < even.probabilities["yes"] / 2
     assert rare.calibration.endswith("+prior")
-    for bad in ({"yes": 1.0}, {"yes": 0.5, "no": 0.6}, {"yes": 0.0, "no": 1.0}):
+    for bad in ({"yes": 1.0}, {"yes": 0.5, "no": 0.6}, {"yes": 0.0, "no": 1.0}, {"yes": "half", "no": 0.5}):
         with pytest.raises(InputError, match="prior must"):
-            task().calibrate(POOL, prior=bad)
+            task().calibrate(POOL, prior=bad)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="cannot be combined"):
         task().calibrate(POOL, prior={"yes": 0.5, "no": 0.5}, risk=0.1)
 
 
 def test_a_risk_sets_the_confidence_that_is_asked_for() -> None:
-    fitted = task().calibrate(POOL * 3, risk=0.1)
+    fitted = task().calibrate([(f"{text} of {year}", nice) for text, nice in POOL for year in (1, 2, 3)], risk=0.1)
     assert fitted.fitted is not None
     assert fitted.fitted.threshold is not None
     assert fitted.settings.min_confidence == fitted.fitted.threshold.threshold
@@ -554,6 +586,33 @@ def test_a_number_of_rows_below_one_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must be 1 or more") as caught:
         task().evaluate(ROWS, pool=POOL, k=2, **options)
     assert caught.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "problem"),
+    [
+        (ROWS, {"limit": "2"}, "limit='2': must be a whole number"),
+        (ROWS, {"k": "2"}, "k='2': must be a whole number"),
+        (ROWS, {"k": 2.5}, "k=2.5: must be a whole number"),
+        (ROWS, {"k": [1, -1]}, "k=-1: must be 0 or more"),
+        (ROWS, {"k": []}, "give one number or several"),
+        (5, {}, "rows must be a file, a data frame, or a list of dicts or pairs, not int"),
+        ({"text": "good"}, {}, "rows must be a file, a data frame, or a list of dicts or pairs, not dict"),
+    ],
+)
+def test_what_is_no_number_or_no_rows_is_named(rows: Any, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=re.escape(problem)):
+        task().evaluate(rows, pool=POOL, **options)
+
+
+def test_a_calibration_is_for_one_address_and_one_effort() -> None:
+    def keys(**options: Any) -> str:
+        service = {"client": None, "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key": "x"}
+        asked = task().using(**{**service, **options})
+        return asked.calibration_key(asyncio.run(connect(asked.settings)))
+
+    assert keys() == keys(base_url="http://127.0.0.1:1/v1/", api_key="y", timeout=5, cache=True)
+    assert len({keys(), keys(base_url="http://127.0.0.2:1/v1"), keys(reasoning_effort="low")}) == 3
 
 
 def test_where_all_rows_of_the_pool_are_shots_the_rest_is_measured_and_it_is_told() -> None:

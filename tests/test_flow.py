@@ -188,7 +188,8 @@ def test_half_a_character_without_logprobs_is_asked_again_with_another_token_for
         "logprobs",
         {"긍정": pytest.approx(0.25), "부정": pytest.approx(0.75)},
     )
-    assert [dict(request.extra) for request in requests] == [{}, {"logit_bias": {",": 100.0}}]
+    assert [dict(request.extra) for request in requests] == [{}, {"logit_bias": ((",", 100.0),)}]
+    assert len(set(requests)) == 2  # a search remembers answers by their requests
     (kept,) = asked.completions
     assert (kept.text, kept.usage, kept.attempts) == ("\ufffd", Usage(81, 2), 2)
     assert asked.top == forced.tokens[0].top

@@ -131,3 +131,11 @@ def test_a_run_that_is_gone_on_with_comes_to_the_same_whatever_the_concurrency(t
     cut.close()
     assert told(recalibrated(task.map(texts, out=tmp_path / "out.jsonl"))) == whole
     assert "running" not in (tmp_path / "out.jsonl").read_text(), "what is kept are the plain results"
+
+
+def test_a_bad_prior_or_confidence_is_refused() -> None:
+    rows = list(Task.of("Judge.", ["yes", "no"], client=Leaning(), calibrate=False).map(["1", "2"]))
+    with pytest.raises(InputError, match="min_confidence=9: must be from 0 to 1"):
+        list(recalibrated(rows, min_confidence=9))
+    with pytest.raises(InputError, match="prior must give each of yes, no a share"):
+        list(recalibrated(rows, prior={"yes": "often", "no": 0.5}))  # type: ignore[dict-item]

@@ -235,7 +235,7 @@ def test_a_refused_account_ends_the_search() -> None:
     [
         ({"budget": 10}, "budget", "50 requests or more"),
         ({"draws": 0}, "draws", "1 or more"),
-        ({"k": [-1]}, "k", "from 0 on"),
+        ({"k": [-1]}, "k", "0 or more"),
         ({"selectors": ["balance"]}, "selectors", "did you mean 'balanced'"),
         ({"forms": ["talk"]}, "forms", "not one of chat, text"),
         ({"instructions": ["  "]}, "instructions", "text 1 is empty"),
@@ -425,7 +425,7 @@ def test_several_draws_averaged_are_found_where_they_help_and_paid_for_from_the_
 
 
 def test_what_cannot_be_averaged_is_refused() -> None:
-    with pytest.raises(InputError, match="from 1 on"):
+    with pytest.raises(InputError, match="1 or more"):
         task().tune(ROWS, ensembles=[0])
     with pytest.raises(InputError, match="has no labels"):
         Task.of("Echo.", "text", client=Learner()).tune(ROWS, ensembles=[1, 3])
