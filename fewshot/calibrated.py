@@ -124,9 +124,10 @@ async def calibrated(
 ) -> Task[Any]:
     """Calibrate over an open connection; see `calibrate`."""
     _check(task, prior, risk, confidence)
-    given, rows = len(rows), distinct(rows)
+    rows, given = distinct(rows), len(rows)
+    repeats = given - len(rows)
     if classes_of(task.output) is None or not _reads(task, connection):
-        return await _thresholded(task, rows, connection, risk, confidence, given)
+        return await _thresholded(task, rows, connection, risk, confidence, repeats)
     started = time.monotonic()
     asked = _asked(task, rows)
     questions = [await one.question_for(inputs, connection) for one, inputs, _ in asked]
@@ -136,7 +137,7 @@ async def calibrated(
     if task.output.labels is None:
         fitting = await fit_answerable(questions, truths, connection.client, deadline=deadline)
         if fitting is None:
-            return await _thresholded(task, rows, connection, risk, confidence, given)
+            return await _thresholded(task, rows, connection, risk, confidence, repeats)
         fit = fitting[0]
         outcomes = _outcomes_of_answers(task.output.kind, *fitting, usable)
     else:
@@ -151,7 +152,7 @@ async def calibrated(
         threshold=None if risk is None else threshold_for(risk, *outcomes, confidence=confidence),
         rows=len(usable),
         shots_left_out=len(rows) - len(usable),
-        repeats_left_out=given - len(rows),
+        repeats_left_out=repeats,
         usage=usage,
         cost=0.0 if connection.local else cost_of(connection.model, usage),
         seconds=time.monotonic() - started,
@@ -188,7 +189,7 @@ async def _thresholded(
     connection: Connection,
     risk: float | None,
     confidence: float,
-    given: int,
+    repeats: int,
 ) -> Task[Any]:
     """Find the confidence from which on open answers are right as often as was promised."""
     if risk is None:
@@ -210,7 +211,7 @@ async def _thresholded(
         threshold=threshold_for(risk, sure, right, confidence=confidence),
         rows=len(rows),
         shots_left_out=0,
-        repeats_left_out=given - len(rows),
+        repeats_left_out=repeats,
         usage=sum((result.usage for result in found), Usage()),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         seconds=time.monotonic() - started,
