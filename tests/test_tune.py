@@ -382,8 +382,12 @@ def test_the_command_keeps_the_calibration_where_calls_of_the_written_task_find_
     assert load(folder, client=Leaning(), k=1).run("a fine day").calibration == "none"
 
 
-def test_the_command_refuses_to_write_into_a_task_that_ships(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tune", "sentiment", "--data", "none.jsonl", "--labels", "positive,negative,neutral", "--write"]) == 2
+def test_the_command_refuses_to_write_into_a_task_that_ships(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"text": "Fine.", "output": "positive"}\n', encoding="utf-8")
+    assert main(["tune", "sentiment", "--data", str(data), "--labels", "positive,negative,neutral", "--write"]) == 2
     assert "ships with the package: copy its folder" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from fewshot.calibrated import kept_calibration
-from fewshot.commands.eval import add_labelled_options, labelled_task
+from fewshot.commands.eval import add_labelled_options, labelled
 from fewshot.commands.options import add_task_options
 from fewshot.errors import InputError
 
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, keep and tell what was tried."""
-    task = labelled_task(args).calibrate(
-        args.data,
-        target=args.target,
+    task, rows = labelled(args)
+    task = task.calibrate(
+        rows,
         prior=None if args.prior is None else _shares(args.prior),
         risk=args.risk,
         confidence=args.confidence,

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from fewshot.calibrated import kept_calibration
-from fewshot.commands.eval import add_labelled_options, labelled_task, tell
+from fewshot.commands.eval import add_labelled_options, labelled, tell
 from fewshot.commands.options import add_task_options, counts
 from fewshot.rewrite import check_writable
 from fewshot.tuned import Tuned
@@ -39,12 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, print what was found, and write it where that is wanted."""
-    task = labelled_task(args)
+    task, rows = labelled(args)
     if args.write:
         check_writable(task)
     tuned = task.tune(
-        args.data,
-        target=args.target,
+        rows,
         budget=args.budget,
         k=args.counts,
         selectors=_listed(args.selectors),
