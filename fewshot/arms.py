@@ -79,7 +79,7 @@ class Run:
         except (ConfigError, InputError, OutputError, ServiceError) as error:
             if isinstance(error, ServiceError) and error.account:
                 raise
-            if isinstance(error, InputError) and self.risk is not None:  # without rows there is no promise
+            if self.risk is not None:  # what was asked for is a promise, and without a fit there is none
                 raise
             self.note(f"not calibrated: {error}")
             return replace(task, settings=replace(task.settings, calibrate=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import logging
 import math
@@ -153,6 +154,10 @@ def test_a_promised_risk_holds_answers_back_and_is_kept() -> None:
     assert "too few" in never.abstentions["promise"]["reason"]
     with pytest.raises(InputError, match="give pool="):
         task().evaluate(ROWS, risk=0.05)
+    with pytest.raises(InputError, match="leave out calibrate=False"):
+        task().evaluate(ROWS, pool=POOL, risk=0.05, calibrate=False)
+    with pytest.raises(ConfigError, match="gives no log-probabilities"):  # not an evaluation without a promise
+        task(ScriptedClient(lambda request: "yes")).evaluate(ROWS, pool=POOL, k=2, risk=0.3)
 
 
 def test_a_task_that_sees_its_own_rows_is_flattered_and_says_so() -> None:
@@ -524,6 +529,52 @@ def test_calibrate_keeps_what_later_calls_find(folder: Path, capsys: pytest.Capt
     assert f"--min-confidence {promised} accepts" in said  # with all digits: a little less would promise nothing
 
     assert load(folder, client=Leaning(), model="leaning").run("a fine odd good day").calibration != "none"
+
+
+@pytest.mark.usefixtures("_leaning_service")
+def test_a_cache_folder_that_cannot_be_made_is_told_before_anything_is_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = str(folder.parent / "pool.jsonl")
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", data)  # a file stands in its place
+    assert main(["calibrate", str(folder), "--data", data]) == 2
+    captured = capsys.readouterr()
+    assert "cannot be made: File exists; name one that can be written in FEWSHOT_CACHE_DIR" in captured.err
+    assert not captured.out
+    assert main(["eval", str(folder), "--data", data, "--limit", "3", "--json"]) == 0  # which keeps nothing
+    assert json.loads(capsys.readouterr().out)["failed"] == 0
+
+
+@pytest.mark.usefixtures("_leaning_service")
+def test_a_fit_that_cannot_be_kept_is_shown_all_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cache" / "calibrations").mkdir(parents=True)
+    monkeypatch.setattr("pathlib.Path.replace", _full)
+    assert main(["calibrate", str(folder), "--data", str(folder.parent / "pool.jsonl")]) == 2
+    captured = capsys.readouterr()
+    assert "fitted on 72 rows" in captured.out
+    assert "kept:" not in captured.out
+    assert "cannot be written: No space left" in captured.err
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_calibrating_at_first_use_goes_on_where_nothing_can_be_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path / "file"))
+    asked = task(examples=POOL[:20], k=2, calibrate=True, model="a model of this test")
+    assert asked.run("a fine odd good day").calibration != "none"
+    assert "the calibration is not kept for later" in caplog.text
+
+
+def test_a_row_that_cannot_be_calibrated_on_is_named() -> None:
+    with pytest.raises(InputError, match="row 3: text is empty"):
+        task().calibrate([*POOL[:2], ("  ", "yes"), *POOL[2:]])
 
 
 @pytest.mark.usefixtures("_leaning_service")
