@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -158,6 +159,7 @@ async def tune(
     if len(usable) < len(given):
         run.note(f"{len(given) - len(usable)} rows were left out: the task's own examples, or there twice")
     best, entries = await halve(run, tried, split.search, allowance)
+    _note_failures(run, entries)
     chosen = _home(best.ready, plain)
     both = task.settings.ensemble + chosen.settings.ensemble
     held_out = split.held_out[: _left(allowance, entries, budget - own, both * task.settings.votes)]
@@ -284,6 +286,15 @@ def _for_search(budget: int, reserved: int) -> int:
         message = f"budget={budget}: {reserved} requests are for the figures at the end and the start's own calibration"
         raise InputError(f"{message}, so give {least} or more", field="budget")
     return budget - reserved
+
+
+def _note_failures(run: Run, entries: Sequence[Entry]) -> None:
+    """Tell of answers that failed, since prompts that were judged by those were judged by the service."""
+    results = [result for entry in entries for result in entry.results]
+    errors = Counter(f"{type(r.error).__name__}: {r.error}" for r in results if r.error is not None)
+    if errors:
+        most = errors.most_common(1)[0][0]
+        run.note(f"{errors.total()} of {len(results)} answers of the search failed and count as wrong, mostly: {most}")
 
 
 def _left(allowance: Allowance, entries: Sequence[Entry], budget: int, both: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from typing import Any
 
 from fewshot.calibrated import kept_calibration
@@ -64,9 +65,13 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if args.json:
             print(json.dumps({**tuned.to_dict(), "written": written}, ensure_ascii=False, default=str))
-    if not args.write and (tuned.changed or tuned.task.fitted is not None):
-        print("fewshot: nothing was written; with --write the task's folder gets what was chosen", file=sys.stderr)
-    return 0
+    if not args.write and tuned.difference.difference >= 0 and (tuned.changed or tuned.task.fitted is not None):
+        what = "the task's folder gets what was chosen" if tuned.changed else "the calibration is kept"
+        print(f"fewshot: nothing was written; with --write {what}", file=sys.stderr)
+    errors = Counter(dict(tuned.before.errors)) + Counter(dict(tuned.after.errors))
+    for error, count in errors.most_common(3):
+        print(f"fewshot: {count} answers on the rows held out failed: {' '.join(error.split())}", file=sys.stderr)
+    return 1 if errors else 0
 
 
 def _written(tuned: Tuned) -> list[str]:
