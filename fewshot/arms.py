@@ -13,7 +13,7 @@ from fewshot.asking import answers
 from fewshot.calibrated import calibrated
 from fewshot.connection import Connection
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
-from fewshot.intervals import Figure, bootstrap
+from fewshot.intervals import Figure, average
 from fewshot.labelled import Labelled
 from fewshot.predictions import Prediction, judge
 from fewshot.task import Task
@@ -114,7 +114,7 @@ class Run:
         for name, ways in asked.items():
             again = [await self.answers(task, rows, f"consistency: {name}") for task, rows in ways]
             changed = [[_said(r, closed) != said for r, said in zip(results, first, strict=True)] for results in again]
-            found[f"flip_rate_{name}"] = bootstrap([sum(row) / len(row) for row in zip(*changed, strict=True)])
+            found[f"flip_rate_{name}"] = average([sum(row) / len(row) for row in zip(*changed, strict=True)])
         return found
 
     def _count(self, usage: Usage, cost: float | None) -> None:

@@ -77,6 +77,15 @@ def test_without_calibration_the_lean_shows_and_with_pool_rows_it_is_gone() -> N
     assert raw.confusion == {"yes": {"yes": 5, "no": 10}, "no": {"yes": 0, "no": 15}}
 
 
+def test_what_was_always_right_or_never_changed_is_not_certain() -> None:
+    report = task().evaluate(ROWS, pool=POOL, k=[0, 2], draws=2, consistency=True)
+    assert report.metrics["accuracy"].low == pytest.approx(0.025 ** (1 / 30))
+    assert report.metrics["flip_rate_repeated"].high == pytest.approx(1 - 0.025 ** (1 / 30))
+    assert report.curve[1].score.low == report.metrics["accuracy"].low
+    (one,) = task().evaluate([("a good day", "yes")], calibrate=False).curve
+    assert (one.score.low, one.score.high) == (0, 0.975)
+
+
 def test_every_figure_lies_inside_its_interval() -> None:
     report = task().evaluate(ROWS, pool=POOL, k=2, calibrate=False, consistency=True)
     for name, figure in report.metrics.items():
