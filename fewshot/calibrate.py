@@ -143,7 +143,7 @@ def _read(path: Path) -> Calibration | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-        _log.warning("the calibration in %s cannot be read (%s); it is fitted anew", path, error)
+        _log.warning("the calibration in %s cannot be read (%s), so it is not used: calibrate again", path, error)
         return None
 
 

@@ -74,7 +74,7 @@ async def evaluate(
     """Measure a task on labelled rows.
 
     Arguments:
-        rows: a JSONL, JSON or CSV file, dicts or pairs.
+        rows: a JSONL, JSON, CSV, TSV or Parquet file, a data frame, dicts or pairs.
         target: the column that holds the answer; by default `output`, or what is usual.
         k: how many shots; with several, a curve over them, and all other figures for the last.
         pool: labelled rows to take the shots from, instead of the task's own examples; rows that are no shots calibrate

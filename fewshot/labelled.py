@@ -50,9 +50,8 @@ def read_labelled(
     """Read labelled rows for a task.
 
     Arguments:
-        rows: a JSONL, JSON or CSV file, a data frame, or dicts, pairs (input, answer) or `Example`s. Other columns are
-            let be.
-            A list of `Labelled` has been read before and is given back.
+        rows: a JSONL, JSON, CSV, TSV or Parquet file, a data frame, or dicts, pairs (input, answer) or
+            `Example`s. Other columns are let be. A list of `Labelled` has been read before and is given back.
         target: the column that holds the answer; by default `output`, or else the usual name for this kind of output
             (`label`, `answers`, `references`, …), which the log then tells.
 

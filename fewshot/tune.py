@@ -100,7 +100,8 @@ async def tune(
     start only when it is better on all rows that both were asked, by more than the standard error of the difference.
 
     Arguments:
-        rows: a JSONL, JSON or CSV file, dicts or pairs; 30 or more, and 200 or more to find small differences.
+        rows: a file, a data frame, dicts or pairs (see `evaluate`); 30 or more, and 200 or more to find small
+            differences.
         target: the column that holds the answer; by default `output`, or what is usual.
         budget: requests that may be sent, those for the figures at the end included.
         k: how many shots to try; by default 0, 1, 2, 4, 8, 16 and the task's own number.

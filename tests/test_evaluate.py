@@ -581,6 +581,17 @@ def test_calibrating_at_first_use_goes_on_where_nothing_can_be_kept(
     assert "the calibration is not kept for later" in caplog.text
 
 
+def test_a_kept_calibration_that_is_broken_is_not_used_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = task(k=0, model="another model of this test")
+    key = asked.calibration_key(asyncio.run(connect(asked.settings)))
+    (tmp_path / "cache" / "calibrations").mkdir(parents=True)
+    (tmp_path / "cache" / "calibrations" / f"{key}.json").write_text('{"broken')
+    assert asked.run("a good day").calibration == "none"
+    assert "so it is not used: calibrate again" in caplog.text
+
+
 def test_a_row_that_cannot_be_calibrated_on_is_named() -> None:
     with pytest.raises(InputError, match="row 3: text is empty"):
         task().calibrate([*POOL[:2], ("  ", "yes"), *POOL[2:]])
