@@ -177,6 +177,10 @@ def _asked(task: Task[Any], rows: Sequence[Labelled]) -> list[tuple[Task[Any], M
 
 
 def _bound(task: Task[Any], row: Labelled) -> tuple[Task[Any], Mapping[str, Any]]:
+    """Bind a row, or name the one that cannot be asked before others are."""
+    for name, value in row.inputs.items():
+        if any("\ud800" <= character <= "\udfff" for character in str(value)):
+            raise InputError(f"row {row.id}: {name} holds a lone surrogate; decode it properly first", field=name)
     try:
         return task.bind(dict(row.inputs))
     except InputError as error:
