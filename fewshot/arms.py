@@ -13,7 +13,7 @@ from fewshot.asking import answers
 from fewshot.calibrated import calibrated
 from fewshot.connection import Connection
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
-from fewshot.intervals import Figure, bootstrap
+from fewshot.intervals import Figure, average
 from fewshot.labelled import Labelled
 from fewshot.predictions import Prediction, judge
 from fewshot.task import Task
@@ -79,7 +79,7 @@ class Run:
         except (ConfigError, InputError, OutputError, ServiceError) as error:
             if isinstance(error, ServiceError) and error.account:
                 raise
-            if isinstance(error, InputError) and self.risk is not None:  # without rows there is no promise
+            if self.risk is not None:  # what was asked for is a promise, and without a fit there is none
                 raise
             self.note(f"not calibrated: {error}")
             return replace(task, settings=replace(task.settings, calibrate=False))
@@ -114,7 +114,7 @@ class Run:
         for name, ways in asked.items():
             again = [await self.answers(task, rows, f"consistency: {name}") for task, rows in ways]
             changed = [[_said(r, closed) != said for r, said in zip(results, first, strict=True)] for results in again]
-            found[f"flip_rate_{name}"] = bootstrap([sum(row) / len(row) for row in zip(*changed, strict=True)])
+            found[f"flip_rate_{name}"] = average([sum(row) / len(row) for row in zip(*changed, strict=True)])
         return found
 
     def _count(self, usage: Usage, cost: float | None) -> None:

@@ -114,15 +114,22 @@ async def calibration_for(
 def kept(key: str) -> Calibration | None:
     """Give the calibration kept under a key; None when there is none, or what is there cannot be read."""
     if key not in _known:
-        _known[key] = _read(cache_dir("calibrations") / f"{key}.json")
+        try:
+            _known[key] = _read(cache_dir("calibrations") / f"{key}.json")
+        except ConfigError:  # where no folder can be made, nothing has been kept
+            _known[key] = None
     return _known[key]
 
 
 def keep(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
-    """Keep a calibration under its key, with what it was fitted on for a person to read."""
+    """Keep a calibration under its key, with what it was fitted on for a person to read.
+
+    Raises:
+        ConfigError: the cache folder cannot be written; for this process it is kept all the same.
+    """
+    _known[key] = calibration
     record = {"about": dict(about), "calibration": json.loads(calibration.to_json())}
     write_private(cache_dir("calibrations") / f"{key}.json", json.dumps(record, indent=1, ensure_ascii=False))
-    _known[key] = calibration
 
 
 _known: dict[str, Calibration | None] = {}
@@ -136,7 +143,7 @@ def _read(path: Path) -> Calibration | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-        _log.warning("the calibration in %s cannot be read (%s); it is fitted anew", path, error)
+        _log.warning("the calibration in %s cannot be read (%s), so it is not used: calibrate again", path, error)
         return None
 
 
@@ -300,5 +307,8 @@ async def _own(
         _log.warning("not calibrated: %s", error)
         _known[key] = None
         return None
-    keep(key, calibration, about)
+    try:
+        keep(key, calibration, about)
+    except ConfigError as error:
+        _log.warning("the calibration is not kept for later: %s", error)
     return calibration

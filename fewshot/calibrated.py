@@ -170,11 +170,22 @@ def _reads(task: Task[Any], connection: Connection) -> bool:
 
 def _asked(task: Task[Any], rows: Sequence[Labelled]) -> list[tuple[Task[Any], Mapping[str, Any], Labelled]]:
     """Bind the rows to calibrate on: those that the prompt does not show."""
-    bound = [(*task.bind(dict(row.inputs)), row) for row in rows]
+    bound = [(*_bound(task, row), row) for row in rows]
     usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(inputs, _shots(one, inputs))]
     if not usable:
         raise InputError("all labelled rows are shots of the prompt: give rows that it does not show")
     return usable
+
+
+def _bound(task: Task[Any], row: Labelled) -> tuple[Task[Any], Mapping[str, Any]]:
+    """Bind a row, or name the one that cannot be asked before others are."""
+    for name, value in row.inputs.items():
+        if any("\ud800" <= character <= "\udfff" for character in str(value)):
+            raise InputError(f"row {row.id}: {name} holds a lone surrogate; decode it properly first", field=name)
+    try:
+        return task.bind(dict(row.inputs))
+    except InputError as error:
+        raise InputError(f"row {row.id}: {error}", field=error.field) from error
 
 
 def _shots(task: Task[Any], inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -121,7 +121,7 @@ def _going_on_without() -> Iterator[None]:
     """Where the disk is of no use, say so and ask the endpoint each time."""
     try:
         yield
-    except (OSError, sqlite3.Error) as error:
+    except (ConfigError, OSError, sqlite3.Error) as error:
         _log.warning("vectors are not kept on disk: %s", error)
 
 

@@ -74,7 +74,7 @@ async def evaluate(
     """Measure a task on labelled rows.
 
     Arguments:
-        rows: a JSONL, JSON or CSV file, dicts or pairs.
+        rows: a JSONL, JSON, CSV, TSV or Parquet file, a data frame, dicts or pairs.
         target: the column that holds the answer; by default `output`, or what is usual.
         k: how many shots; with several, a curve over them, and all other figures for the last.
         pool: labelled rows to take the shots from, instead of the task's own examples; rows that are no shots calibrate
@@ -100,7 +100,11 @@ async def evaluate(
             check_count(name, number, least=1)
     shot_counts = [None] if k is None else counts("k", k, least=0)
     if risk is not None and pool is None:
-        raise InputError("a risk is promised from labelled rows that are not evaluated: give pool=", field="risk")
+        message = "a risk is promised from labelled rows that are not evaluated: give pool= (or --pool)"
+        raise InputError(message, field="risk")
+    if risk is not None and not calibrate:
+        message = "a risk is promised by calibrating: leave out calibrate=False (or --no-calibrate), or the risk"
+        raise InputError(message, field="risk")
     wanted = read_labelled(task, rows, target=target)[:limit]
     if calibration_rows is None:
         calibration_rows = _CALIBRATED_ON if len(shot_counts) * draws == 1 else _ON_EACH_OF_SEVERAL

@@ -21,6 +21,7 @@ from fewshot.types import Example
 __all__ = ["check_examples", "each_row", "example_of", "matching", "read_examples", "read_rows", "row_faults"]
 
 _RESERVED = ("output", "id")
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 Row = tuple[int, dict[str, Any]]
 
@@ -50,7 +51,7 @@ def each_row(path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
             return
         text = content.decode("utf-8-sig")
     except OSError as error:
-        raise TaskError(f"cannot read the examples: {error.strerror}", path=path) from error
+        raise TaskError(f"cannot be read: {error.strerror}; give a file that is there", path=path) from error
     except UnicodeDecodeError as error:
         raise TaskError("not UTF-8 text; save the file as UTF-8", path=path) from error
     yield from {".csv": _csv_rows, ".tsv": _csv_rows, ".json": _json_rows}.get(kind, _jsonl_rows)(text, path)
@@ -174,12 +175,19 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | Ta
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    header = text.partition("\n")[0]
+    other = next((name for mark, name in _DELIMITERS.items() if mark in header), None)
+    if other and delimiter not in header:  # what a spreadsheet writes where the comma is a decimal point
+        wanted = _DELIMITERS[delimiter]
+        raise TaskError(f"its columns are parted by {other}: save it with {wanted} between them", path=path, line=1)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         for row in reader:
             line = reader.line_num
             if None in row or None in row.values():
-                yield line, TaskError(f"has not {len(reader.fieldnames or [])} fields", path=path, line=line)
+                fields = len(reader.fieldnames or [])
+                message = f"has not {fields} fields like the first line; quote a text that holds commas"
+                yield line, TaskError(message, path=path, line=line)
             else:
                 yield line, dict(row)
     except csv.Error as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fewshot.abstention import automatable
 from fewshot.errors import ConfigError
-from fewshot.intervals import Figure, bootstrap, mean
+from fewshot.intervals import Figure, average, bootstrap, mean
 from fewshot.metrics import auroc, brier_of, ece, macro_f1, macro_recall, nll_of, over
 from fewshot.output import Kind
 from fewshot.predictions import PRIMARY, Prediction
@@ -64,7 +64,7 @@ def of_draws(scores: Sequence[Sequence[float]], *, seed: int = 0) -> Figure:
     Arguments:
         scores: for each draw the score of each row, in the same order.
     """
-    if len(scores) == 1:
+    if all(run == scores[0] for run in scores):  # one draw, or draws that make no difference
         return _measure(scores[0])
     draw = random.Random(seed).choices  # noqa: S311
     rows = range(len(scores[0]))
@@ -77,8 +77,10 @@ def of_draws(scores: Sequence[Sequence[float]], *, seed: int = 0) -> Figure:
     return Figure(value, min(value, samples[12]), max(value, samples[-13]))
 
 
-def _measure(rows: Sequence[Any], statistic: Callable[[Sequence[Any]], float] = mean) -> Figure:
-    return bootstrap(rows, statistic, samples=_samples(len(rows)))
+def _measure(rows: Sequence[Any], statistic: Callable[[Sequence[Any]], float] | None = None) -> Figure:
+    """Measure a statistic of rows; by default the mean of scores from 0 to 1."""
+    samples = _samples(len(rows))
+    return average(rows, samples=samples) if statistic is None else bootstrap(rows, statistic, samples=samples)
 
 
 def _samples(rows: int) -> int:
@@ -92,8 +94,8 @@ def _of_probabilities(predictions: Sequence[Prediction]) -> dict[str, Figure]:
     even = dict.fromkeys(labels, 1 / len(labels))
     rows = [(p.truth, p.probabilities or even) for p in predictions]
     return {
-        "nll": _measure([nll_of(*row) for row in rows]),
-        "brier": _measure([brier_of(*row) for row in rows]),
+        "nll": _measure([nll_of(*row) for row in rows], mean),
+        "brier": _measure([brier_of(*row) for row in rows], mean),
     }
 
 

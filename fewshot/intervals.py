@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from fewshot.errors import InputError
 
-__all__ = ["Comparison", "Figure", "bootstrap", "compare", "mean"]
+__all__ = ["Comparison", "Figure", "average", "bootstrap", "compare", "mean"]
 
 T = TypeVar("T")
 
@@ -65,6 +65,21 @@ def bootstrap(
     values = sorted(statistic(draw(rows, k=len(rows))) for _ in range(samples))
     low, high = _middle(values, level)
     return Figure(value, min(low, value), max(high, value))
+
+
+def average(scores: Sequence[float], *, samples: int = 1000) -> Figure:
+    """Average scores from 0 to 1, with the interval of `bootstrap`, or an exact one where that would see no spread.
+
+    Resampling rows that are all 1 (or all 0) gives nothing else, as if it were certain; the bound is then that of
+    Clopper and Pearson 1934 (Biometrika 26(4)), which for 24 rows out of 24 begins at 0.858.
+    """
+    figure = bootstrap(scores, samples=samples)
+    reach = 1 - 0.025 ** (1 / max(len(scores), 1))
+    if scores and all(score == 1 for score in scores):
+        return Figure(1.0, 1 - reach, 1.0)
+    if scores and not any(scores):
+        return Figure(0.0, 0.0, reach)
+    return figure
 
 
 def compare(

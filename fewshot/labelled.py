@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from fewshot.output import Output
 from fewshot.task import Task
 from fewshot.types import Example
 
-__all__ = ["Labelled", "apart", "as_examples", "distinct", "identity", "read_labelled", "target_of"]
+__all__ = ["Labelled", "apart", "as_examples", "distinct", "identity", "in_file", "read_labelled", "target_of"]
 
 _USUAL_TARGETS: Mapping[str, tuple[str, ...]] = {
     "labels": ("label",),
@@ -49,9 +50,8 @@ def read_labelled(
     """Read labelled rows for a task.
 
     Arguments:
-        rows: a JSONL, JSON or CSV file, a data frame, or dicts, pairs (input, answer) or `Example`s. Other columns are
-            let be.
-            A list of `Labelled` has been read before and is given back.
+        rows: a JSONL, JSON, CSV, TSV or Parquet file, a data frame, or dicts, pairs (input, answer) or
+            `Example`s. Other columns are let be. A list of `Labelled` has been read before and is given back.
         target: the column that holds the answer; by default `output`, or else the usual name for this kind of output
             (`label`, `answers`, `references`, …), which the log then tells.
 
@@ -62,11 +62,23 @@ def read_labelled(
     if isinstance(rows, list) and rows and all(isinstance(row, Labelled) for row in rows):
         return list(rows)
     given = _given(task, rows)
-    if not given:
-        raise InputError("there are no labelled rows")
-    target = target or target_of(task.output, given)
-    renamed = _renamed(task, list(given[0]))
-    return [_labelled(task, row, number, target, renamed) for number, row in enumerate(given, start=1)]
+    with in_file(rows):
+        if not given:
+            raise InputError("there are no labelled rows")
+        target = target or target_of(task.output, given)
+        renamed = _renamed(task, list(given[0]))
+        return [_labelled(task, row, number, target, renamed) for number, row in enumerate(given, start=1)]
+
+
+@contextmanager
+def in_file(rows: object) -> Iterator[None]:
+    """Put a file's name before what is wrong with its rows; other rows have none."""
+    try:
+        yield
+    except InputError as error:
+        if not isinstance(rows, str | os.PathLike):
+            raise
+        raise InputError(f"{os.fspath(rows)}: {error}", field=error.field, row=error.row) from error
 
 
 def as_examples(rows: Sequence[Labelled]) -> tuple[Example, ...]:
@@ -153,12 +165,21 @@ def _labelled(
     inputs = {name: known[name] for name in (*task.inputs, *task.parameters) if not _missing(known.get(name))}
     for name, default in task.inputs.items():
         if default is REQUIRED and name not in inputs:
-            raise InputError(f"row {number} has no {name!r}; it has {', '.join(map(str, row))}", field=name, row=number)
+            raise InputError(_lacking(row, number, name, name in known, target), field=name, row=number)
     try:
         truth, references = _truth(task.output, row[target], row.get("accept") if target == "output" else None)
     except ValueError as error:
         raise InputError(f"row {number}: {error}", field=target, row=number) from error
     return Labelled(inputs, truth, references, str(row.get("id", number)))
+
+
+def _lacking(row: Mapping[str, Any], number: int, name: str, is_there: bool, target: str) -> str:
+    """Say what keeps a row from having an input, and what to do."""
+    if is_there:
+        return f"row {number}: {name!r} is empty; fill it in, or leave the row out"
+    if name == target:
+        return f"row {number}: {name!r} is the input, so it cannot be the answer; name another column with target="
+    return f"row {number} has no {name!r}; it has {', '.join(map(str, row))}: rename the column that is meant"
 
 
 def _missing(value: object) -> bool:
@@ -170,8 +191,14 @@ def _truth(output: Output[Any], answer: Any, also: Any) -> tuple[Any, tuple[str,
     """Check an answer; a list means that each of its texts is right."""
     if output.kind != "text":
         return output.check(answer), ()
-    several = list(answer) if isinstance(answer, list | tuple) else [] if answer is None else [answer]
+    if hasattr(answer, "tolist"):  # a cell of a data frame may hold an array
+        answer = answer.tolist()
+    missing = _missing(answer) or (answer == "" and getattr(output, "optional", None) is not None)  # as CSV has it
+    several = list(answer) if isinstance(answer, list | tuple) else [] if missing else [answer]
     several += [other for other in (also if isinstance(also, list) else []) if other not in several]
+    for text in several:
+        if text is None or isinstance(text, Mapping | list | tuple):
+            raise InputError(f"the answer must be a text or a list of texts, not {text!r:.60}")
     checked = [output.check(str(text)) for text in several]
     references = tuple(text for text in checked if text is not None)
     if not references:

@@ -12,7 +12,7 @@ from fewshot.output import Kind
 from fewshot.text_metrics import answered, exact_match, numeric_match, token_f1
 from fewshot.types import Result
 
-__all__ = ["CURVE", "PRIMARY", "Prediction", "judge"]
+__all__ = ["CURVE", "PRIMARY", "Prediction", "judge", "plain"]
 
 PRIMARY: Mapping[Kind, str] = {
     "labels": "accuracy",
@@ -73,8 +73,11 @@ class Prediction:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Prediction:
-        """Read what `to_dict` gave."""
-        return cls(**{**data, "references": tuple(data["references"])})
+        """Read what `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        scores = {name: float(score) for name, score in data["scores"].items()}
+        if not scores:
+            raise ValueError("a row without a score")
+        return cls(**{**data, "references": tuple(data["references"]), "scores": scores})
 
 
 def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Prediction:
@@ -86,7 +89,7 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
         row=row,
         id=wanted.id,
         inputs={name: value for name, value in wanted.inputs.items() if value is not None},
-        truth=_plain(wanted.truth),
+        truth=plain(wanted.truth),
         references=wanted.references,
         value=found["value"],
         scores=dict.fromkeys(scores, 0.0) if failed else scores,
@@ -107,7 +110,7 @@ def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, floa
     if kind == "number":
         return {"numeric_match": float(numeric_match(value, wanted.truth))}
     if kind == "schema":
-        said, true = _plain(value), _plain(wanted.truth)
+        said, true = plain(value), plain(wanted.truth)
         return {"exact_match": float(said == true), "field_accuracy": _fields_right(said, true)}
     references = wanted.references
     return {
@@ -124,6 +127,6 @@ def _fields_right(said: Any, true: Any) -> float:
     return sum(float(name in said and said[name] == value) for name, value in true.items()) / max(len(true), 1)
 
 
-def _plain(value: Any) -> Any:
-    plain: Any = Result(value=value).to_dict()["value"]
-    return plain
+def plain(value: Any) -> Any:
+    """Give a value of an output as plain JSON values."""
+    return Result(value=value).to_dict()["value"]

@@ -57,7 +57,7 @@ class Bm25:
     def rank(self, query: str, count: int) -> Ranked:
         """Give the texts that share words with the query, from 1 (most alike) down to 0."""
         scores: dict[int, float] = defaultdict(float)
-        for word in set(words(query)):
+        for word in dict.fromkeys(words(query)):  # not a set: its order, and so that of equals, changes from run to run
             for position, weight in self._places.get(word, ()):
                 scores[position] += weight
         best = nlargest(count, scores.items(), key=itemgetter(1))

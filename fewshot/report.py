@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.abstention import automatable, coverage_table
-from fewshot.errors import InputError
+from fewshot.errors import ConfigError, InputError
 from fewshot.intervals import Comparison, Figure, compare
+from fewshot.labelled import Labelled
 from fewshot.metrics import confusion, macro_f1, over
 from fewshot.output import Kind
-from fewshot.predictions import PRIMARY, Prediction
+from fewshot.predictions import PRIMARY, Prediction, plain
 from fewshot.types import Usage
 
 __all__ = ["Mistake", "Point", "Report", "comparison_table"]
@@ -166,6 +167,8 @@ class Report:
         Raises:
             InputError: this is no such thing.
         """
+        if isinstance(data, Mapping) and data.get("format", _FORMAT) != _FORMAT:
+            raise InputError(f"a report of format {data['format']!r} was written by another version: evaluate again")
         try:
             same = ("task", "kind", "model", "form", "select", "k", "cost", "seconds", "spent", "methods")
             return cls(
@@ -182,7 +185,7 @@ class Report:
                 mistakes=tuple(Mistake(**mistake) for mistake in data["mistakes"]),
                 notes=tuple(data["notes"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = f"this is no report with its rows ({error!r}); save one with Report.save or `fewshot eval --out`"
             raise InputError(message) from error
 
@@ -191,26 +194,40 @@ class Report:
         """Read a saved report; raises InputError when the file holds none."""
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{os.fspath(path)} cannot be read as a report: {error}") from error
-        return cls.from_dict(data)
+        except OSError as error:
+            raise InputError(
+                f"{os.fspath(path)} cannot be read as a report: {error.strerror}; name one that is there"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            message = f"{os.fspath(path)} cannot be read as a report: {error}; save one with `fewshot eval --out`"
+            raise InputError(message) from error
+        try:
+            return cls.from_dict(data)
+        except InputError as error:
+            raise InputError(f"{os.fspath(path)}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report: `.html` as a page, `.svg` as a picture of the curve over k, else JSON with all rows.
 
         Raises:
-            InputError: a picture is wanted, and only one k was measured.
+            InputError: a picture is wanted, and only one k was measured. ConfigError: the file cannot be written.
         """
         path = Path(path)
-        if path.suffix.lower() in (".html", ".htm"):
-            path.write_text(self.to_html(), encoding="utf-8")
-        elif path.suffix.lower() == ".svg":
+        text = self._text(path.suffix.lower())
+        try:  # half a character, which a row may hold, is written as JSON escapes it
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}; name another place") from error
+
+    def _text(self, suffix: str) -> str:
+        """Write it in the form that a file's ending asks for."""
+        if suffix in (".html", ".htm"):
+            return self.to_html()
+        if suffix == ".svg":
             from fewshot.page import picture
 
-            path.write_text(picture(self), encoding="utf-8")
-        else:
-            text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1, default=str)
-            path.write_text(text + "\n", encoding="utf-8")
+            return picture(self)
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, default=str) + "\n"
 
     # -- for people -----------------------------------------------------------------------------------------------
 
@@ -260,14 +277,18 @@ class Report:
             InputError: the other run was over other rows, or is no report.
         """
         base = other if isinstance(other, Report) else Report.load(other)
-        if [_row(p) for p in base.predictions] != [_row(p) for p in self.predictions]:
-            message = f"the runs have different rows ({base.rows} and {self.rows}): evaluate both on the same data"
-            raise InputError(message)
-        names = [name for name in self.predictions[0].scores if name in base.predictions[0].scores]
+        base.check_rows(self.predictions)
+        names = [name for name in self.predictions[0].scores if all(name in p.scores for p in base.predictions)]
         found = {n: compare(_scores(base, n), _scores(self, n)) for n in names}
         if self.kind == "labels":
             found["macro_f1"] = compare(_pairs(base), _pairs(self), over(macro_f1), samples=500)
         return found
+
+    def check_rows(self, rows: Sequence[Labelled] | Sequence[Prediction]) -> None:
+        """Raise `InputError` where a run over these rows could not be compared with this one, since it had others."""
+        if [_row(p) for p in self.predictions] != [_row(row) for row in rows]:
+            message = f"the runs have different rows ({self.rows} and {len(rows)}): evaluate both on the same data"
+            raise InputError(message)
 
 
 def comparison_table(comparisons: Mapping[str, Comparison]) -> str:
@@ -302,8 +323,8 @@ def _usage(usage: Usage) -> dict[str, int]:
     }
 
 
-def _row(prediction: Prediction) -> str:
-    return json.dumps([prediction.inputs, prediction.truth, prediction.references], sort_keys=True, default=str)
+def _row(row: Labelled | Prediction) -> str:
+    return json.dumps([row.inputs, plain(row.truth), row.references], sort_keys=True, default=str)
 
 
 def _scores(report: Report, name: str) -> list[float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -99,7 +100,8 @@ async def tune(
     start only when it is better on all rows that both were asked, by more than the standard error of the difference.
 
     Arguments:
-        rows: a JSONL, JSON or CSV file, dicts or pairs; 30 or more, and 200 or more to find small differences.
+        rows: a file, a data frame, dicts or pairs (see `evaluate`); 30 or more, and 200 or more to find small
+            differences.
         target: the column that holds the answer; by default `output`, or what is usual.
         budget: requests that may be sent, those for the figures at the end included.
         k: how many shots to try; by default 0, 1, 2, 4, 8, 16 and the task's own number.
@@ -158,6 +160,7 @@ async def tune(
     if len(usable) < len(given):
         run.note(f"{len(given) - len(usable)} rows were left out: the task's own examples, or there twice")
     best, entries = await halve(run, tried, split.search, allowance)
+    _note_failures(run, entries)
     chosen = _home(best.ready, plain)
     both = task.settings.ensemble + chosen.settings.ensemble
     held_out = split.held_out[: _left(allowance, entries, budget - own, both * task.settings.votes)]
@@ -284,6 +287,15 @@ def _for_search(budget: int, reserved: int) -> int:
         message = f"budget={budget}: {reserved} requests are for the figures at the end and the start's own calibration"
         raise InputError(f"{message}, so give {least} or more", field="budget")
     return budget - reserved
+
+
+def _note_failures(run: Run, entries: Sequence[Entry]) -> None:
+    """Tell of answers that failed, since prompts that were judged by those were judged by the service."""
+    results = [result for entry in entries for result in entry.results]
+    errors = Counter(f"{type(r.error).__name__}: {r.error}" for r in results if r.error is not None)
+    if errors:
+        most = errors.most_common(1)[0][0]
+        run.note(f"{errors.total()} of {len(results)} answers of the search failed and count as wrong, mostly: {most}")
 
 
 def _left(allowance: Allowance, entries: Sequence[Entry], budget: int, both: int) -> int:

@@ -63,6 +63,8 @@ def test_doctor_names_the_problem_and_fails(
         (["show", "sentimnt"], 2, "did you mean 'sentiment'"),
         (["show", "sentiment", "--k", "-1"], 2, "must be 0 or more"),
         (["show", "translate", "--set", "target"], 2, "must be NAME=VALUE"),
+        (["show", "translate", "--set", "traget=Thai"], 2, "no parameter 'traget' (did you mean 'target'?); it has "),
+        (["show", "sentiment", "--set", "votes=5"], 2, "sentiment has no parameter 'votes'; it has none"),
         (["show", "../x"], 2, "no task.toml"),
     ],
 )

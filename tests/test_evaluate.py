@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import logging
 import math
+import os
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import pytest
 
 from fewshot import Completion, ConfigError, OutputError, Request, ScriptedClient, ServiceError, Task
 from fewshot.cli import main
-from fewshot.commands.eval import labelled_task
+from fewshot.commands.eval import with_labels
 from fewshot.connection import connect
 from fewshot.errors import InputError, TaskError
 from fewshot.labelled import read_labelled
@@ -72,6 +75,15 @@ def test_without_calibration_the_lean_shows_and_with_pool_rows_it_is_gone() -> N
     assert fitted.calibration["rows"] == len(POOL) - 2
     assert raw.calibration == {"applied": "none"}
     assert raw.confusion == {"yes": {"yes": 5, "no": 10}, "no": {"yes": 0, "no": 15}}
+
+
+def test_what_was_always_right_or_never_changed_is_not_certain() -> None:
+    report = task().evaluate(ROWS, pool=POOL, k=[0, 2], draws=2, consistency=True)
+    assert report.metrics["accuracy"].low == pytest.approx(0.025 ** (1 / 30))
+    assert report.metrics["flip_rate_repeated"].high == pytest.approx(1 - 0.025 ** (1 / 30))
+    assert report.curve[1].score.low == report.metrics["accuracy"].low
+    (one,) = task().evaluate([("a good day", "yes")], calibrate=False).curve
+    assert (one.score.low, one.score.high) == (0, 0.975)
 
 
 def test_every_figure_lies_inside_its_interval() -> None:
@@ -151,6 +163,10 @@ def test_a_promised_risk_holds_answers_back_and_is_kept() -> None:
     assert "too few" in never.abstentions["promise"]["reason"]
     with pytest.raises(InputError, match="give pool="):
         task().evaluate(ROWS, risk=0.05)
+    with pytest.raises(InputError, match="leave out calibrate=False"):
+        task().evaluate(ROWS, pool=POOL, risk=0.05, calibrate=False)
+    with pytest.raises(ConfigError, match="gives no log-probabilities"):  # not an evaluation without a promise
+        task(ScriptedClient(lambda request: "yes")).evaluate(ROWS, pool=POOL, k=2, risk=0.3)
 
 
 def test_a_task_that_sees_its_own_rows_is_flattered_and_says_so() -> None:
@@ -242,6 +258,31 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
         Report.load(tmp_path / "y.json")
 
 
+def test_a_damaged_report_is_refused_by_name(tmp_path: Path) -> None:
+    report = task().evaluate(ROWS[:2])
+    whole = json.loads(json.dumps(report.to_dict()))
+    row = whole["predictions"][0]
+    for damaged, problem in (
+        ({**whole, "format": 9}, "another version"),
+        ({**whole, "predictions": [{**row, "scores": {"accuracy": "x"}}]}, "no report"),
+        ({**whole, "predictions": [{**row, "scores": {}}]}, "no report"),
+        ([whole], "no report"),
+    ):
+        (tmp_path / "x.json").write_text(json.dumps(damaged))
+        with pytest.raises(InputError, match=rf"x\.json: .*{problem}"):
+            Report.load(tmp_path / "x.json")
+
+
+def test_half_a_character_in_a_row_does_not_keep_a_report_from_being_saved(tmp_path: Path) -> None:
+    report = task().evaluate([("good \ud83d", "yes"), ("bad", "no")], calibrate=False)
+    assert report.failed == 1
+    report.save(tmp_path / "r.json")
+    report.save(tmp_path / "r.html")
+    assert Report.load(tmp_path / "r.json").to_dict() == report.to_dict()
+    with pytest.raises(ConfigError, match="cannot be written: Is a directory; name another place"):
+        report.save(tmp_path)
+
+
 def test_the_page_escapes_what_rows_and_labels_say() -> None:
     evil = "<script>alert(1)</script>"
     client = ScriptedClient(lambda request: "<i>no</i>")
@@ -293,6 +334,37 @@ def test_faulty_rows_are_named(rows: list[Any], problem: str) -> None:
         read_labelled(task(), rows)
 
 
+def test_what_is_wrong_with_a_row_of_a_file_names_the_file_and_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "pool.csv"
+    for content, problem in (
+        ("text,output\ngood,yes\nbad,maybe\n", "pool.csv: row 2: 'maybe' is none of the labels"),
+        ("text,output\n", "pool.csv: there are no labelled rows"),
+        ("text;output\n'good';'yes'\n", "pool.csv:1: its columns are parted by semicolons: save it with commas"),
+        ("text,output\nbad, really,no\n", "pool.csv:2: has not 2 fields like the first line; quote"),
+    ):
+        file.write_text(content, encoding="utf-8")
+        with pytest.raises((InputError, TaskError), match=problem):
+            task().evaluate(ROWS, pool=file)
+    with pytest.raises(InputError, match="row 1: 'text' is the input, so it cannot be the answer"):
+        read_labelled(task(), [{"text": "good", "label": "yes"}], target="text")
+    with pytest.raises(InputError, match="row 1: 'text' is empty; fill it in"):
+        read_labelled(task(), [{"text": None, "label": "yes"}])
+
+
+def test_accepted_answers_are_texts_and_an_empty_cell_is_no_answer_where_there_may_be_none(tmp_path: Path) -> None:
+    careful = text_task({}, optional="I don't know")
+    for strange in ({"text": ["Paris"], "answer_start": [3]}, ["Paris", None]):
+        with pytest.raises(InputError, match="row 1: the answer must be a text or a list of texts"):
+            read_labelled(careful, [{"text": "Where?", "answers": strange}])
+    (tmp_path / "r.csv").write_text("text,answer\nWho?,Bob\nWhat?,\n", encoding="utf-8")
+    assert [row.references for row in read_labelled(careful, tmp_path / "r.csv")] == [("Bob",), ()]
+    with pytest.raises(InputError, match="row 2: the output is a blank text"):
+        read_labelled(text_task({}), tmp_path / "r.csv")
+    numpy = pytest.importorskip("numpy")
+    (row,) = read_labelled(careful, [{"text": "Who?", "answers": numpy.array(["Bob", "Rob"])}])
+    assert row.references == ("Bob", "Rob")
+
+
 def test_usual_columns_are_found_and_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "fewshot"):
         (row,) = read_labelled(task(), [{"question": "ok?", "label": "yes", "source": "x"}])
@@ -309,7 +381,7 @@ def test_further_accepted_answers_count_too() -> None:
 def test_rows_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("text,output\ngood,yes\n")
     assert read_labelled(task(), tmp_path / "r.csv")[0].truth == "yes"
-    with pytest.raises(TaskError, match="cannot read"):
+    with pytest.raises(TaskError, match="cannot be read"):
         read_labelled(task(), tmp_path / "none.jsonl")
 
 
@@ -469,6 +541,66 @@ def test_calibrate_keeps_what_later_calls_find(folder: Path, capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("_leaning_service")
+def test_a_cache_folder_that_cannot_be_made_is_told_before_anything_is_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = str(folder.parent / "pool.jsonl")
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", data)  # a file stands in its place
+    assert main(["calibrate", str(folder), "--data", data]) == 2
+    captured = capsys.readouterr()
+    assert "cannot be made: File exists; name one that can be written in FEWSHOT_CACHE_DIR" in captured.err
+    assert not captured.out
+    assert main(["eval", str(folder), "--data", data, "--limit", "3", "--json"]) == 0  # which keeps nothing
+    assert json.loads(capsys.readouterr().out)["failed"] == 0
+
+
+@pytest.mark.usefixtures("_leaning_service")
+def test_a_fit_that_cannot_be_kept_is_shown_all_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cache" / "calibrations").mkdir(parents=True)
+    monkeypatch.setattr("pathlib.Path.replace", _full)
+    assert main(["calibrate", str(folder), "--data", str(folder.parent / "pool.jsonl")]) == 2
+    captured = capsys.readouterr()
+    assert "fitted on 72 rows" in captured.out
+    assert "kept:" not in captured.out
+    assert "cannot be written: No space left" in captured.err
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_calibrating_at_first_use_goes_on_where_nothing_can_be_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path / "file"))
+    asked = task(examples=POOL[:20], k=2, calibrate=True, model="a model of this test")
+    assert asked.run("a fine odd good day").calibration != "none"
+    assert "the calibration is not kept for later" in caplog.text
+
+
+def test_a_kept_calibration_that_is_broken_is_not_used_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = task(k=0, model="another model of this test")
+    key = asked.calibration_key(asyncio.run(connect(asked.settings)))
+    (tmp_path / "cache" / "calibrations").mkdir(parents=True)
+    (tmp_path / "cache" / "calibrations" / f"{key}.json").write_text('{"broken')
+    assert asked.run("a good day").calibration == "none"
+    assert "so it is not used: calibrate again" in caplog.text
+
+
+def test_a_row_that_cannot_be_calibrated_on_is_named_before_any_is_asked() -> None:
+    client = Leaning()
+    for text, problem in (("  ", "text is empty"), ("good \ud83d", "text holds a lone surrogate")):
+        with pytest.raises(InputError, match=f"row 3: {problem}"):
+            task(client).calibrate([*POOL[:2], (text, "yes"), *POOL[2:]])
+    assert not client.requests
+
+
+@pytest.mark.usefixtures("_leaning_service")
 def test_wrong_use_is_one_line_and_code_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = str(folder.parent / "rows.jsonl")
     assert main(["eval", str(folder), "--data", data, "--target", "answer"]) == 2
@@ -496,6 +628,41 @@ def test_where_a_report_goes_is_looked_at_before_anything_is_asked(
     report = tmp_path / "nowhere" / "r.html"
     assert main(["eval", "sentiment", "--data", str(data), "--report", str(report), "--base-url", "http://x"]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--report", "r.pdf"], "a report is a page (.html) or a picture (.svg)"),
+        (["--out", "r.html"], "this is JSON with all rows"),
+        (["--out", "folder"], "it is a folder, so name a file in it"),
+        (["--against", "other.json"], "the runs have different rows (1 and 30)"),
+    ],
+)
+def test_what_could_not_be_written_or_compared_costs_no_request(
+    folder: Path, words: list[str], problem: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fewshot.folder import load
+
+    client = Leaning()
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setattr("fewshot.commands.options.load", lambda name: load(name).using(client=client))
+    Path("folder").mkdir(exist_ok=True)
+    task().evaluate(ROWS[:1]).save("other.json")
+    assert main(["eval", str(folder), "--data", "rows.jsonl", *words]) == 2
+    assert problem in capsys.readouterr().err
+    assert not client.requests
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.usefixtures("_leaning_service")
+def test_labelled_rows_may_come_from_a_pipe(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = folder.parent / "pipe"
+    os.mkfifo(pipe)
+    rows = (folder.parent / "rows.jsonl").read_bytes()
+    threading.Thread(target=pipe.write_bytes, args=(rows,), daemon=True).start()
+    assert main(["eval", str(folder), "--data", str(pipe), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 30
 
 
 def test_draws_that_are_averaged_have_shots_of_their_own_from_the_pool_and_one_order_of_labels() -> None:
@@ -572,9 +739,9 @@ def test_a_data_frame_of_labelled_rows_is_read_and_its_empty_cells_are_missing()
     assert task().evaluate(frame, calibrate=False).rows == len(ROWS)
     assert task().calibrate(pandas.DataFrame(POOL, columns=["text", "label"])).fitted is not None
     frame.loc[2, "text"] = float("nan")
-    with pytest.raises(InputError, match="row 3 has no 'text'"):
+    with pytest.raises(InputError, match="row 3: 'text' is empty"):
         task().evaluate(frame)
-    with pytest.raises(InputError, match="row 1 has no 'text'"):
+    with pytest.raises(InputError, match="row 1: 'text' is empty"):
         task().evaluate([{"text": float("nan"), "label": "yes"}])
     with pytest.raises(InputError, match="a data frame of pandas or Polars is wanted, not a Series"):
         task().evaluate(frame["label"])
@@ -651,7 +818,5 @@ def test_a_file_without_rows_is_told_as_that(tmp_path: Path, capsys: pytest.Capt
 def test_labels_named_on_the_command_line_keep_their_words_and_descriptions() -> None:
     output = Labels(("a", "b", "c"), {"a": "apple", "c": "cherry"}, {"a": "a fruit", "b": "another"})
     words = argparse.Namespace(task="x", labels="c,a", set=[])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fewshot.commands.options.load", lambda _: Task.of("Say.", output))
-        found = labelled_task(words).output
+    found = with_labels(Task.of("Say.", output), words, []).output
     assert found == Labels(("c", "a"), {"c": "cherry", "a": "apple"}, {"a": "a fruit"})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fewshot import metrics
 from fewshot.errors import InputError
-from fewshot.intervals import Figure, bootstrap, compare
+from fewshot.intervals import Figure, average, bootstrap, compare
 
 TRUTHS = ["a", "a", "a", "b", "b", "c"]
 SAID = ["a", "a", "b", "b", "c", None]
@@ -87,6 +87,17 @@ def test_an_interval_surrounds_its_value_and_shrinks_with_rows():
     assert bootstrap([1.0] * 60 + [0.0] * 40) == figure
     assert bootstrap([1.0]) == Figure(1.0, 1.0, 1.0)
     assert figure.to_dict() == {"value": 0.6, "low": figure.low, "high": figure.high}
+
+
+def test_rows_that_are_all_alike_are_not_taken_for_certainty():
+    binomtest = pytest.importorskip("scipy.stats").binomtest
+    for rows in (1, 24, 300):
+        exact = binomtest(rows, rows).proportion_ci(0.95, method="exact")
+        all_right, none_right = average([1.0] * rows), average([0.0] * rows)
+        assert (all_right.low, all_right.high) == pytest.approx((exact.low, 1.0))
+        assert (none_right.low, none_right.high) == pytest.approx((0.0, 1 - exact.low))
+    mixed = [1.0] * 23 + [0.0]
+    assert average(mixed) == bootstrap(mixed)
 
 
 def test_any_metric_can_have_an_interval():

@@ -143,7 +143,7 @@ def test_the_kind_of_output_is_seen_from_the_rows(rows: list[tuple[str, Any]], o
         (["mine", "--labels", "a"], "at least two labels"),
         (["mine"], "--labels a,b,c, or --output text, or --output number"),
         (["mine", "--output", "text", "--inputs", "a b"], "'a b' is no name"),
-        (["mine", "--from", "none.csv"], "cannot read the examples"),
+        (["mine", "--from", "none.csv"], "cannot be read"),
         (["mine", "--from", "rows.csv"], "--map output=COLUMN: message, team, when"),
         (["mine", "--from", "rows.csv", "--map", "output=taem"], "no column 'taem' (did you mean 'team'?)"),
         (["mine", "--from", "rows.csv", "--map", "output"], "must be NAME=COLUMN"),

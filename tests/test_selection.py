@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,6 +58,25 @@ def test_fixed_choices_do_not_look_at_the_question() -> None:
 def test_an_unknown_selector_is_named_with_those_there_are() -> None:
     with pytest.raises(InputError, match="'best' is not one of first, random, balanced, bm25, embedding"):
         shelf(select="best")
+
+
+def test_bm25_ranks_alike_in_every_process() -> None:
+    code = """
+from fewshot.ranking import Bm25
+texts = [f"{one} {other}" for one in "abcdefgh" for other in "ijklmnop"]
+print(Bm25(texts).rank("a b c d e f g h i j", 30))
+"""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(said) == 1
 
 
 def test_bm25_takes_the_examples_that_share_rare_words_the_most_similar_last() -> None:

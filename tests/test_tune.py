@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,25 @@ def _learner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "load", lambda name: load(name, client=Learner()))
 
 
+def test_answers_that_failed_are_told_and_the_exit_code_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fewshot.commands import options
+
+    refusing = ScriptedClient(lambda request: ServiceError("bad request", status=400))
+    monkeypatch.setattr(options, "load", lambda name: load(name, client=refusing))
+    assert main(command(folder)) == 1
+    shown = capsys.readouterr()
+    assert re.search(r"note: (\d+) of \1 answers of the search failed .* mostly: ServiceError: bad request", shown.out)
+    assert "answers on the rows held out failed: ServiceError: bad request" in shown.err
+
+
+def test_numbers_of_shots_that_are_none_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["tune", "sentiment", "--data", "x", "--k", "0,,4"])
+    assert "'0,,4' must be whole numbers from 0 on, such as 4 or 0,4,8" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("_learner")
 def test_the_command_shows_the_search_and_writes_only_when_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
@@ -367,6 +387,8 @@ def test_the_command_writes_nothing_where_the_start_did_better_on_the_rows_held_
     shown = capsys.readouterr()
     assert "on these rows the start did better" in shown.out
     assert "nothing was written: on the rows held out the start did better" in shown.err
+    assert main(command(folder)) == 0
+    assert "with --write" not in capsys.readouterr().err  # which would not write it either
     assert {path.name: path.read_text() for path in folder.iterdir()} == FOLDER
 
 
@@ -382,8 +404,12 @@ def test_the_command_keeps_the_calibration_where_calls_of_the_written_task_find_
     assert load(folder, client=Leaning(), k=1).run("a fine day").calibration == "none"
 
 
-def test_the_command_refuses_to_write_into_a_task_that_ships(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tune", "sentiment", "--data", "none.jsonl", "--labels", "positive,negative,neutral", "--write"]) == 2
+def test_the_command_refuses_to_write_into_a_task_that_ships(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"text": "Fine.", "output": "positive"}\n', encoding="utf-8")
+    assert main(["tune", "sentiment", "--data", str(data), "--labels", "positive,negative,neutral", "--write"]) == 2
     assert "ships with the package: copy its folder" in capsys.readouterr().err
 
 

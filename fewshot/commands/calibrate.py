@@ -7,8 +7,9 @@ import json
 import sys
 from typing import Any
 
+from fewshot.cachedir import cache_dir
 from fewshot.calibrated import kept_calibration
-from fewshot.commands.eval import add_labelled_options, labelled_task
+from fewshot.commands.eval import add_labelled_options, labelled
 from fewshot.commands.options import add_task_options
 from fewshot.errors import InputError
 
@@ -27,21 +28,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, keep and tell what was tried."""
-    task = labelled_task(args).calibrate(
-        args.data,
-        target=args.target,
+    task, rows = labelled(args)
+    cache_dir("calibrations")  # where no folder can be made, that is told before anything is asked
+    task = task.calibrate(
+        rows,
         prior=None if args.prior is None else _shares(args.prior),
         risk=args.risk,
         confidence=args.confidence,
     )
     assert task.fitted is not None  # noqa: S101 - `calibrate` has just set it
-    if task.fitted.calibration is not None:
-        kept_calibration(task)
     found = task.fitted.to_dict()
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
-        return 0
-    _show(found)
+    else:
+        _show(found)
+    if task.fitted.calibration is not None:  # last: what was paid for is shown even where it cannot be kept
+        kept_calibration(task)
+        if not args.json:
+            print("kept: calls of this task with the same prompt and model use it")
     return 0
 
 
@@ -52,7 +56,6 @@ def _show(found: dict[str, Any]) -> None:
         for trial in sorted(found["tried"], key=lambda trial: trial["nll"]):
             mark = "*" if trial["name"] == found["chosen"] else " "
             print(f"{mark} {trial['name']:<{width}}  accuracy {trial['accuracy']:.3f}  nll {trial['nll']:.3f}")
-        print("kept: calls of this task with the same prompt and model use it")
     threshold = found["threshold"]
     if threshold is None:
         return

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fewshot.commands.options import add_task_options, task_of
 from fewshot.errors import ConfigError, InputError
 from fewshot.examples import read_rows
-from fewshot.labelled import target_of
+from fewshot.labelled import Labelled, in_file, read_labelled, target_of
 from fewshot.output import Labels
 from fewshot.report import Report, comparison_table
 from fewshot.task import Task
 
-__all__ = ["add_arguments", "add_labelled_options", "labelled_task", "run", "tell"]
+__all__ = ["add_arguments", "add_labelled_options", "labelled", "run", "tell", "with_labels"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,21 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_labelled_options(parser: argparse.ArgumentParser) -> None:
     """Add the labelled rows, and how to read them."""
-    parser.add_argument("--data", required=True, metavar="F", help="labelled rows: JSONL, JSON or CSV")
+    parser.add_argument("--data", required=True, metavar="F", help="labelled rows: JSONL, JSON, CSV, TSV or Parquet")
     parser.add_argument("--target", metavar="COLUMN", help="the column of the answer; by default output, label, …")
     parser.add_argument("--labels", metavar="A,B", help="the labels to choose from, instead of the task's own")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; the exit code is 1 when rows failed."""
+    _check_places(args)
     before = Report.load(args.against) if args.against else None
-    for path in filter(None, (args.report, args.out)):
-        if not Path(path).absolute().parent.is_dir():
-            raise ConfigError(f"{path} cannot be written: there is no folder {Path(path).parent}, so make it first")
-    if (args.report or "").lower().endswith(".svg") and len(args.counts or ()) < 2:
-        raise InputError("a .svg is a curve over the number of shots: give several, such as --k 0,4,16", field="report")
-    report = labelled_task(args).evaluate(
-        args.data,
+    task, rows = labelled(args)
+    if before is not None:  # before anything is paid for
+        before.check_rows(rows[: args.limit])
+    report = task.evaluate(
+        rows,
         target=args.target,
         k=args.counts,
         pool=args.pool,
@@ -77,9 +78,6 @@ def run(args: argparse.Namespace) -> int:
         concurrency=args.concurrency,
         progress=tell,
     )
-    for path in (args.report, args.out):
-        if path:
-            report.save(path)
     comparison = {} if before is None else report.compare(before)
     if args.json:
         found = report.to_dict(predictions=False)
@@ -91,24 +89,60 @@ def run(args: argparse.Namespace) -> int:
             print(f"  difference to {args.against}\n{comparison_table(comparison)}")
     for error, count in report.errors[:3]:
         print(f"fewshot: {count} rows failed: {' '.join(error.split())}", file=sys.stderr)
+    for path in filter(None, (args.report, args.out)):  # last: what was paid for is shown even where this fails
+        report.save(path)
     return 1 if report.failed else 0
 
 
-def labelled_task(args: argparse.Namespace) -> Task[Any]:
-    """Give the task with the labels that are meant: those named, its own, or for one without examples the data's own.
+def _check_places(args: argparse.Namespace) -> None:
+    """Refuse places that a report cannot be written to, before anything is asked.
 
     Raises:
-        InputError: the labels cannot be told apart.
+        InputError: the name says another kind of file. ConfigError: the folder is not there, or cannot be written.
+    """
+    kind, other = (Path(name or "").suffix.lower() for name in (args.report, args.out))
+    if args.report and kind not in (".html", ".htm", ".svg"):
+        message = f"--report {args.report}: a report is a page (.html) or a picture (.svg); --out writes JSON"
+        raise InputError(message, field="report")
+    if other in (".html", ".htm", ".svg"):
+        raise InputError(f"--out {args.out}: this is JSON with all rows; --report writes a page", field="out")
+    if kind == ".svg" and len(args.counts or ()) < 2:
+        raise InputError("a .svg is a curve over the number of shots: give several, such as --k 0,4,16", field="report")
+    for path in filter(None, (args.report, args.out)):
+        folder = Path(path).absolute().parent
+        if not folder.is_dir():
+            raise ConfigError(f"{path} cannot be written: there is no folder {Path(path).parent}, so make it first")
+        if Path(path).is_dir():
+            raise ConfigError(f"{path} cannot be written: it is a folder, so name a file in it")
+        if not os.access(path if Path(path).exists() else folder, os.W_OK):
+            raise ConfigError(f"{path} cannot be written: change the permissions, or name another place")
+
+
+def labelled(args: argparse.Namespace) -> tuple[Task[Any], list[Labelled]]:
+    """Give the task with the labels that are meant, and the rows; a file is read once, since it may be a pipe.
+
+    Raises:
+        InputError: the labels cannot be told apart, or a row is not valid. TaskError: the file cannot be read.
     """
     task = task_of(args)
+    rows = [row for _, row in read_rows(Path(args.data))]
+    if not rows:
+        raise InputError(f"{args.data}: there are no labelled rows")
+    task = with_labels(task, args, rows)
+    with in_file(args.data):
+        return task, read_labelled(task, rows, target=args.target)
+
+
+def with_labels(task: Task[Any], args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> Task[Any]:
+    """Give the task with the labels that are named, its own, or for one without examples those of the rows."""
     if not isinstance(task.output, Labels):
         if args.labels:
             raise InputError(f"{task.name} has no labels, so --labels means nothing to it")
         return task
     if args.labels:
         return _with_labels(task, [label.strip() for label in args.labels.split(",")])
-    rows = [row for _, row in read_rows(Path(args.data))]
-    column = args.target or target_of(task.output, rows)
+    with in_file(args.data):
+        column = args.target or target_of(task.output, rows)
     labels = sorted({str(row[column]) for row in rows if column in row})
     if task.examples or not set(labels) - set(task.output.labels):
         return task

@@ -10,6 +10,7 @@ from fewshot.folder import load
 from fewshot.rows import Columns
 from fewshot.selection import SELECTORS
 from fewshot.task import Task
+from fewshot.template import did_you_mean
 
 __all__ = ["add_column_options", "add_task_options", "columns_of", "counts", "task_of"]
 
@@ -42,17 +43,22 @@ def task_of(args: argparse.Namespace) -> Task[Any]:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment!r} must be NAME=VALUE")
-        known = task.parameters.get(name)
-        options[name] = _like(known, value)
+        if name not in task.parameters:
+            there = ", ".join(task.parameters)
+            message = (
+                f"--set {assignment!r}: {task.name} has no parameter {name!r}{did_you_mean(name, task.parameters)}"
+            )
+            raise InputError(f"{message}; it has {there or 'none'}", field=name)
+        options[name] = _like(task.parameters[name], value)
     return task.using(**options) if options else task
 
 
 def counts(text: str) -> list[int]:
     """Read `0,4,8`; argparse names the option when this fails."""
-    counts = [int(part) for part in text.split(",")]
-    if min(counts) < 0:
-        raise ValueError(text)
-    return counts
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} must be whole numbers from 0 on, such as 4 or 0,4,8")
+    return [int(part) for part in parts]
 
 
 def _like(known: object, value: str) -> object:

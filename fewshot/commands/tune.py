@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from typing import Any
 
 from fewshot.calibrated import kept_calibration
-from fewshot.commands.eval import add_labelled_options, labelled_task, tell
+from fewshot.commands.eval import add_labelled_options, labelled, tell
 from fewshot.commands.options import add_task_options, counts
 from fewshot.rewrite import check_writable
 from fewshot.tuned import Tuned
@@ -39,12 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, print what was found, and write it where that is wanted."""
-    task = labelled_task(args)
+    task, rows = labelled(args)
     if args.write:
         check_writable(task)
     tuned = task.tune(
-        args.data,
-        target=args.target,
+        rows,
         budget=args.budget,
         k=args.counts,
         selectors=_listed(args.selectors),
@@ -65,9 +65,13 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if args.json:
             print(json.dumps({**tuned.to_dict(), "written": written}, ensure_ascii=False, default=str))
-    if not args.write and (tuned.changed or tuned.task.fitted is not None):
-        print("fewshot: nothing was written; with --write the task's folder gets what was chosen", file=sys.stderr)
-    return 0
+    if not args.write and tuned.difference.difference >= 0 and (tuned.changed or tuned.task.fitted is not None):
+        what = "the task's folder gets what was chosen" if tuned.changed else "the calibration is kept"
+        print(f"fewshot: nothing was written; with --write {what}", file=sys.stderr)
+    errors = Counter(dict(tuned.before.errors)) + Counter(dict(tuned.after.errors))
+    for error, count in errors.most_common(3):
+        print(f"fewshot: {count} answers on the rows held out failed: {' '.join(error.split())}", file=sys.stderr)
+    return 1 if errors else 0
 
 
 def _written(tuned: Tuned) -> list[str]:
