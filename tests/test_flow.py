@@ -152,6 +152,36 @@ def test_a_shared_first_token_is_settled_by_reading_on_in_a_chat() -> None:
     assert answer.probabilities == {"very good": pytest.approx(0.2), "very bad": pytest.approx(0.8)}
 
 
+def test_an_answer_that_ends_after_the_shorter_label_means_that_one() -> None:
+    listed = said("1", **{"1": 0.9, "10": 0.1})  # most services do not list the end
+    answer, requests = hold(ask(question(("1", "10"), shots=(), top_logprobs=20)), listed, listed)
+    assert answer.probabilities == {"1": pytest.approx(0.9), "10": pytest.approx(0.1)}
+    assert (answer.value, len(requests)) == ("1", 2)
+    assert "could not be told apart exactly" in answer.warnings[0]
+    asked = question(("1", "10"), shots=(), form="text", top_logprobs=5)
+    answer, _ = hold(ask(asked), said("1", "length", **{"1": 0.9, "10": 0.1}), said(""))
+    assert (answer.value, answer.confidence) == ("1", pytest.approx(0.9))
+
+
+def test_a_digit_that_comes_after_a_token_for_the_space_is_read_there() -> None:
+    asked = question(("1", "2"), shots=(), form="text", top_logprobs=20)
+    blank = said(" ", "length", **{" ": 0.9, "\n": 0.05, "1": 0.001})
+    answer, (_, after) = hold(ask(asked), blank, said("2", "length", **{"2": 0.8, "1": 0.2}))
+    assert after.text is not None
+    assert after.text.endswith("Answer: ")
+    assert (answer.value, answer.coverage) == ("2", pytest.approx(0.901))
+    assert answer.confidence == pytest.approx(0.8, abs=0.01)
+
+
+def test_an_empty_line_before_an_answer_in_a_chat_is_read_over() -> None:
+    longer = replace(said("2"), tokens=(*said("x", **{"\n\n": 1.0}).tokens, *said("x", **{"2": 0.8, "1": 0.2}).tokens))
+    answer, requests = hold(
+        ask(question(("1", "2"), shots=(), top_logprobs=20)), said("\n\n", "length", **{"\n\n": 1.0}), longer
+    )
+    assert answer.probabilities == {"1": pytest.approx(0.2), "2": pytest.approx(0.8)}
+    assert (len(requests), answer.warnings) == (2, ())
+
+
 def test_votes_are_counted_on_values_and_not_on_wordings() -> None:
     asked = question("number", shots=(), settings=Settings(votes=3))
     answer, requests = hold(ask(asked), said("4"), said("The answer is 4."), said("5"))
