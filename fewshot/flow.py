@@ -182,11 +182,14 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
         if error.status in _NO_SUCH_ENDPOINT:
             return None
         raise
-    return replace(_judged(question, mean_logprobs(draws), method="decisions"), ensemble=len(draws))
+    given = [draw for draw in draws if draw]
+    if len(given) < len(draws):  # a client of the caller's own may know of no decisions
+        return None
+    return replace(_judged(question, mean_logprobs(given), method="decisions"), ensemble=len(given))
 
 
 def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, float]]:
-    """Ask for the distribution with one draw of shots."""
+    """Ask for the distribution with one draw of shots; empty where none came."""
     output = question.output
     words = {output.render(label): label for label in output.labels or ()}
     about = getattr(output, "descriptions", {})
