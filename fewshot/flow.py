@@ -241,7 +241,18 @@ async def drive(
 async def _send_all(client: Client, requests: tuple[Request, ...], deadline: float) -> tuple[Completion, ...]:
     if len(requests) == 1:
         return (await client.complete(requests[0], deadline=deadline),)
-    return tuple(await side_by_side(client.complete(request, deadline=deadline) for request in requests))
+    came: list[Completion] = []
+
+    async def one(request: Request) -> Completion:
+        completion = await client.complete(request, deadline=deadline)
+        came.append(completion)
+        return completion
+
+    try:
+        return tuple(await side_by_side(map(one, requests)))
+    except ServiceError as error:
+        error.beside = tuple(came)
+        raise
 
 
 async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from fewshot.errors import OutputError
+from fewshot.client import ScriptedClient
+from fewshot.errors import OutputError, ServiceError
 from fewshot.flow import Answer, Question, Talk, ask
 from fewshot.output import output_of
 from fewshot.prompt import Prompt
 from fewshot.settings import Settings
+from fewshot.task import Task
 from fewshot.template import Template
 from fewshot.types import Completion, Example, Request, TokenLogprob, Usage
 
@@ -266,3 +268,11 @@ def test_labels_with_as_many_votes_are_decided_by_their_order_and_not_by_the_fir
     asked = question(settings=Settings(votes=2))
     answer, _ = hold(ask(asked), said("negative"), said("positive"))
     assert (answer.value, answer.probabilities) == ("positive", {"positive": 0.5, "negative": 0.5})
+
+
+def test_votes_that_were_cast_before_one_failed_are_paid_for_and_counted() -> None:
+    answers: list[Any] = [said("positive"), said("positive"), ServiceError("no", status=500, attempts=2)]
+    client = ScriptedClient(*(replace(a, usage=Usage(40, 1)) if isinstance(a, Completion) else a for a in answers))
+    result = Task.of("Judge.", ["positive", "negative"], client=client, votes=3).run("Fine.")
+    assert isinstance(result.error, ServiceError)
+    assert (result.usage, result.attempts, len(result.completions)) == (Usage(80, 2), 4, 2)
