@@ -19,6 +19,7 @@ _NEGLIGIBLE = 0.005
 """Share of the covered mass below which what follows a shared token is not asked, but split in proportion."""
 _SELDOM = 0.1
 """Mass below which what follows a blank is not asked."""
+_LEAST = 1e-9
 _LEADING = b" \t\r\n"
 _ENDS = frozenset(b" \t\r\n.,;:!?\"'`*)]}<")
 
@@ -50,6 +51,7 @@ class LabelTree:
     """Mass of tokens that are nothing but blanks: any label may follow these."""
 
     def __post_init__(self) -> None:
+        self.words = {label: word.strip() for label, word in self.words.items()}
         self._spelled = {label: _fold(word.encode()) for label, word in self.words.items()}
         if len(set(self._spelled.values())) < len(self._spelled):  # labels that differ only by case
             self._spelled = {label: word.encode() for label, word in self.words.items()}
@@ -128,13 +130,15 @@ class LabelTree:
     def logprobs(self) -> dict[str, float]:
         """Give the natural-log probability of each label, renormalised over the labels.
 
-        A label that was not among the listed tokens gets the largest mass that it could have had unlisted.
+        A label that was not among the listed tokens gets the largest mass that it could have had unlisted, which is
+        always less than that of the likeliest label that was.
         """
         for shared in self.open:
             self.spread(shared)
         self.open.clear()
-        floor = max(self.floor, 1e-9)
-        masses = {label: max(mass, min(floor, 1e-3)) for label, mass in self.mass.items()}
+        read = max(self.mass.values())
+        floor = min(max(self.floor, _LEAST), 1e-3, read / 2 or 1.0)
+        masses = {label: max(mass, _LEAST) if mass else floor for label, mass in self.mass.items()}
         total = math.fsum(masses.values())
         return {label: math.log(mass / total) for label, mass in masses.items()}
 

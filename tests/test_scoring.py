@@ -94,6 +94,21 @@ def test_a_label_that_was_not_listed_gets_little_but_not_nothing() -> None:
     assert 0 < shares(found)["no"] <= 0.001
 
 
+def test_a_label_that_was_not_listed_never_wins_over_one_that_was() -> None:
+    found = tree("c", "va", "vb")
+    found.add(position(z=0.9, y=0.05, v=0.0005))
+    shared = found.next_open()
+    assert shared is not None
+    found.add(position(b=0.9, a=0.1), shared)
+    assert shares(found) == {"c": 0.31, "va": 0.069, "vb": 0.621}
+
+
+def test_blanks_round_a_label_do_not_count() -> None:
+    found = tree(" yes", "no ")
+    found.add(position(yes=0.7, no=0.3))
+    assert shares(found) == {" yes": 0.7, "no ": 0.3}
+
+
 def test_mass_that_cannot_be_settled_is_split_in_proportion() -> None:
     found = tree("ab", "ac", "d")
     found.add(position(a=0.6, ab=0.1, d=0.3))
