@@ -11,7 +11,7 @@ from typing import Any
 
 from fewshot.endpoint import Endpoint
 from fewshot.errors import InputError
-from fewshot.failures import Complaint, refused_parameter
+from fewshot.failures import AT_MOST, Complaint, refused_parameter
 from fewshot.types import Message, Request
 
 __all__ = ["Dialect", "encode", "parameters"]
@@ -19,7 +19,6 @@ __all__ = ["Dialect", "encode", "parameters"]
 _RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _OTHER_ROLE = {"developer": "system", "system": "user"}
 _ROLE = re.compile(r"'(developer|system)'|\brole\b.{0,20}\b(developer|system)\b|\b([Ss]ystem|[Dd]eveloper) role\b")
-_AT_MOST = re.compile(r"(?:<=|at most|maximum(?: value)?(?: of| is)?|up to|between 0 and)\s*(\d+)", re.IGNORECASE)
 _OFFERED = re.compile(r"supported values are:?\s*['\"`](\w+)", re.IGNORECASE)
 _IN_BOTH_FORMS = ("logit_bias",)
 """Of the further parameters those that the completions endpoint knows too."""
@@ -131,6 +130,8 @@ class Dialect:
         name = refused_parameter(complaint, sent)
         if name is None:
             return False
+        if name == "logprobs" and "top_logprobs" in sent and AT_MOST.search(complaint.message):
+            name = "top_logprobs"  # in a chat that is where the number stands
         if (
             name == "response_format"
             and request.schema
@@ -156,7 +157,7 @@ class Dialect:
 
 def _other_value(name: str, message: str, value: object) -> object:
     """Give a value that the refusal itself offers: the most log-probabilities it gives, the least effort it takes."""
-    if name in ("top_logprobs", "logprobs") and (found := _AT_MOST.search(message)):
+    if name in ("top_logprobs", "logprobs") and (found := AT_MOST.search(message)):
         most = int(found[1])
         return most if isinstance(value, int) and not isinstance(value, bool) and 0 < most < value else None
     if name == "reasoning_effort" and (found := _OFFERED.search(message)):

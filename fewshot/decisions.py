@@ -15,6 +15,9 @@ from fewshot.types import Completion, Message, Request
 
 __all__ = ["decision_body", "read_decision"]
 
+_ONE = 1.001
+"""The highest probability that is taken: a server's softmax in single precision may round to more than 1."""
+
 
 def decision_body(request: Request) -> bytes:
     """Give the body that asks for one of `request.choices`."""
@@ -67,8 +70,8 @@ def _distribution(decision: dict[str, Any], choices: list[str]) -> dict[str, flo
     items = [item for item in listed if isinstance(item, dict)]
     found = {item["value"]: item.get("probability") for item in items if isinstance(item.get("value"), str)}
     values = [found.get(choice) for choice in choices]
-    if not all(isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1 for p in values):
-        rubbish("a decision that leaves out a choice")
+    if not all(isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= _ONE for p in values):
+        rubbish("a decision that leaves out a choice, or gives it no probability")
     total = math.fsum(p for p in values if p is not None)
     if total <= 0:
         rubbish("a decision without probabilities")

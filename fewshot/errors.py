@@ -66,6 +66,7 @@ class ServiceError(FewshotError):
         retry_after: seconds the service asked to wait, when it did.
         request: what was asked.
         attempts: how many HTTP requests were sent.
+        beside: what came of the requests that were sent side by side with it, since these are paid for.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ServiceError(FewshotError):
         self.retry_after = retry_after
         self.request = request
         self.attempts = attempts
+        self.beside: tuple[Completion, ...] = ()
 
     @property
     def for_what_it_holds(self) -> bool:

@@ -15,7 +15,7 @@ from fewshot.retry import wait_asked
 if TYPE_CHECKING:
     from fewshot.reply import Reply
 
-__all__ = ["Complaint", "failure", "read_complaint", "redacted", "refused_parameter"]
+__all__ = ["AT_MOST", "Complaint", "failure", "read_complaint", "redacted", "refused_parameter"]
 
 _LONGEST_QUOTE = 300
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance")
@@ -25,6 +25,12 @@ _REFUSES = re.compile(
     r"|no longer|must be (?:unset|omitted)|invalid schema",
     re.IGNORECASE,
 )
+AT_MOST = re.compile(
+    r"(?:<=|at most|maximum(?: value)?(?: of| is)?|up to|between 0 and|less than or equal to|more than|max allowed:"
+    r"|\[0,)\s*(\d+)",
+    re.IGNORECASE,
+)
+"""How services say how many log-probabilities they list."""
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|too long|too many tokens|maximum.{0,20}tokens", re.IGNORECASE
 )
@@ -86,7 +92,8 @@ def refused_parameter(complaint: Complaint, sent: Collection[str]) -> str | None
 
     Gateways drop `param` and `code`, so the message decides too.
     """
-    if not _REFUSES.search(complaint.message):
+    too_many = "logprobs" in f"{complaint.param} {complaint.message}" and AT_MOST.search(complaint.message)
+    if not too_many and not _REFUSES.search(complaint.message):
         return None
     named = re.split(r"[.\[]", complaint.param or "")[0]
     if named in sent:

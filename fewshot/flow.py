@@ -182,11 +182,14 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
         if error.status in _NO_SUCH_ENDPOINT:
             return None
         raise
-    return replace(_judged(question, mean_logprobs(draws), method="decisions"), ensemble=len(draws))
+    given = [draw for draw in draws if draw]
+    if len(given) < len(draws):  # a client of the caller's own may know of no decisions
+        return None
+    return replace(_judged(question, mean_logprobs(given), method="decisions"), ensemble=len(given))
 
 
 def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, float]]:
-    """Ask for the distribution with one draw of shots."""
+    """Ask for the distribution with one draw of shots; empty where none came."""
     output = question.output
     words = {output.render(label): label for label in output.labels or ()}
     about = getattr(output, "descriptions", {})
@@ -238,7 +241,18 @@ async def drive(
 async def _send_all(client: Client, requests: tuple[Request, ...], deadline: float) -> tuple[Completion, ...]:
     if len(requests) == 1:
         return (await client.complete(requests[0], deadline=deadline),)
-    return tuple(await side_by_side(client.complete(request, deadline=deadline) for request in requests))
+    came: list[Completion] = []
+
+    async def one(request: Request) -> Completion:
+        completion = await client.complete(request, deadline=deadline)
+        came.append(completion)
+        return completion
+
+    try:
+        return tuple(await side_by_side(map(one, requests)))
+    except ServiceError as error:
+        error.beside = tuple(came)
+        raise
 
 
 async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -19,16 +20,17 @@ __all__ = ["Bm25", "Ranked", "Vectors", "diverse", "words"]
 Ranked = list[tuple[int, float]]
 """Positions with how alike each is to the question, the most similar first."""
 
-_WORD = re.compile(r"\w+")
-_UNSPACED = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+# The vowel signs of Arabic, the scripts of India and Thai belong to a word, and are no letters to `\w`.
+_WORD = re.compile(r"[\w\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u200c\u200d]+")
+_UNSPACED = re.compile(r"[\u0e00-\u0e4f\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
 _FEW = 1000
 """Up to so many vectors are compared exactly at once; beyond, a rough comparison goes first."""
 
 
 def words(text: str) -> list[str]:
-    """Cut a text into lower-case words; Chinese, Japanese and Korean into pairs of neighbouring characters."""
+    """Cut a text into lower-case words; Chinese, Japanese, Korean and Thai into pairs of neighbouring characters."""
     found: list[str] = []
-    for word in _WORD.findall(text.lower()):
+    for word in _WORD.findall(unicodedata.normalize("NFKC", text).lower()):
         if len(word) > 1 and _UNSPACED.search(word):
             found += [word[i : i + 2] for i in range(len(word) - 1)]
         else:
@@ -55,12 +57,12 @@ class Bm25:
                 self._places[word].append((position, weight))
 
     def rank(self, query: str, count: int) -> Ranked:
-        """Give the texts that share words with the query, from 1 (most alike) down to 0."""
+        """Give the texts that share words with the query, from 1 (most alike) down to 0; equals in their order."""
         scores: dict[int, float] = defaultdict(float)
-        for word in dict.fromkeys(words(query)):  # not a set: its order, and so that of equals, changes from run to run
+        for word in dict.fromkeys(words(query)):  # a set has another order in each process, and sums differ by it
             for position, weight in self._places.get(word, ()):
                 scores[position] += weight
-        best = nlargest(count, scores.items(), key=itemgetter(1))
+        best = nlargest(count, sorted(scores.items()), key=itemgetter(1))
         return [(position, score / best[0][1]) for position, score in best]
 
     def alike(self, one: int, other: int) -> float:

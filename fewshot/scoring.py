@@ -17,6 +17,9 @@ __all__ = ["LabelTree", "Open", "mean_logprob"]
 
 _NEGLIGIBLE = 0.005
 """Share of the covered mass below which what follows a shared token is not asked, but split in proportion."""
+_SELDOM = 0.1
+"""Mass below which what follows a blank is not asked."""
+_LEAST = 1e-9
 _LEADING = b" \t\r\n"
 _ENDS = frozenset(b" \t\r\n.,;:!?\"'`*)]}<")
 
@@ -35,6 +38,7 @@ class LabelTree:
 
     Arguments:
         words: for each label the string that the model is to write.
+        blanks: what may stand before it.
     """
 
     words: Mapping[str, str]
@@ -42,15 +46,19 @@ class LabelTree:
     open: list[Open] = field(default_factory=list)
     floor: float = 0.0
     """Upper bound of the mass of anything that was not listed."""
+    blanks: bytes = _LEADING
+    blank: float = 0.0
+    """Mass of tokens that are nothing but blanks: any label may follow these."""
 
     def __post_init__(self) -> None:
+        self.words = {label: word.strip() for label, word in self.words.items()}
         self._spelled = {label: _fold(word.encode()) for label, word in self.words.items()}
         if len(set(self._spelled.values())) < len(self._spelled):  # labels that differ only by case
             self._spelled = {label: word.encode() for label, word in self.words.items()}
             self.fold = _same
         else:
             self.fold = _fold
-        self._begins = frozenset(word[:1] for word in self._spelled.values())
+        self._begins = frozenset(form[:1] for word in self._spelled.values() for form in (word, self._capital(word)))
         self.mass = dict.fromkeys(self.words, 0.0)
 
     def add(self, position: TokenLogprob, after: Open | None = None) -> None:
@@ -59,7 +67,9 @@ class LabelTree:
         written, share = (after.text, after.mass) if after else (b"", 1.0)
         masses = [math.exp(logprob) for _, logprob in listed]
         for (token, _), mass in zip(listed, masses, strict=True):
-            text = written + self.fold(token if written else token.lstrip(_LEADING))
+            if token and not written and not token.strip(self.blanks):
+                self.blank += mass * share
+            text = self.fold(written + (token if written else token.lstrip(_LEADING)))
             if text[:1] in self._begins:  # most tokens begin no label at all
                 self._count(written, text, mass * share)
         if after is None:
@@ -67,7 +77,14 @@ class LabelTree:
             self.floor = min(masses[-1], rest) if rest else masses[-1]
 
     def next_open(self) -> Open | None:
-        """Give the heaviest shared beginning that still has to be asked about, and take it off the list."""
+        """Give the heaviest shared beginning that still has to be asked about, and take it off the list.
+
+        Many tokenizers write a digit after a token for the space. What follows a blank is asked first, and only where
+        it weighs more than all the labels without it, since elsewhere these tell enough.
+        """
+        if self.blank > max(self.coverage, _SELDOM):
+            blank, self.blank = Open(b"", self.blank), 0.0
+            return blank
         worth = _NEGLIGIBLE * self.coverage
         heaviest = max(self.open, key=lambda o: o.mass, default=None)
         if heaviest is None or heaviest.mass <= worth:
@@ -76,9 +93,15 @@ class LabelTree:
         return heaviest
 
     def spread(self, shared: Open) -> None:
-        """Split mass that cannot be settled over the labels it may belong to, in proportion to what they have."""
+        """Split mass that cannot be settled over the labels it may belong to, in proportion to what they have.
+
+        A label that is all of the text has none of its own yet: it gets everything where longer ones have, since these
+        then begin with tokens of their own.
+        """
         labels = self._begun_by(shared.text)
         total = math.fsum(self.mass[label] for label in labels)
+        if total > 0 and (whole := self._finished(shared.text)) is not None:
+            labels, total = [whole], 0.0
         for label in labels:
             self.mass[label] += shared.mass * (self.mass[label] / total if total > 0 else 1 / len(labels))
 
@@ -88,16 +111,16 @@ class LabelTree:
         Where the cut falls inside a character, that is the whole of it if all labels that begin so have the same one,
         and else None.
         """
-        begun = self._begun_by(folded)
+        begun = self._begun_by(folded) if folded else []
         for label in begun:
             word = self.words[label]
             for length in range(1, len(word) + 1):
                 spelled = self.fold(word[:length].encode())
                 if spelled == folded:
                     return word[:length]
-                if spelled.startswith(folded) and all(self._spelled[other].startswith(spelled) for other in begun):
+                if len(spelled) >= len(folded) and all(self._spelled[other].startswith(spelled) for other in begun):
                     return word[:length]
-        return None
+        return None if folded else ""
 
     @property
     def coverage(self) -> float:
@@ -107,13 +130,15 @@ class LabelTree:
     def logprobs(self) -> dict[str, float]:
         """Give the natural-log probability of each label, renormalised over the labels.
 
-        A label that was not among the listed tokens gets the largest mass that it could have had unlisted.
+        A label that was not among the listed tokens gets the largest mass that it could have had unlisted, which is
+        always less than that of the likeliest label that was.
         """
         for shared in self.open:
             self.spread(shared)
         self.open.clear()
-        floor = max(self.floor, 1e-9)
-        masses = {label: max(mass, min(floor, 1e-3)) for label, mass in self.mass.items()}
+        read = max(self.mass.values())
+        floor = min(max(self.floor, _LEAST), 1e-3, read / 2 or 1.0)
+        masses = {label: max(mass, _LEAST) if mass else floor for label, mass in self.mass.items()}
         total = math.fsum(masses.values())
         return {label: math.log(mass / total) for label, mass in masses.items()}
 
@@ -134,7 +159,19 @@ class LabelTree:
         self.open.append(Open(text, mass))
 
     def _begun_by(self, text: bytes) -> list[str]:
-        return [label for label, word in self._spelled.items() if word.startswith(text)]
+        whole = text.decode("utf-8", "ignore").encode()
+        part = text[len(whole) :]
+        return [
+            label
+            for label, word in self._spelled.items()
+            if word.startswith(text)
+            or (part and word.startswith(whole) and self._capital(word[len(whole) :]).startswith(part))
+        ]
+
+    def _capital(self, word: bytes) -> bytes:
+        """Give the first character as a capital where case does not count: a part of one differs, and is not folded."""
+        first = word.decode("utf-8", "ignore")[:1]
+        return (first if self.fold is _same else first.upper()).encode()
 
     def _finished(self, text: bytes) -> str | None:
         """Find the longest label that the text has written out in full before ending or going on with other words."""

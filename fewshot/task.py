@@ -387,6 +387,7 @@ class Task(Generic[T]):
         )
 
     def _failed(self, error: ServiceError | OutputError, question: Question, connection: Connection) -> Result[T]:
+        question.completions.extend(error.beside if isinstance(error, ServiceError) else ())
         result = self._result(question, connection)
         attempts = result.attempts + (error.attempts if isinstance(error, ServiceError) else 0)
         return replace(result, error=error, attempts=attempts)

@@ -21,6 +21,8 @@ __all__ = ["Weighed", "send", "weigh"]
 _FOLLOW_UPS = 8
 """How often it is asked what follows; what labels share may be longer than that."""
 _WHOLE_TOKEN = (("logit_bias", ((",", 100.0),)),)
+_END = TokenLogprob(b"", 0.0)
+"""What follows an answer that ends. Most services do not list how likely that was, and it was the likeliest."""
 
 Asking = Generator[tuple[Request, ...], tuple[Completion, ...], Completion]
 Weighed = tuple[LabelTree, bool]
@@ -31,7 +33,8 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     """Read the probability mass of each label; None without log-probabilities."""
     output = question.output
     assert output.labels is not None  # noqa: S101 - `ask` looked
-    tree = LabelTree({label: output.render(label) for label in output.labels})
+    words = {label: output.render(label) for label in output.labels}
+    tree = LabelTree(words) if question.form == "chat" else LabelTree(words, blanks=b" ")  # an answer is one line there
     request = question.request(max_tokens=1, top_logprobs=question.top_logprobs, stop=())
     completion = yield from _one_token(question, request)
     refuse_unfinished(question, completion, cut_is_fine=True)
@@ -44,15 +47,15 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
         if (shared := tree.next_open()) is None:
             break
         follower: TokenLogprob | None = None
-        if request.text is not None or question.continues:
+        if request.text is not None or (question.continues and shared.text):
             shared, follower = yield from _continued(question, request, shared, tree)
         else:
             if whole is None:  # the endpoint begins every answer anew, so that one serves for all that is shared
                 whole = yield from send(question, replace(request, max_tokens=question.longest_answer))
             follower = _after(whole, shared, tree)
+        unsettled |= follower is None or follower is _END
         if follower is None:
             tree.spread(shared)
-            unsettled = True
         else:
             tree.add(follower, shared)
     if (left := tree.next_open()) is not None:
@@ -108,14 +111,16 @@ def _continued(
     else:
         request = replace(request, messages=(*request.messages, Message("assistant", beginning)))
     completion = yield from _one_token(question, request)
-    return shared, completion.tokens[0] if completion.tokens else None
+    end = _END if completion.finish_reason == "stop" and not completion.text else None
+    return shared, completion.tokens[0] if completion.tokens else end
 
 
 def _after(whole: Completion, shared: Open, tree: LabelTree) -> TokenLogprob | None:
     """Find the token after a text that begins several labels; None when the answer does not begin so."""
     written = b""
     for token in whole.tokens:
-        if tree.fold(written.lstrip()) == shared.text:
+        if written and tree.fold(written.lstrip()) == shared.text:
             return token
         written += token.token
-    return None
+    ends = whole.finish_reason == "stop" and tree.fold(written.lstrip()) == shared.text
+    return _END if ends else None

@@ -166,6 +166,28 @@ def test_a_smaller_number_of_log_probabilities_is_taken_when_offered() -> None:
     assert dialect.refused == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ("Requested sample logprobs of 20, which is greater than max allowed: 5", None),
+        ("Cannot request more than 5 logprobs.", None),
+        ("Invalid value for 'top_logprobs': must be less than or equal to 5.", "top_logprobs"),
+        ("Input should be less than or equal to 5", "top_logprobs"),
+        ("Range of top_logprobs should be [0, 5]", None),
+    ],
+)
+def test_a_number_of_log_probabilities_that_is_too_large_is_made_smaller_however_it_is_said(
+    message: str, param: str | None
+) -> None:
+    dialect = Dialect()
+    assert dialect.learn(Complaint(message, None, param), dict(SENT), CHAT)
+    sent, changed = dialect.apply(dict(SENT), None)
+    assert (sent["logprobs"], sent["top_logprobs"], changed) == (True, 5, ("top_logprobs",))
+    older = Dialect()
+    assert older.learn(Complaint(message.replace("top_", ""), None, param and "logprobs"), {"logprobs": 20}, CHAT)
+    assert older.apply({"logprobs": 20}, None)[0] == {"logprobs": 5}
+
+
 def test_the_least_effort_that_is_offered_is_taken() -> None:
     dialect = Dialect()
     refuse(dialect, "reasoning_effort", "does not support 'none'. Supported values are: 'low', 'medium', and 'high'.")

@@ -88,6 +88,20 @@ def test_a_server_without_decisions_is_asked_another_way_and_not_again() -> None
         assert (again.value, len(server.requests) - asked) == ("positive", 1)
 
 
+def test_a_probability_that_a_softmax_rounds_beyond_one_is_one() -> None:
+    listed = [{"value": "good", "probability": 1.0000001192092896}, {"value": "bad", "probability": 0}]
+    completion = read_decision(reply(type="choice", probabilities=listed), REQUEST, attempts=1)
+    assert completion.probabilities == {"good": 1.0, "bad": 0.0}
+
+
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_a_client_that_knows_of_no_decisions_is_asked_another_way(ensemble: int) -> None:
+    client = ScriptedClient(lambda _: "yes")
+    task = Task.of("Nice?", ["yes", "no"], client=client, decisions=True, ensemble=ensemble)
+    assert (task.run("a day").value, task.run("a night").method) == ("yes", "answer")
+    assert [bool(request.choices) for request in client.requests] == [True] * ensemble + [False] * 2
+
+
 class Both(ScriptedClient):
     """Decides, and lists log-probabilities too, which say something else; some have no decisions."""
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from fewshot.errors import OutputError
+from fewshot.client import ScriptedClient
+from fewshot.errors import OutputError, ServiceError
 from fewshot.flow import Answer, Question, Talk, ask
 from fewshot.output import output_of
 from fewshot.prompt import Prompt
 from fewshot.settings import Settings
+from fewshot.task import Task
 from fewshot.template import Template
 from fewshot.types import Completion, Example, Request, TokenLogprob, Usage
 
@@ -152,6 +154,36 @@ def test_a_shared_first_token_is_settled_by_reading_on_in_a_chat() -> None:
     assert answer.probabilities == {"very good": pytest.approx(0.2), "very bad": pytest.approx(0.8)}
 
 
+def test_an_answer_that_ends_after_the_shorter_label_means_that_one() -> None:
+    listed = said("1", **{"1": 0.9, "10": 0.1})  # most services do not list the end
+    answer, requests = hold(ask(question(("1", "10"), shots=(), top_logprobs=20)), listed, listed)
+    assert answer.probabilities == {"1": pytest.approx(0.9), "10": pytest.approx(0.1)}
+    assert (answer.value, len(requests)) == ("1", 2)
+    assert "could not be told apart exactly" in answer.warnings[0]
+    asked = question(("1", "10"), shots=(), form="text", top_logprobs=5)
+    answer, _ = hold(ask(asked), said("1", "length", **{"1": 0.9, "10": 0.1}), said(""))
+    assert (answer.value, answer.confidence) == ("1", pytest.approx(0.9))
+
+
+def test_a_digit_that_comes_after_a_token_for_the_space_is_read_there() -> None:
+    asked = question(("1", "2"), shots=(), form="text", top_logprobs=20)
+    blank = said(" ", "length", **{" ": 0.9, "\n": 0.05, "1": 0.001})
+    answer, (_, after) = hold(ask(asked), blank, said("2", "length", **{"2": 0.8, "1": 0.2}))
+    assert after.text is not None
+    assert after.text.endswith("Answer: ")
+    assert (answer.value, answer.coverage) == ("2", pytest.approx(0.901))
+    assert answer.confidence == pytest.approx(0.8, abs=0.01)
+
+
+def test_an_empty_line_before_an_answer_in_a_chat_is_read_over() -> None:
+    longer = replace(said("2"), tokens=(*said("x", **{"\n\n": 1.0}).tokens, *said("x", **{"2": 0.8, "1": 0.2}).tokens))
+    answer, requests = hold(
+        ask(question(("1", "2"), shots=(), top_logprobs=20)), said("\n\n", "length", **{"\n\n": 1.0}), longer
+    )
+    assert answer.probabilities == {"1": pytest.approx(0.2), "2": pytest.approx(0.8)}
+    assert (len(requests), answer.warnings) == (2, ())
+
+
 def test_votes_are_counted_on_values_and_not_on_wordings() -> None:
     asked = question("number", shots=(), settings=Settings(votes=3))
     answer, requests = hold(ask(asked), said("4"), said("The answer is 4."), said("5"))
@@ -236,3 +268,11 @@ def test_labels_with_as_many_votes_are_decided_by_their_order_and_not_by_the_fir
     asked = question(settings=Settings(votes=2))
     answer, _ = hold(ask(asked), said("negative"), said("positive"))
     assert (answer.value, answer.probabilities) == ("positive", {"positive": 0.5, "negative": 0.5})
+
+
+def test_votes_that_were_cast_before_one_failed_are_paid_for_and_counted() -> None:
+    answers: list[Any] = [said("positive"), said("positive"), ServiceError("no", status=500, attempts=2)]
+    client = ScriptedClient(*(replace(a, usage=Usage(40, 1)) if isinstance(a, Completion) else a for a in answers))
+    result = Task.of("Judge.", ["positive", "negative"], client=client, votes=3).run("Fine.")
+    assert isinstance(result.error, ServiceError)
+    assert (result.usage, result.attempts, len(result.completions)) == (Usage(80, 2), 4, 2)

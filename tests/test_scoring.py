@@ -94,6 +94,21 @@ def test_a_label_that_was_not_listed_gets_little_but_not_nothing() -> None:
     assert 0 < shares(found)["no"] <= 0.001
 
 
+def test_a_label_that_was_not_listed_never_wins_over_one_that_was() -> None:
+    found = tree("c", "va", "vb")
+    found.add(position(z=0.9, y=0.05, v=0.0005))
+    shared = found.next_open()
+    assert shared is not None
+    found.add(position(b=0.9, a=0.1), shared)
+    assert shares(found) == {"c": 0.31, "va": 0.069, "vb": 0.621}
+
+
+def test_blanks_round_a_label_do_not_count() -> None:
+    found = tree(" yes", "no ")
+    found.add(position(yes=0.7, no=0.3))
+    assert shares(found) == {" yes": 0.7, "no ": 0.3}
+
+
 def test_mass_that_cannot_be_settled_is_split_in_proportion() -> None:
     found = tree("ab", "ac", "d")
     found.add(position(a=0.6, ab=0.1, d=0.3))
@@ -102,6 +117,52 @@ def test_mass_that_cannot_be_settled_is_split_in_proportion() -> None:
     found.spread(shared)
     assert sum(shares(found).values()) == pytest.approx(1, abs=0.01)
     assert shares(found)["ab"] > shares(found)["ac"]
+
+
+def test_a_part_of_a_capital_begins_the_labels_with_that_letter() -> None:
+    found = tree("Да", "Нет", "Ясно", "École")
+    first, *rest = "Д".encode(), "Н".encode(), "Я".encode()
+    top = ((first[:1], math.log(0.8)), (" É".encode()[:2], math.log(0.2)))
+    found.add(TokenLogprob(*top[0], top))
+    shared = found.next_open()
+    assert shared == Open(first[:1], pytest.approx(0.8))
+    after = tuple((letter[1:], math.log(p)) for letter, p in zip((first, *rest), (0.5, 0.25, 0.25), strict=True))
+    found.add(TokenLogprob(*after[0], after), shared)
+    assert shares(found) == {"Да": 0.4, "Нет": 0.2, "Ясно": 0.2, "École": 0.2}
+
+
+def test_capitals_are_no_other_case_where_case_counts() -> None:
+    found = tree("ä", "Ä")
+    top = (("ä".encode()[:1], 0.0),)
+    found.add(TokenLogprob(*top[0], top))
+    shared = found.next_open()
+    assert shared is not None
+    after = (("ä".encode()[1:], math.log(0.75)), ("Ä".encode()[1:], math.log(0.25)))
+    found.add(TokenLogprob(*after[0], after), shared)
+    assert shares(found) == {"ä": 0.75, "Ä": 0.25}
+
+
+def test_mass_on_all_of_a_label_is_not_given_to_longer_ones_that_have_tokens_of_their_own() -> None:
+    found = tree("sport", "sports", "film")
+    found.add(position(_sport=0.6, _sports=0.1, _film=0.3))
+    shared = found.next_open()
+    assert shared is not None
+    found.spread(shared)
+    assert shares(found) == {"sport": 0.6, "sports": 0.1, "film": 0.3}
+
+
+def test_a_blank_is_asked_about_where_it_outweighs_the_labels() -> None:
+    found = tree("1", "2")
+    found.add(position(_=0.9, **{"1": 0.02, "2": 0.03}))
+    shared = found.next_open()
+    assert shared == Open(b"", pytest.approx(0.9))
+    assert found.as_written(b"") == ""
+    found.add(position(**{"1": 0.75, "2": 0.25}), shared)
+    assert found.coverage == pytest.approx(0.95)
+    assert shares(found) == {"1": pytest.approx(0.73, abs=0.01), "2": pytest.approx(0.27, abs=0.01)}
+    found = tree("1", "2")
+    found.add(position(_=0.4, **{"1": 0.3, "2": 0.3}))
+    assert found.next_open() is None
 
 
 @given(

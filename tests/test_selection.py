@@ -127,6 +127,17 @@ def test_korean_and_chinese_are_compared_by_pairs_of_characters() -> None:
     assert index.alike(0, 1) == 0.0
 
 
+def test_vowel_signs_and_odd_forms_of_letters_are_parts_of_words() -> None:
+    assert words("हिन्दी भाषा।") == ["हिन्दी", "भाषा"]
+    assert words("مُحَمَّد ｃａｆé cafe\u0301") == ["مُحَمَّد", "café", "café"]
+    assert words("ไทย") == ["ไท", "ทย"]
+
+
+def test_texts_that_are_as_alike_come_in_their_order_in_every_process() -> None:
+    texts = [f"{word} x" for word in ("fox", "bear", "cat", "ant", "wolf", "owl")]
+    assert [place for place, _ in Bm25(texts).rank("owl ant cat wolf bear fox", 6)] == [0, 1, 2, 3, 4, 5]
+
+
 def test_vectors_are_compared_from_their_mean_and_many_are_first_sifted_by_sign() -> None:
     few = Vectors([[10, 1], [10, -1], [11, 0]])
     assert [place for place, _ in few.rank([10, 0.9], 2)] == [0, 2]
