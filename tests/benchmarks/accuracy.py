@@ -183,8 +183,9 @@ def _error(figures: dict[str, float] | None) -> str:
 def _kept(figures: dict[str, float] | None) -> str:
     if not figures:
         return "-"
-    answered, wrong = figures["coverage"], 1 - figures["accuracy_given"]
-    return f"{100 * answered:.0f} / {100 * wrong:.1f}" if answered else "none"
+    if not figures["coverage"]:
+        return "none"
+    return f"{100 * figures['coverage']:.0f} / {100 * (1 - figures['accuracy_given']):.1f}"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
