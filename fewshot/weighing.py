@@ -5,7 +5,7 @@ A conversation without I/O, as in `flow`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     output = question.output
     assert output.labels is not None  # noqa: S101 - `ask` looked
     words = {label: output.render(label) for label in output.labels}
-    tree = LabelTree(words) if question.form == "chat" else LabelTree(words, blanks=b" ")  # an answer is one line there
+    tree = LabelTree(words) if question.form == "chat" else LabelTree(words, blanks=_blanks(words.values()))
     request = question.request(max_tokens=1, top_logprobs=question.top_logprobs, stop=())
     completion = yield from _one_token(question, request)
     refuse_unfinished(question, completion, cut_is_fine=True)
@@ -62,6 +62,11 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
         tree.spread(left)
         unsettled = True
     return tree, unsettled
+
+
+def _blanks(words: Iterable[str]) -> bytes:
+    """Tell what may stand before an answer in the text form: a token for the space where tokenizers part digits."""
+    return b" " if any(word.strip()[:1].isdigit() for word in words) else b""
 
 
 def send(question: Question, request: Request) -> Asking:
