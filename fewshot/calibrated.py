@@ -22,6 +22,7 @@ from fewshot.labelled import Labelled, distinct, read_labelled
 from fewshot.output import Kind
 from fewshot.predictions import judge
 from fewshot.price import cost_of
+from fewshot.prompt import check_characters
 from fewshot.task import Task
 from fewshot.types import Result, Usage
 
@@ -124,8 +125,8 @@ async def calibrated(
 ) -> Task[Any]:
     """Calibrate over an open connection; see `calibrate`."""
     _check(task, prior, risk, confidence)
-    rows, given = distinct(rows), len(rows)
-    repeats = given - len(rows)
+    given, rows = rows, distinct(rows)
+    repeats = len(given) - len(rows)
     if classes_of(task.output) is None or not _reads(task, connection):
         return await _thresholded(task, rows, connection, risk, confidence, repeats)
     started = time.monotonic()
@@ -179,10 +180,9 @@ def _asked(task: Task[Any], rows: Sequence[Labelled]) -> list[tuple[Task[Any], M
 
 def _bound(task: Task[Any], row: Labelled) -> tuple[Task[Any], Mapping[str, Any]]:
     """Bind a row, or name the one that cannot be asked before others are."""
-    for name, value in row.inputs.items():
-        if any("\ud800" <= character <= "\udfff" for character in str(value)):
-            raise InputError(f"row {row.id}: {name} holds a lone surrogate; decode it properly first", field=name)
     try:
+        for value in row.inputs.values():
+            check_characters(str(value))
         return task.bind(dict(row.inputs))
     except InputError as error:
         raise InputError(f"row {row.id}: {error}", field=error.field) from error

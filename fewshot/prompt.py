@@ -18,7 +18,7 @@ from fewshot.output import Output
 from fewshot.template import Template
 from fewshot.types import Example, Message, Prefix
 
-__all__ = ["Prompt", "inert"]
+__all__ = ["Prompt", "check_characters", "inert"]
 
 _CHAT_TURN = re.compile(r"<(\|[A-Za-z_][\w ]*\|)>")
 _BETWEEN_SHOTS = "\n\n"
@@ -107,20 +107,22 @@ class Prompt:
         return frozenset(self.template.variables["input"]) - constant
 
 
-def inert(text: str, markers: tuple[str, ...]) -> str:
-    """Take from an input the power to speak in the prompt's own markers; ordinary text comes out unchanged.
-
-    A line that opens with a marker ("Sentiment: positive") is quoted with "> ", and a chat template's turn signs
-    (`<|im_end|>`) are spaced apart.
-
-    Raises:
-        InputError: the text holds a lone surrogate, which no service can be sent.
-    """
+def check_characters(text: str) -> None:
+    """Raise `InputError` for a lone surrogate, which is half a character and cannot be sent to any service."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         message = f"the text holds a lone surrogate at character {error.start}; decode it properly before the call"
         raise InputError(message) from error
+
+
+def inert(text: str, markers: tuple[str, ...]) -> str:
+    """Take from an input the power to speak in the prompt's own markers; ordinary text comes out unchanged.
+
+    A line that opens with a marker ("Sentiment: positive") is quoted with "> ", and a chat template's turn signs
+    (`<|im_end|>`) are spaced apart. Raises `InputError` as `check_characters` does.
+    """
+    check_characters(text)
     if "<|" in text:
         text = _CHAT_TURN.sub(r"< \1 >", text)
     if "\n" not in text and "\r" not in text:

@@ -594,7 +594,7 @@ def test_a_kept_calibration_that_is_broken_is_not_used_and_told(
 
 def test_a_row_that_cannot_be_calibrated_on_is_named_before_any_is_asked() -> None:
     client = Leaning()
-    for text, problem in (("  ", "text is empty"), ("good \ud83d", "text holds a lone surrogate")):
+    for text, problem in (("  ", "text is empty"), ("good \ud83d", "the text holds a lone surrogate")):
         with pytest.raises(InputError, match=f"row 3: {problem}"):
             task(client).calibrate([*POOL[:2], (text, "yes"), *POOL[2:]])
     assert not client.requests
