@@ -79,6 +79,8 @@ class Run:
         except (ConfigError, InputError, OutputError, ServiceError) as error:
             if isinstance(error, ServiceError) and error.account:
                 raise
+            if isinstance(error, InputError) and error.field is not None:  # a row of the pool is to be mended
+                raise
             if self.risk is not None:  # what was asked for is a promise, and without a fit there is none
                 raise
             self.note(f"not calibrated: {error}")

@@ -54,6 +54,8 @@ _MAX_OWN = 200
 """How many of its own examples a task is calibrated on at first use."""
 _ENOUGH_WIDE = 40
 """Labelled rows from which on hundreds of next tokens are worth reading."""
+_NAMED = 5
+"""How many labels a warning names."""
 _IN_FLIGHT = 4
 _PATIENCE = 120.0
 """Seconds that fitting at first use may take."""
@@ -251,10 +253,18 @@ async def _fitted(
     scores: Sequence[Mapping[str, float]], questions: Sequence[Question], answers: Sequence[str], *, wide: bool = True
 ) -> Fitted:
     """Fit on scores and, where that helps, on all the tokens that the questions' completions list."""
+    _tell_of_missing([label for label in scores[0] if label not in answers])
     tops = [question.top for question in questions]
     tokens = vocabulary(tops) if wide and len(tops) >= _ENOUGH_WIDE else ()
     blocks = [[token_features(top, tokens) for top in tops]] if tokens else []
     return await asyncio.to_thread(fit, scores, answers, wide=blocks)
+
+
+def _tell_of_missing(labels: Sequence[str]) -> None:
+    if labels:
+        more = ", …" if len(labels) > _NAMED else ""
+        named = f"{', '.join(map(repr, labels[:_NAMED]))}{more}"
+        _log.warning("no row to calibrate on is %s: add some, or that will hardly ever be the answer", named)
 
 
 def _logs(probabilities: Mapping[str, float] | None) -> dict[str, float]:

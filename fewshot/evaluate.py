@@ -102,6 +102,9 @@ async def evaluate(
     if risk is not None and pool is None:
         message = "a risk is promised from labelled rows that are not evaluated: give pool= (or --pool)"
         raise InputError(message, field="risk")
+    if calibration_rows is not None and pool is None:
+        message = "the rows that are calibrated on are those of a pool: give pool= (or --pool)"
+        raise InputError(message, field="calibration_rows")
     if risk is not None and not calibrate:
         message = "a risk is promised by calibrating: leave out calibrate=False (or --no-calibrate), or the risk"
         raise InputError(message, field="risk")

@@ -10,6 +10,7 @@ from typing import Any
 
 from fewshot.errors import InputError
 from fewshot.examples import read_rows
+from fewshot.frames import is_frame, records
 from fewshot.template import did_you_mean
 
 __all__ = ["examples_from"]
@@ -48,11 +49,8 @@ def _rows(source: Any) -> Iterable[Mapping[str, Any]]:
         return [row for _, row in read_rows(Path(source))]
     if isinstance(source, Mapping):
         raise InputError(f"choose a split of the data set: one of {', '.join(map(str, source))}", field="source")
-    if hasattr(source, "to_dicts"):  # Polars
-        rows: Iterable[Mapping[str, Any]] = source.to_dicts()
-        return rows
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):  # pandas
-        return [{str(key): value for key, value in row.items()} for row in source.to_dict("records")]
+    if is_frame(source):
+        return records(source)
     if isinstance(source, Iterable):
         return (_dict(row) for row in source)
     raise InputError(f"cannot read examples from a {type(source).__name__}; give a file, a data frame or dicts")

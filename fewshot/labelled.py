@@ -45,7 +45,11 @@ class Labelled:
 
 
 def read_labelled(
-    task: Task[Any], rows: str | os.PathLike[str] | Iterable[Any], *, target: str | None = None
+    task: Task[Any],
+    rows: str | os.PathLike[str] | Iterable[Any],
+    *,
+    target: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> list[Labelled]:
     """Read labelled rows for a task.
 
@@ -54,6 +58,7 @@ def read_labelled(
             `Example`s. Other columns are let be. A list of `Labelled` has been read before and is given back.
         target: the column that holds the answer; by default `output`, or else the usual name for this kind of output
             (`label`, `answers`, `references`, …), which the log then tells.
+        columns: for an input or parameter the column that holds it, where their names differ.
 
     Raises:
         InputError: a row lacks an input or the answer, or the answer is not valid; names the row, counted from 1.
@@ -66,8 +71,8 @@ def read_labelled(
         if not given:
             raise InputError("there are no labelled rows")
         target = target or target_of(task.output, given)
-        renamed = _renamed(task, list(given[0]))
-        return [_labelled(task, row, number, target, renamed) for number, row in enumerate(given, start=1)]
+        columns = {**_usual(task, list(given[0])), **(columns or {})}
+        return [_labelled(task, row, number, target, columns) for number, row in enumerate(given, start=1)]
 
 
 @contextmanager
@@ -140,32 +145,32 @@ def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]]) -> str:
     return usual
 
 
-def _renamed(task: Task[Any], columns: Sequence[str]) -> Mapping[str, str]:
+def _usual(task: Task[Any], names: Sequence[str]) -> Mapping[str, str]:
     """Where the one input that the task needs is missing, find the column usually meant."""
     required = [name for name, default in task.inputs.items() if default is REQUIRED]
-    if len(required) == 1 and required[0] not in columns:
-        meant = next((name for name in _USUAL_INPUTS if name in columns), None)
+    if len(required) == 1 and required[0] not in names:
+        meant = next((name for name in _USUAL_INPUTS if name in names), None)
         if meant is not None:
             _log.info("the column %r is taken for the input %r", meant, required[0])
-            return {meant: required[0]}
+            return {required[0]: meant}
     return {}
 
 
 def _labelled(
-    task: Task[Any], row: Mapping[str, Any], number: int, target: str, renamed: Mapping[str, str]
+    task: Task[Any], row: Mapping[str, Any], number: int, target: str, columns: Mapping[str, str]
 ) -> Labelled:
     if target not in row:
-        columns = ", ".join(map(str, row))
+        there = ", ".join(map(str, row))
         raise InputError(
-            f"row {number} has no {target!r}; name the column with target= (or --target): {columns}",
+            f"row {number} has no {target!r}; name the column with target= (or --target): {there}",
             field=target,
             row=number,
         )
-    known = {renamed.get(name, name): value for name, value in row.items() if name != target}
-    inputs = {name: known[name] for name in (*task.inputs, *task.parameters) if not _missing(known.get(name))}
+    places = {name: columns.get(name, name) for name in (*task.inputs, *task.parameters)}
+    inputs = {name: row[at] for name, at in places.items() if at != target and not _missing(row.get(at))}
     for name, default in task.inputs.items():
         if default is REQUIRED and name not in inputs:
-            raise InputError(_lacking(row, number, name, name in known, target), field=name, row=number)
+            raise InputError(_lacking(row, number, places[name], target), field=name, row=number)
     try:
         truth, references = _truth(task.output, row[target], row.get("accept") if target == "output" else None)
     except ValueError as error:
@@ -173,13 +178,14 @@ def _labelled(
     return Labelled(inputs, truth, references, str(row.get("id", number)))
 
 
-def _lacking(row: Mapping[str, Any], number: int, name: str, is_there: bool, target: str) -> str:
+def _lacking(row: Mapping[str, Any], number: int, column: str, target: str) -> str:
     """Say what keeps a row from having an input, and what to do."""
-    if is_there:
-        return f"row {number}: {name!r} is empty; fill it in, or leave the row out"
-    if name == target:
-        return f"row {number}: {name!r} is the input, so it cannot be the answer; name another column with target="
-    return f"row {number} has no {name!r}; it has {', '.join(map(str, row))}: rename the column that is meant"
+    if column == target:
+        return f"row {number}: {column!r} is the input, so it cannot be the answer; name another column with target="
+    if column in row:
+        return f"row {number}: {column!r} is empty; fill it in, or leave the row out"
+    there = ", ".join(map(str, row))
+    return f"row {number} has no {column!r}; it has {there}: rename the column that is meant, or name it with --map"
 
 
 def _missing(value: object) -> bool:

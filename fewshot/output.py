@@ -95,14 +95,14 @@ class Labels(Output[str]):
             unknown = next((key for key in getattr(self, name) if key not in self.labels), None)
             if unknown is not None:
                 raise InputError(f"`{name}` names {unknown!r}, which is none of the labels: {_listed(self.labels)}")
-        shown = [tidy(self.word(label)) for label in self.labels]
+        shown = [self.word(label) for label in self.labels]
         twice = next((word for word in shown if not word or shown.count(word) > 1), None)
         if twice is not None:
             raise InputError(f"two labels cannot be told apart: {twice!r}" if twice else "a label's word is blank")
 
     def word(self, label: str) -> str:
-        """Give the word that stands for a label in the prompt."""
-        return self.words.get(label, label)
+        """Give the word that stands for a label in the prompt: without blanks round it, its characters composed."""
+        return tidy(self.words.get(label, label))
 
     @cached_property
     def _reader(self) -> LabelReader:
@@ -118,9 +118,11 @@ class Labels(Output[str]):
         return self.word(self.check(value))
 
     def check(self, value: object) -> str:
-        """Take a label, or the JSON or enum value that it was made of."""
+        """Take a label, or the JSON or enum value that it was made of; blanks round it do not count."""
         plain = value.value if isinstance(value, enum.Enum) else value
         label = str(plain).lower() if isinstance(plain, bool) else str(plain) if isinstance(plain, int) else plain
+        if isinstance(label, str) and label not in self.labels:
+            label = next((own for own in self.labels if tidy(own) == tidy(label)), label)
         if not isinstance(label, str) or label not in self.labels:
             raise InputError(f"{plain!r} is none of the labels: {_listed(self.labels)}")
         return label

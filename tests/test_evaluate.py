@@ -815,8 +815,54 @@ def test_a_file_without_rows_is_told_as_that(tmp_path: Path, capsys: pytest.Capt
     assert "there are no labelled rows" in capsys.readouterr().err
 
 
+def test_columns_of_other_names_are_mapped_in_rows_and_pool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, pairs in (("rows", ROWS), ("pool", POOL)):
+        lines = "".join(f"{text},{label}\n" for text, label in pairs)
+        (tmp_path / f"{name}.csv").write_text(f"review,text\n{lines}")  # the answers' column is named as the input is
+    folder = tmp_path / "nice"
+    folder.mkdir()
+    (folder / "task.toml").write_text('output = ["yes", "no"]\ninputs = {text = "x"}\n')
+    (folder / "prompt.jinja").write_text(
+        "{% block input %}{{ text }}{% endblock %}{% block output %}{{ output }}{% endblock %}"
+    )
+    (folder / "examples.jsonl").write_text("")
+    data = ["--data", str(tmp_path / "rows.csv"), "--pool", str(tmp_path / "pool.csv"), "--target", "text"]
+    assert main(["eval", str(folder), *data, "--model", "local", "--limit", "4", "--k", "0", "--json"]) == 2
+    assert "row 1: 'text' is the input, so it cannot be the answer" in capsys.readouterr().err
+    assert main(["eval", str(folder), *data, "--map", "text=reveiw", "--model", "local"]) == 2
+    assert "row 1 has no 'reveiw'; it has review, text" in capsys.readouterr().err
+    assert main(["eval", str(folder), *data, "--map", "txt=review", "--model", "local"]) == 2
+    assert "nice has no input 'txt' (did you mean 'text'?)" in capsys.readouterr().err
+    mapped = [*data[:-2], "--map", "text=review", "--map", "output=text", "--calibration-rows", "40"]
+    assert main(["eval", str(folder), *mapped, "--model", "local", "--limit", "4", "--k", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 4
+
+
+def test_labels_that_only_the_pool_has_are_labels_of_the_data() -> None:
+    args = argparse.Namespace(task="x", labels=None, target=None)
+    files = {"rows": [{"output": "b"}, {"output": "a"}], "pool": [{"label": "c"}]}
+    assert with_labels(Task.of("Say.", ["x", "y"]), args, files).output == Labels(("a", "b", "c"))
+
+
+def test_a_row_of_the_pool_without_text_is_named_before_anything_is_asked() -> None:
+    client = Leaning()
+    with pytest.raises(InputError, match="row 3: text is empty"):
+        task(client=client).evaluate(ROWS, pool=[*POOL[:2], (" ", "yes"), *POOL[3:]], k=0)
+    assert not client.requests
+
+
+def test_rows_to_calibrate_on_need_a_pool() -> None:
+    with pytest.raises(InputError, match="give pool="):
+        task().evaluate(ROWS, calibration_rows=10)
+
+
+def test_a_label_without_a_row_to_calibrate_on_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    task().calibrate([row for row in POOL if row[1] == "yes"])
+    assert "no row to calibrate on is 'no'" in caplog.text
+
+
 def test_labels_named_on_the_command_line_keep_their_words_and_descriptions() -> None:
     output = Labels(("a", "b", "c"), {"a": "apple", "c": "cherry"}, {"a": "a fruit", "b": "another"})
     words = argparse.Namespace(task="x", labels="c,a", set=[])
-    found = with_labels(Task.of("Say.", output), words, []).output
+    found = with_labels(Task.of("Say.", output), words, {}).output
     assert found == Labels(("c", "a"), {"c": "cherry", "a": "apple"}, {"a": "a fruit"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import unicodedata
 from contextlib import suppress
 
 import pytest
@@ -261,6 +262,13 @@ def test_values_of_example_files_are_checked() -> None:
     assert Labels(("true", "false")).check(True) == "true"
     with pytest.raises(InputError, match="'Positive' is none of the labels: positive, negative, neutral"):
         SENTIMENT.check("Positive")
+
+
+def test_blanks_and_the_composition_of_characters_are_no_other_label() -> None:
+    apart = Labels((unicodedata.normalize("NFD", "긍정"), "réussi "))
+    assert [apart.check("긍정"), apart.check(" réussi")] == list(apart.labels)
+    assert [apart.render(label) for label in apart.labels] == ["긍정", "réussi"]
+    assert apart.parse("réussi") == "réussi "
 
 
 @pytest.mark.parametrize(

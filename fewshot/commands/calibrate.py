@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, keep and tell what was tried."""
-    task, rows = labelled(args)
+    task, rows, _ = labelled(args)
     cache_dir("calibrations")  # where no folder can be made, that is told before anything is asked
     task = task.calibrate(
         rows,

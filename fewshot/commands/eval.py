@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.options import add_task_options, task_of
+from fewshot.commands.options import add_column_options, add_task_options, renamed, task_of
 from fewshot.errors import ConfigError, InputError
 from fewshot.examples import read_rows
 from fewshot.labelled import Labelled, in_file, read_labelled, target_of
 from fewshot.output import Labels
 from fewshot.report import Report, comparison_table
+from fewshot.rows import Columns
 from fewshot.task import Task
+from fewshot.wording import tidy
 
 __all__ = ["add_arguments", "add_labelled_options", "labelled", "run", "tell", "with_labels"]
 
@@ -52,6 +54,7 @@ def add_labelled_options(parser: argparse.ArgumentParser) -> None:
     """Add the labelled rows, and how to read them."""
     parser.add_argument("--data", required=True, metavar="F", help="labelled rows: JSONL, JSON, CSV, TSV or Parquet")
     parser.add_argument("--target", metavar="COLUMN", help="the column of the answer; by default output, label, …")
+    add_column_options(parser)
     parser.add_argument("--labels", metavar="A,B", help="the labels to choose from, instead of the task's own")
 
 
@@ -59,14 +62,13 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print; the exit code is 1 when rows failed."""
     _check_places(args)
     before = Report.load(args.against) if args.against else None
-    task, rows = labelled(args)
+    task, rows, pool = labelled(args)
     if before is not None:  # before anything is paid for
         before.check_rows(rows[: args.limit])
     report = task.evaluate(
         rows,
-        target=args.target,
         k=args.counts,
-        pool=args.pool,
+        pool=pool,
         select=args.select,
         draws=args.draws,
         limit=args.limit,
@@ -118,22 +120,38 @@ def _check_places(args: argparse.Namespace) -> None:
             raise ConfigError(f"{path} cannot be written: change the permissions, or name another place")
 
 
-def labelled(args: argparse.Namespace) -> tuple[Task[Any], list[Labelled]]:
-    """Give the task with the labels that are meant, and the rows; a file is read once, since it may be a pipe.
+def labelled(args: argparse.Namespace) -> tuple[Task[Any], list[Labelled], list[Labelled] | None]:
+    """Give the task with the labels that are meant, the rows, and those of the pool if there is one.
+
+    A file is read once, since it may be a pipe.
 
     Raises:
-        InputError: the labels cannot be told apart, or a row is not valid. TaskError: the file cannot be read.
+        InputError: the labels cannot be told apart, or a row is not valid. TaskError: a file cannot be read.
     """
     task = task_of(args)
-    rows = [row for _, row in read_rows(Path(args.data))]
-    if not rows:
-        raise InputError(f"{args.data}: there are no labelled rows")
-    task = with_labels(task, args, rows)
-    with in_file(args.data):
-        return task, read_labelled(task, rows, target=args.target)
+    columns = renamed(task, args)
+    target = columns.pop("output", args.target)  # as `fewshot new` takes it
+    Columns(task, columns)  # refuses names that the task does not have
+    files = {
+        path: [row for _, row in read_rows(Path(path))] for path in (args.data, getattr(args, "pool", None)) if path
+    }
+    for path, rows in files.items():
+        if not rows:
+            raise InputError(f"{path}: there are no labelled rows")
+    task = with_labels(task, args, files, target)
+    read = {}
+    for path, rows in files.items():
+        with in_file(path):
+            read[path] = read_labelled(task, rows, target=target, columns=columns)
+    return task, read[args.data], read.get(getattr(args, "pool", None))
 
 
-def with_labels(task: Task[Any], args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> Task[Any]:
+def with_labels(
+    task: Task[Any],
+    args: argparse.Namespace,
+    files: Mapping[str, Sequence[Mapping[str, Any]]],
+    target: str | None = None,
+) -> Task[Any]:
     """Give the task with the labels that are named, its own, or for one without examples those of the rows."""
     if not isinstance(task.output, Labels):
         if args.labels:
@@ -141,13 +159,16 @@ def with_labels(task: Task[Any], args: argparse.Namespace, rows: Sequence[Mappin
         return task
     if args.labels:
         return _with_labels(task, [label.strip() for label in args.labels.split(",")])
-    with in_file(args.data):
-        column = args.target or target_of(task.output, rows)
-    labels = sorted({str(row[column]) for row in rows if column in row})
-    if task.examples or not set(labels) - set(task.output.labels):
+    found: set[str] = set()
+    for path, rows in files.items():
+        with in_file(path):
+            column = target or target_of(task.output, rows)
+        found |= {tidy(str(row[column])) for row in rows if row.get(column) is not None}
+    found.discard("")  # a row without a label is named where the rows are read
+    if task.examples or not found - set(task.output.labels):
         return task
-    print(f"fewshot: the labels are those of the data: {', '.join(labels)}", file=sys.stderr)
-    return _with_labels(task, labels)
+    print(f"fewshot: the labels are those of the data: {', '.join(sorted(found))}", file=sys.stderr)
+    return _with_labels(task, sorted(found))
 
 
 def _with_labels(task: Task[Any], labels: list[str]) -> Task[Any]:

@@ -12,7 +12,7 @@ from fewshot.selection import SELECTORS
 from fewshot.task import Task
 from fewshot.template import did_you_mean
 
-__all__ = ["add_column_options", "add_task_options", "columns_of", "counts", "task_of"]
+__all__ = ["add_column_options", "add_task_options", "columns_of", "counts", "renamed", "task_of"]
 
 
 def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False) -> None:
@@ -81,17 +81,22 @@ def columns_of(task: Task[Any], args: argparse.Namespace) -> Columns:
     """Give the columns that `--map` and `--input-column` name.
 
     Raises:
-        InputError: one of them names nothing, or too much.
+        InputError: one of them names nothing, or too much. ConfigError: the task has no such input.
     """
-    renamed = {}
+    return Columns(task, renamed(task, args))
+
+
+def renamed(task: Task[Any], args: argparse.Namespace) -> dict[str, str]:
+    """Read which column is meant for which name; whether the task has these is not looked at."""
+    columns = {}
     for assignment in args.map:
         name, equals, column = assignment.partition("=")
         if not equals or not column:
             raise InputError(f"--map {assignment!r} must be INPUT=COLUMN")
-        renamed[name] = column
+        columns[name] = column
     if args.input_column:
         needed = Columns(task).needed
         if len(needed) != 1:
             raise InputError(f"{task.name} needs {', '.join(needed)}: say which column is which with --map")
-        renamed[needed[0]] = args.input_column
-    return Columns(task, renamed)
+        columns[needed[0]] = args.input_column
+    return columns

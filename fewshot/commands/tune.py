@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, print what was found, and write it where that is wanted."""
-    task, rows = labelled(args)
+    task, rows, _ = labelled(args)
     if args.write:
         check_writable(task)
     tuned = task.tune(
