@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from fewshot.types import Usage
 __all__ = ["Mistake", "Point", "Report", "comparison_table"]
 
 _FORMAT = 1
+_TRIES = re.compile(r" \(after \d+ requests\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +267,8 @@ class Report:
 
     @property
     def errors(self) -> list[tuple[str, int]]:
-        """The errors of failed rows with how often each came, the most frequent first."""
-        return Counter(p.error for p in self.predictions if p.error is not None).most_common()
+        """The errors of failed rows with how often each came, the most frequent first; in how many tries is left out."""
+        return Counter(_TRIES.sub("", p.error) for p in self.predictions if p.error is not None).most_common()
 
     # -- against another ------------------------------------------------------------------------------------------
 

@@ -128,6 +128,14 @@ def test_a_failed_row_counts_as_wrong_and_is_shown() -> None:
     assert "ServiceError: gone" in report.to_html()
 
 
+def test_the_same_failure_after_more_tries_is_counted_with_the_others() -> None:
+    def answer(request: Request) -> Any:
+        return ServiceError(f"gone (after {len(question_of(request))} requests)", status=500)
+
+    report = task(ScriptedClient(answer)).evaluate([("good", "yes"), ("awful", "no")])
+    assert report.errors == [("ServiceError: gone", 2)]
+
+
 def test_a_refused_account_ends_the_evaluation() -> None:
     client = ScriptedClient(lambda request: ServiceError("no credit", account=True))
     with pytest.raises(ServiceError, match="no credit"):
