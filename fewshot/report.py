@@ -267,7 +267,7 @@ class Report:
 
     @property
     def errors(self) -> list[tuple[str, int]]:
-        """The errors of failed rows with how often each came, the most frequent first; in how many tries is left out."""
+        """The errors of failed rows with how often each came, the most frequent first, whatever tries each took."""
         return Counter(_TRIES.sub("", p.error) for p in self.predictions if p.error is not None).most_common()
 
     # -- against another ------------------------------------------------------------------------------------------
