@@ -264,7 +264,7 @@ def _tell_of_missing(labels: Sequence[str]) -> None:
     if labels:
         more = ", …" if len(labels) > _NAMED else ""
         named = f"{', '.join(map(repr, labels[:_NAMED]))}{more}"
-        _log.warning("no row to calibrate on is %s: add some, or that will hardly ever be the answer", named)
+        _log.warning("no row to calibrate on is %s: give some of every label", named)
 
 
 def _logs(probabilities: Mapping[str, float] | None) -> dict[str, float]:

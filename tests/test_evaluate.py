@@ -866,7 +866,7 @@ def test_rows_to_calibrate_on_need_a_pool() -> None:
 
 def test_a_label_without_a_row_to_calibrate_on_is_told(caplog: pytest.LogCaptureFixture) -> None:
     task().calibrate([row for row in POOL if row[1] == "yes"])
-    assert "no row to calibrate on is 'no'" in caplog.text
+    assert "no row to calibrate on is 'no': give some of every label" in caplog.text
 
 
 def test_labels_named_on_the_command_line_keep_their_words_and_descriptions() -> None:
