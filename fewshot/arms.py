@@ -17,7 +17,7 @@ from fewshot.intervals import Figure, average
 from fewshot.labelled import Labelled
 from fewshot.predictions import Prediction, judge
 from fewshot.task import Task
-from fewshot.types import Result, Usage
+from fewshot.types import Result, Usage, label_of
 from fewshot.variants import HARMLESS, labels_permuted, reworded, shots_permuted
 
 __all__ = ["Arm", "Progress", "Run"]
@@ -134,5 +134,5 @@ def _said(result: Result[Any], closed: bool) -> str:
     if result.error is not None:
         return "failed"
     if closed and result.probabilities:
-        return max(result.probabilities, key=result.probabilities.__getitem__)
+        return label_of(max(result.probabilities, key=result.probabilities.__getitem__))
     return repr(result.value)

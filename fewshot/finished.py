@@ -60,14 +60,14 @@ def result_of(line: bytes, task: Task[Any]) -> Result[Any]:
     value = about["value"]
     if value is not None:
         try:
-            value = task.output.check(value)
+            value = task.output.value(task.output.check(value))
         except InputError:  # a value that JSON cannot carry: stay with what is written
             value = about["value"]
-    usage = about["usage"]
+    chances, usage = about["probabilities"], about["usage"]
     shots = {example.id: example for example in task.examples}
     return Result(
         value=value,
-        probabilities=about["probabilities"],
+        probabilities=chances and {task.output.value(label): chances[label] for label in chances},
         confidence=about["confidence"],
         abstained=about["abstained"],
         error=_error(about["error"]),

@@ -12,6 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ from typing import Any, TypeVar, overload
 from fewshot.errors import InputError, TaskError
 from fewshot.examples import read_examples
 from fewshot.inputs import REQUIRED
-from fewshot.output import Labels, Output, Text, output_of
+from fewshot.output import Output, Text, labels_of, output_of
 from fewshot.settings import Settings
 from fewshot.task import Task
 from fewshot.template import Template, did_you_mean
@@ -188,7 +189,7 @@ def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any
             return output_of(json.loads((folder / Path(wanted).name).read_text(encoding="utf-8")))
         if isinstance(wanted, list):
             words, descriptions = _table(spec, "words", path), _table(spec, "descriptions", path)
-            return Labels(tuple(wanted), words=words, descriptions=descriptions)
+            return replace(labels_of(wanted), words=words, descriptions=descriptions)
         if wanted == "text":
             return Text(optional=spec.get("optional"))
         return output_of(wanted)

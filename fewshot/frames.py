@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import InputError
 from fewshot.inputs import REQUIRED
-from fewshot.types import Result
+from fewshot.types import Result, plain
 
 if TYPE_CHECKING:
     from fewshot.task import Task
@@ -71,7 +71,7 @@ def map_frame(task: Task[Any], frame: Any, **options: Any) -> Any:
         return pd.DataFrame(found, index=frame.index, columns=list(COLUMNS))
     import polars as pl
 
-    known = _polars_types(pl, closed=task.output.labels is not None)
+    known = _polars_types(pl) | {"value": _polars_value(pl, task)}
     return pl.DataFrame({name: _polars_series(pl, name, found[name], known.get(name)) for name in COLUMNS})
 
 
@@ -129,7 +129,7 @@ def _rows(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 def _series(task: Task[Any], frame: Any, results: Iterable[Result[Any]], library: str) -> Any:
     values, failed = [], 0
     for result in results:
-        values.append(_plain(result.value))
+        values.append(plain(result.value))
         failed += result.error is not None
     if failed:
         _log.warning("%d of %d rows failed: give a data frame instead of a series to see why", failed, len(values))
@@ -139,15 +139,16 @@ def _series(task: Task[Any], frame: Any, results: Iterable[Result[Any]], library
         return pd.Series(values, index=frame.index, name=task.name, dtype=object)
     import polars as pl
 
-    return _polars_series(pl, task.name, values, pl.String if task.output.labels is not None else None)
+    return _polars_series(pl, task.name, values, _polars_value(pl, task))
 
 
 def _collected(results: Iterable[Result[Any]]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for result in results:
+        about = result.to_dict()
         facts = (
-            _plain(result.value),
-            None if result.probabilities is None else dict(result.probabilities),
+            about["value"],
+            about["probabilities"],
             result.confidence,
             result.abstained,
             None if result.error is None else f"{type(result.error).__name__}: {result.error}",
@@ -167,12 +168,14 @@ def _polars_series(pl: Any, name: str, values: list[Any], dtype: Any) -> Any:
     return pl.Series(name, values, dtype=dtype, strict=False)
 
 
-def _polars_types(pl: Any, *, closed: bool) -> dict[str, Any]:
+def _polars_value(pl: Any, task: Task[Any]) -> Any:
+    """Name the type of the values of a closed set; None leaves it to what comes."""
+    kinds = {type(plain(task.output.value(label))) for label in task.output.labels or ()}
+    return {bool: pl.Boolean, int: pl.Int64, str: pl.String}[kinds.pop()] if len(kinds) == 1 else None
+
+
+def _polars_types(pl: Any) -> dict[str, Any]:
     """Name the types that do not depend on the answers, so that frames of different runs fit together."""
     types = {"confidence": pl.Float64, "cost": pl.Float64, "abstained": pl.Boolean, "cached": pl.Boolean}
-    types |= dict.fromkeys(("error", "method", "model", *(("value",) if closed else ())), pl.String)
+    types |= dict.fromkeys(("error", "method", "model"), pl.String)
     return types | dict.fromkeys(("input_tokens", "output_tokens"), pl.Int64)
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

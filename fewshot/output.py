@@ -13,7 +13,7 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -24,9 +24,10 @@ from fewshot.labels import LabelReader
 from fewshot.numbers import literal_number, read_number
 from fewshot.numerals import MAX_DIGITS, Value
 from fewshot.text import no_answer, quoted, read_text
+from fewshot.types import label_of, plain
 from fewshot.wording import enclosed, excerpt, json_in, json_objects, tidy
 
-__all__ = ["Kind", "Labels", "Number", "Output", "Schema", "Text", "output_of"]
+__all__ = ["Kind", "Labels", "Number", "Output", "Schema", "Text", "labels_of", "output_of"]
 
 T = TypeVar("T")
 Kind = Literal["labels", "text", "number", "schema"]
@@ -51,6 +52,10 @@ class Output(ABC, Generic[T]):
     def check(self, value: object) -> T:
         """Give the value that an example's output stands for; raises InputError (a ValueError) when it is none."""
 
+    def value(self, found: Any) -> Any:
+        """Give what a call gives for a value that was read."""
+        return found
+
     def schema(self) -> str | None:
         """Give the strict JSON schema to send as `response_format`, as JSON text; None when there is none."""
         return None
@@ -74,24 +79,26 @@ class Labels(Output[str]):
         labels: the labels, in the order in which they are shown.
         words: for a label the word that stands for it in the prompt and in the answer (its verbalizer).
         descriptions: for a label what it means.
+        values: for a label what a call gives, where that is not the label itself: an enum's member, a number, a truth.
     """
 
     labels: tuple[str, ...]
     words: Mapping[str, str] = field(default_factory=dict, hash=False)
     descriptions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    values: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
     kind: ClassVar[Kind] = "labels"
 
     def __post_init__(self) -> None:
         # A frozen value keeps its own copies.
-        for name, value in (("labels", tuple(self.labels)), ("words", dict(self.words))):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "descriptions", dict(self.descriptions))
+        object.__setattr__(self, "labels", tuple(self.labels))
+        for name in ("words", "descriptions", "values"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
         if not self.labels:
             raise InputError("an output needs at least one label")
         for label in self.labels:
             if not isinstance(label, str) or not tidy(label):
                 raise InputError(f"a label must be a text that is not blank, not {label!r}")
-        for name in ("words", "descriptions"):
+        for name in ("words", "descriptions", "values"):
             unknown = next((key for key in getattr(self, name) if key not in self.labels), None)
             if unknown is not None:
                 raise InputError(f"`{name}` names {unknown!r}, which is none of the labels: {_listed(self.labels)}")
@@ -119,13 +126,16 @@ class Labels(Output[str]):
 
     def check(self, value: object) -> str:
         """Take a label, or the JSON or enum value that it was made of; blanks round it do not count."""
-        plain = value.value if isinstance(value, enum.Enum) else value
-        label = str(plain).lower() if isinstance(plain, bool) else str(plain) if isinstance(plain, int) else plain
-        if isinstance(label, str) and label not in self.labels:
+        label = label_of(value)
+        if label not in self.labels:
             label = next((own for own in self.labels if tidy(own) == tidy(label)), label)
-        if not isinstance(label, str) or label not in self.labels:
-            raise InputError(f"{plain!r} is none of the labels: {_listed(self.labels)}")
+        if label not in self.labels or not isinstance(value, str | int | enum.Enum):
+            raise InputError(f"{plain(value)!r} is none of the labels: {_listed(self.labels)}")
         return label
+
+    def value(self, found: Any) -> Any:
+        """Give the value that a label stands for."""
+        return self.values.get(found, found)
 
     def schema(self) -> str | None:
         """Give the schema of `{"label": …}` with the words as its enum."""
@@ -336,20 +346,21 @@ def _complaints(error: Any) -> str:
 def output_of(spec: Any) -> Output[Any]:
     """Make an output of what a task says: labels, a type, a model, a JSON schema, `"text"` or `"number"`.
 
-    Labels come as a list or tuple, a `Literal`, an enum class (its values) or `bool` ("true", "false").
+    Labels come as a list or tuple, a `Literal`, an enum class or `bool`: a call then gives one of the values listed, a
+    member, or a truth, and the model is shown the texts, numbers, member's values, or "true" and "false".
     Raises InputError when the specification is none of these.
     """
     if isinstance(spec, Output):
         return spec
     spec = getattr(spec, "__value__", spec)  # `type Team = Literal[…]`
-    if isinstance(spec, list | tuple) and spec:
-        return Labels(tuple(map(_label, spec)))
+    if isinstance(spec, list | tuple):
+        return labels_of(spec)
     if get_origin(spec) is Literal:
-        return Labels(tuple(map(_label, get_args(spec))))
+        return labels_of(get_args(spec))
     if inspect.isclass(spec) and issubclass(spec, enum.Enum):
-        return Labels(tuple(map(_label, spec)))
+        return labels_of(tuple(spec))
     if spec is bool:
-        return Labels(("true", "false"))
+        return labels_of((True, False))
     if spec == "text" or spec is str:
         return Text()
     if spec == "number" or (inspect.isclass(spec) and spec in (int, float, Decimal)):
@@ -368,18 +379,17 @@ def output_of(spec: Any) -> Output[Any]:
 def _of_schema(schema: Mapping[str, Any]) -> Output[Any]:
     """Make an output of a JSON schema, which may be one of a plain value."""
     if "enum" in schema:
-        return Labels(tuple(map(_label, schema["enum"])))
+        return labels_of(schema["enum"])
     plain = {"string": Text, "number": Number, "integer": Number}.get(str(schema.get("type")))
     return plain() if plain else Schema(schema)
 
 
-def _label(value: object) -> str:
-    plain = value.value if isinstance(value, enum.Enum) else value
-    if isinstance(plain, bool):
-        return str(plain).lower()
-    if not isinstance(plain, str | int):
-        raise InputError(f"a label must be a text, not {plain!r}")
-    return str(plain)
+def labels_of(values: Sequence[object]) -> Labels:
+    """Make labels of the values that a call is to give; raises InputError for one that is no text, number or truth."""
+    for value in values:
+        if not isinstance(value.value if isinstance(value, enum.Enum) else value, str | int):
+            raise InputError(f"a label must be a text, not {value!r}")
+    return Labels(tuple(map(label_of, values)), values={label_of(v): v for v in values if type(v) is not str})
 
 
 def _listed(labels: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from fewshot.answerable import ANSWER
 from fewshot.labelled import Labelled
 from fewshot.output import Kind
 from fewshot.text_metrics import answered, exact_match, numeric_match, token_f1
-from fewshot.types import Result
+from fewshot.types import Result, label_of, plain
 
 __all__ = ["CURVE", "PRIMARY", "Prediction", "judge", "plain"]
 
@@ -91,7 +91,7 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
         inputs={name: value for name, value in wanted.inputs.items() if value is not None},
         truth=plain(wanted.truth),
         references=wanted.references,
-        value=found["value"],
+        value=label_of(result.value) if kind == "labels" and result.value is not None else found["value"],
         scores=dict.fromkeys(scores, 0.0) if failed else scores,
         confidence=result.confidence,
         probabilities=found["probabilities"] if kind == "labels" else None,
@@ -106,7 +106,7 @@ def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, floa
     if kind == "labels":
         if result.probabilities:  # an answer that was held back is judged too
             value = max(result.probabilities, key=result.probabilities.__getitem__)
-        return {"accuracy": float(value == wanted.truth)}
+        return {"accuracy": float(value is not None and label_of(value) == wanted.truth)}
     if kind == "number":
         return {"numeric_match": float(numeric_match(value, wanted.truth))}
     if kind == "schema":
@@ -125,8 +125,3 @@ def _fields_right(said: Any, true: Any) -> float:
     if not isinstance(true, Mapping) or not isinstance(said, Mapping):
         return float(said == true)
     return sum(float(name in said and said[name] == value) for name, value in true.items()) / max(len(true), 1)
-
-
-def plain(value: Any) -> Any:
-    """Give a value of an output as plain JSON values."""
-    return Result(value=value).to_dict()["value"]

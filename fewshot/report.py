@@ -22,8 +22,8 @@ from fewshot.intervals import Comparison, Figure, compare
 from fewshot.labelled import Labelled
 from fewshot.metrics import confusion, macro_f1, over
 from fewshot.output import Kind
-from fewshot.predictions import PRIMARY, Prediction, plain
-from fewshot.types import Usage
+from fewshot.predictions import PRIMARY, Prediction
+from fewshot.types import Usage, plain
 
 __all__ = ["Mistake", "Point", "Report", "comparison_table"]
 

@@ -21,7 +21,7 @@ from typing import Any
 from fewshot.errors import InputError
 from fewshot.folder import EXAMPLE_FILES, load, ships
 from fewshot.task import Task
-from fewshot.types import Example, Result
+from fewshot.types import Example, plain
 
 __all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "with_settings"]
 
@@ -163,7 +163,7 @@ def _examples(folder: Path, on_disk: Task[Any], chosen: Task[Any]) -> str:
 
 
 def _line(example: Example, name: str) -> str:
-    output = Result(value=example.output).to_dict()["value"]
+    output = plain(example.output)
     return json.dumps({**example.inputs, "output": output, "id": name}, ensure_ascii=False)
 
 

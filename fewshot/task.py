@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from fewshot.report import Report
     from fewshot.tune import TuneOptions
     from fewshot.tuned import Tuned
-    from fewshot.wanted import AsGiven, AsLabels, AsNumber, AsSchema, AsType
+    from fewshot.wanted import AsGiven, AsNumber, AsSchema, AsText, AsType
 
 __all__ = ["Task"]
 
@@ -88,7 +88,10 @@ class Task(Generic[T]):
 
     @overload
     @staticmethod
-    def of(template: str, output: AsLabels, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[str]: ...  # type: ignore[overload-overlap]
+    def of(template: str, output: type[bool], examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[bool]: ...
+    @overload
+    @staticmethod
+    def of(template: str, output: AsText, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[str]: ...
     @overload
     @staticmethod
     def of(template: str, output: AsNumber, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[Value]: ...
@@ -221,9 +224,9 @@ class Task(Generic[T]):
         abstains = found.falls_short(self.settings.min_confidence)
         return replace(
             self._result(question, connection),
-            value=None if abstains else private.restore(found.value),
+            value=None if abstains else self.output.value(private.restore(found.value)),
             abstained=abstains,
-            probabilities=found.probabilities,
+            probabilities=found.probabilities and {self.output.value(la): p for la, p in found.probabilities.items()},
             confidence=found.confidence,
             method=found.method,
             ensemble=found.ensemble,

@@ -5,6 +5,7 @@ All are frozen. Nothing here does I/O or knows a template, a task or a client.
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ __all__ = [
     "Role",
     "TokenLogprob",
     "Usage",
+    "label_of",
+    "plain",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -174,9 +177,9 @@ class Result(Generic[T_co]):
     """
 
     value: T_co | None = None
-    probabilities: Mapping[str, float] | None = None
-    """Calibrated probability of each label (sums to 1), where the output is a closed set and can be scored; for a text
-    that may be missing those of `"answer"` and `"none"`."""
+    probabilities: Mapping[Any, float] | None = None
+    """Calibrated probability of each value that there can be (sums to 1), where the output is a closed set and can be
+    scored; for a text that may be missing those of `"answer"` and `"none"`."""
     confidence: float | None = None
     """Probability that `value` is right, from 0 to 1; None when the endpoint offers no ground for one."""
     abstained: bool = False
@@ -212,10 +215,10 @@ class Result(Generic[T_co]):
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as plain JSON values: one line of `fewshot run --json`."""
-        value = self.value
+        chances = self.probabilities
         return {
-            "value": _plain(value),
-            "probabilities": None if self.probabilities is None else dict(self.probabilities),
+            "value": plain(self.value),
+            "probabilities": None if chances is None else {label_of(value): chances[value] for value in chances},
             "confidence": self.confidence,
             "abstained": self.abstained,
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
@@ -240,8 +243,17 @@ class Result(Generic[T_co]):
         }
 
 
-def _plain(value: object) -> object:
-    """Turn a value that JSON lacks (a pydantic model, a Decimal) into one that it has, keeping its digits."""
+def label_of(value: object) -> str:
+    """Name the label that a value stands for: an enum's member by its value, a truth as `true` or `false`."""
+    if isinstance(value, enum.Enum):
+        return label_of(value.value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def plain(value: object) -> Any:
+    """Turn a value that JSON lacks (a pydantic model, an enum's member, a Decimal) into one that it has."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
     return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)

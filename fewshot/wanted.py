@@ -5,7 +5,6 @@ Only imported while types are checked. `TypeForm` (PEP 747) is what lets a `Lite
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -14,15 +13,14 @@ from typing_extensions import TypeForm
 
 from fewshot.output import Output
 
-__all__ = ["AsGiven", "AsLabels", "AsNumber", "AsSchema", "AsType"]
+__all__ = ["AsGiven", "AsNumber", "AsSchema", "AsText", "AsType"]
 
 T = TypeVar("T")
 
-AsLabels: TypeAlias = type[enum.Enum] | type[bool] | Literal["text"]
-"""Makes values that are any `str`: the enum's values, "true" and "false", or a text."""
+AsText: TypeAlias = Literal["text"]
 AsNumber: TypeAlias = type[int] | type[float] | type[Decimal] | Literal["number"]
 AsType: TypeAlias = TypeForm[T]
-"""A `Literal`, whose values are the labels, or a pydantic model."""
+"""A `Literal` or an enum, whose values are the labels, or a pydantic model."""
 AsGiven: TypeAlias = Output[T] | list[T] | tuple[T, ...]
 """Labels as a list or tuple, or an output that is made already."""
 AsSchema: TypeAlias = Mapping[str, Any]

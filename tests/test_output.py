@@ -33,10 +33,10 @@ class Person(BaseModel):
     ("spec", "output"),
     [
         (["a", "b"], Labels(("a", "b"))),
-        (("a", 1), Labels(("a", "1"))),
+        (("a", 1), Labels(("a", "1"), values={"1": 1})),
         (Literal["a", "b"], Labels(("a", "b"))),
-        (Mood, Labels(("good", "bad"))),
-        (bool, Labels(("true", "false"))),
+        (Mood, Labels(("good", "bad"), values={"good": Mood.GOOD, "bad": Mood.BAD})),
+        (bool, Labels(("true", "false"), values={"true": True, "false": False})),
         ({"enum": ["a", "b"]}, Labels(("a", "b"))),
         ("text", Text()),
         (str, Text()),

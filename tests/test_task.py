@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import json
 import math
 import os
 import pickle
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -32,6 +33,7 @@ from fewshot import (
 )
 from fewshot.client import ScriptedClient
 from fewshot.folder import names
+from fewshot.types import TokenLogprob
 
 
 class Person(BaseModel):
@@ -273,3 +275,51 @@ def test_an_answer_without_a_confidence_is_held_back_where_one_was_wanted() -> N
         assert "no confidence, so min_confidence holds it back; votes=5" in held.warnings[0]
     assert classify_sentiment("x", client=ScriptedClient("positive")) == "positive"
     assert classify_sentiment.run("x", client=ScriptedClient("positive")).warnings == ()
+
+
+class Kind(enum.Enum):
+    BUG = "bug"
+    QUESTION = "question"
+
+
+def leaning_to(word: str, other: str) -> ScriptedClient:
+    """Give a client that lists log-probabilities: three quarters for a word, a quarter for another."""
+    top = ((word.encode(), math.log(0.75)), (other.encode(), math.log(0.25)))
+    return ScriptedClient(lambda _: Completion(text=word, tokens=(TokenLogprob(*top[0], top),)))
+
+
+@pytest.mark.parametrize(
+    ("output", "word", "other", "value", "unlikely", "written"),
+    [
+        (Kind, "question", "bug", Kind.QUESTION, Kind.BUG, "question"),
+        (bool, "false", "true", False, True, False),
+        (Literal[1, 2], "2", "1", 2, 1, 2),
+        ([1, 2], "2", "1", 2, 1, 2),
+        (["b", "q"], "q", "b", "q", "b", "q"),
+    ],
+)
+def test_a_label_comes_back_as_the_value_that_it_was_made_of(
+    output: Any, word: str, other: str, value: Any, unlikely: Any, written: Any, tmp_path: Path
+) -> None:
+    client = leaning_to(word, other)
+    client.top_logprobs = 20
+    task: Task[Any] = Task.of("Which?", output, [("a", value), ("b", unlikely)], client=client)
+    assert (task("c"), type(task("c"))) == (value, type(value))
+    result = task.run("c")
+    assert result.probabilities == {value: pytest.approx(0.75), unlikely: pytest.approx(0.25)}
+    assert result.to_dict()["value"] == written
+    assert set(result.to_dict()["probabilities"]) == {word, other}
+    for _ in range(2):  # the second time from the file
+        (row,) = task.map(["c"], out=tmp_path / "r.jsonl")
+        assert (row.value, row.probabilities) == (result.value, result.probabilities)
+        assert type(row.value) is type(value)
+    report = task.evaluate([("d", value), ("e", word), ("f", unlikely)])
+    assert [p.right for p in report.predictions] == [1, 1, 0]
+    assert report.confusion[word][word] == 2
+
+
+def test_a_folder_may_have_numbers_and_truths_for_labels(tmp_path: Path) -> None:
+    examples = '{"text": "bad", "output": 1}\n{"text": "good", "output": "5"}\n'
+    stars = load(folder(tmp_path / "stars", toml='output = [1, 5]\n[words]\n1 = "one"', examples=examples))
+    assert [message.content for message in stars.render("fine") if message.role == "assistant"] == ["one", "5"]
+    assert stars.using(client=ScriptedClient("one"), scoring=False)("awful") == 1

@@ -176,8 +176,8 @@ def _with_labels(task: Task[Any], labels: list[str]) -> Task[Any]:
     shots = [example for example in task.examples if example.output in labels]
     known = task.output
     assert isinstance(known, Labels)  # noqa: S101 - the caller looked
-    words, about = ({la: own[la] for la in labels if la in own} for own in (known.words, known.descriptions))
-    return task.using(output=Labels(tuple(labels), words, about), examples=shots)
+    kept = [{la: own[la] for la in labels if la in own} for own in (known.words, known.descriptions, known.values)]
+    return task.using(output=Labels(tuple(labels), *kept), examples=shots)
 
 
 def tell(what: str, done: int, total: int) -> None:

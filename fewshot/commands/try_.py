@@ -103,7 +103,8 @@ def _show(result: Result[Any]) -> None:
     if result.error is not None:
         print(f"fewshot: {' '.join(str(result.error).split())}", file=sys.stderr)
         return
-    value = result.to_dict()["value"]
+    about = result.to_dict()
+    value, chances = about["value"], about["probabilities"]
     shown = (
         "(abstained)"
         if result.abstained
@@ -112,9 +113,9 @@ def _show(result: Result[Any]) -> None:
         else json.dumps(value, ensure_ascii=False)
     )
     print(shown)
-    if result.probabilities:
-        width = max(map(len, result.probabilities))
-        for label, share in sorted(result.probabilities.items(), key=lambda pair: -pair[1]):
+    if chances:
+        width = max(map(len, chances))
+        for label, share in sorted(chances.items(), key=lambda pair: -pair[1]):
             print(f"  {label:<{width}}  {share:6.1%}  {'█' * round(share * _BAR)}")
     elif result.confidence is not None:
         print(f"  confidence {result.confidence:.1%}")

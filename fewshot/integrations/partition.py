@@ -108,14 +108,15 @@ def inputs_of(task: Task[Any], row: Mapping[str, Any]) -> dict[str, Any]:
 
 def record_of(result: Result[Any], prefix: str = "") -> dict[str, Any]:
     """Give an answer as flat columns whose types do not depend on it; see `COLUMNS`."""
-    value, error = result.to_dict()["value"], result.error
+    about, error = result.to_dict(), result.error
+    value, chances = about["value"], about["probabilities"]
     cost, confidence = result.cost, result.confidence
     record = {
         "value": value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False),
         "error": "" if error is None else f"{type(error).__name__}: {error}",
         "confidence": float("nan") if confidence is None else confidence,
         "abstained": result.abstained,
-        "probabilities": "" if result.probabilities is None else json.dumps(dict(result.probabilities)),
+        "probabilities": "" if chances is None else json.dumps(chances),
         "method": result.method,
         "model": result.model,
         "input_tokens": result.usage.input_tokens,
