@@ -38,7 +38,6 @@ __all__ = ["Session"]
 _MOST_TRIES = 6
 """Rounds in which a request may fail, expire or get lost before its row ends with that error."""
 _TOO_MUCH = ("token_limit_exceeded", "too_many_tasks", "file_too_large")
-_RESERVED = ("output", "id")
 
 _log = logging.getLogger("fewshot")
 
@@ -312,21 +311,23 @@ class Session:
         return replace(result, row=position, cost=replay.cost())
 
     def _bound(self, row: Any) -> tuple[Task[Any], Mapping[str, Any]]:
-        """Bind a row as a bulk run does: an id and an output beside the inputs are let be."""
+        """Bind a row as a bulk run does."""
         if isinstance(row, InputError):
             raise row
-        if isinstance(row, Mapping):
-            known = (*self.task.inputs, *self.task.parameters)
-            row = {name: value for name, value in row.items() if name in known or name not in _RESERVED}
-        return self.task.bind(row)
+        return self.task.bind_row(row)
 
     async def _calibrate(self) -> None:
         """Fit a calibration first, live, where one is wanted: replies come too late for that."""
-        first = next(self.store.rows(undone=True), None)
-        if self.task.settings.calibrate and first is not None and not self.store.fact("calibrated"):
-            task, inputs = self._bound(first[1])
+        if not self.task.settings.calibrate or self.store.fact("calibrated"):
+            return
+        for _, row in self.store.rows(undone=True):
+            try:
+                task, inputs = self._bound(row)
+            except InputError:  # an error of that row alone, told where its result is
+                continue
             await task.answer(inputs, self.connection, deadline=time.monotonic() + task.settings.timeout)
             self.store.note("calibrated", value=True)
+            return
 
     @property
     def _form(self) -> str:

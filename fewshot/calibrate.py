@@ -26,6 +26,7 @@ from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.fitting import Fitted, fit
 from fewshot.flow import Answer, Question, ask, drive, probabilities, side_by_side
 from fewshot.inputs import REQUIRED
+from fewshot.limits import beside_rows
 from fewshot.readout import token_features, vocabulary
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ async def calibration_for(
     calibration = task.calibrations.get(key) or kept(key)
     if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
         return calibration
-    if task.output.labels is None:  # a task's few examples cannot tell when there is no answer
+    if key in _failed or task.output.labels is None:  # a task's few examples cannot tell when there is no answer
         return None
     shelf = task.prompts.shelf(inputs)
     shown = () if shelf.by_question else [shot for draw in (prompt, *others) for shot in draw.examples]
@@ -136,6 +137,8 @@ def keep(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
 
 _known: dict[str, Calibration | None] = {}
 """What `kept` has looked up, so that a call does not read a file."""
+_failed: set[str] = set()
+"""What could not be fitted at first use, which is not tried and paid for at every call; a `calibrate` mends it."""
 
 
 def _read(path: Path) -> Calibration | None:
@@ -290,7 +293,8 @@ async def own_calibration(
     """
     running = _running.get((id(asyncio.get_running_loop()), key))
     if running is None:
-        running = asyncio.ensure_future(_own(key, labelled, content_free, connection))
+        fitting = _own(key, labelled, content_free, connection)
+        running = asyncio.get_running_loop().create_task(fitting, context=beside_rows())
         _running[(id(asyncio.get_running_loop()), key)] = running
         running.add_done_callback(lambda _: _running.pop((id(running.get_loop()), key), None))
     return await asyncio.shield(running)
@@ -315,7 +319,7 @@ async def _own(
             about = {"chosen": calibration.name, "rows": 0}
     except (ServiceError, OutputError, ConfigError, InputError) as error:
         _log.warning("not calibrated: %s", error)
-        _known[key] = None
+        _failed.add(key)
         return None
     try:
         keep(key, calibration, about)

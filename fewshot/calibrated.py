@@ -18,6 +18,7 @@ from fewshot.connection import Connection, connect
 from fewshot.errors import ConfigError, InputError
 from fewshot.fitting import Fitted
 from fewshot.flow import Answer
+from fewshot.inputs import REQUIRED
 from fewshot.labelled import Labelled, distinct, read_labelled
 from fewshot.output import Kind
 from fewshot.predictions import judge
@@ -172,7 +173,7 @@ def _reads(task: Task[Any], connection: Connection) -> bool:
 def _asked(task: Task[Any], rows: Sequence[Labelled]) -> list[tuple[Task[Any], Mapping[str, Any], Labelled]]:
     """Bind the rows to calibrate on: those that the prompt does not show."""
     bound = [(*_bound(task, row), row) for row in rows]
-    usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(inputs, _shots(one, inputs))]
+    usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(one, inputs)]
     if not usable:
         raise InputError("all labelled rows are shots of the prompt: give rows that it does not show")
     return usable
@@ -273,8 +274,10 @@ def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | Non
         raise InputError(message, field="risk")
 
 
-def _is_shot(inputs: Mapping[str, Any], shots: Sequence[Mapping[str, Any]]) -> bool:
-    return any(all(inputs.get(name) == value for name, value in shot.items() if name in inputs) for shot in shots)
+def _is_shot(task: Task[Any], inputs: Mapping[str, Any]) -> bool:
+    """Tell whether every prompt of a question shows it: with the same optional inputs, which make it another one."""
+    defaults = {name: None if default is REQUIRED else default for name, default in task.inputs.items()}
+    return any(all(({**defaults, **shot}).get(n) == inputs[n] for n in inputs) for shot in _shots(task, inputs))
 
 
 def _for_prior(fit: Fitted, prior: Mapping[str, float]) -> Calibration:

@@ -65,7 +65,9 @@ class Calibration:
     def features(self) -> tuple[str, ...]:
         """The features that it needs beside the labels' own log-probabilities."""
         names = {name: None for output in self.outputs for name, _ in output.weights}
-        return tuple(name for name in names if name not in self.labels)
+        for label in self.labels:
+            names.pop(label, None)
+        return tuple(names)
 
     def apply(self, logprobs: Scores) -> dict[str, float]:
         """Give the probability of each label: positive or zero, summing to 1.
@@ -191,12 +193,13 @@ class Running:
         self._prior = prior
         self._sums: dict[str, float] = {}
 
-    def apply(self, logprobs: Scores) -> dict[str, float]:
-        """Take one more row into the mean, and give its probabilities."""
+    def add(self, logprobs: Scores) -> None:
+        """Take one more row into the mean; raises InputError where the prior is not one of its labels."""
+        if self._prior is not None and not self.rows:
+            check_prior(self._prior, logprobs)
         for label, score in normalise(logprobs).items():
             self._sums[label] = self._sums.get(label, 0.0) + score
         self.rows += 1
-        return self.calibration().apply(logprobs)
 
     def calibration(self) -> Calibration:
         """Freeze the correction as it stands."""

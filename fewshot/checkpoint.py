@@ -26,7 +26,9 @@ create table if not exists facts (name text primary key, fact text not null) wit
 create table if not exists rows (
     position integer primary key, key blob not null, line blob not null, failed integer not null, cost real not null);
 create index if not exists answered on rows (key) where not failed;
+create table if not exists besides (cost real not null);
 """
+_OLD_COST = "insert into besides select cost from rows where position = ? and cost > 0"
 _INSERT = "insert or replace into rows values (?, ?, ?, ?, ?)"
 _SAVED = "select position, key, line, failed, cost from rows"
 
@@ -116,8 +118,12 @@ class Checkpoint:
                 )
         return done, equal
 
-    def save(self, rows: Sequence[Saved]) -> None:
+    def save(self, rows: Sequence[Saved], *, besides: float = 0.0) -> None:
         """Put rows on disk; when this returns they survive a kill and a power cut.
+
+        Arguments:
+            rows: a row that failed before and was asked again has cost both times.
+            besides: US dollars for answers that no row keeps.
 
         Raises:
             ConfigError: the disk is full or cannot be written; what was saved before is safe.
@@ -125,7 +131,10 @@ class Checkpoint:
         with self._telling("write"):
             with self._transaction():
                 values = [(r.position, r.key, r.line, r.failed, r.cost) for r in rows]
+                self._store.executemany(_OLD_COST, [(row.position,) for row in rows])
                 self._store.executemany(_INSERT, values)
+                if besides:
+                    self._store.execute("insert into besides values (?)", (besides,))
             if self._lines and any(row.position == self._next for row in rows):
                 self._append()
 
@@ -133,7 +142,8 @@ class Checkpoint:
     def spent(self) -> float:
         """US dollars that the run has cost so far, this time and before."""
         with self._telling("read"):
-            total: float = self._store.execute("select total(cost) from rows").fetchone()[0]
+            every = "select cost from rows union all select cost from besides"
+            total: float = self._store.execute(f"select total(cost) from ({every})").fetchone()[0]  # noqa: S608
         return total
 
     def saved(self) -> Iterator[Saved]:
@@ -170,6 +180,7 @@ class Checkpoint:
                 self._store.execute(statement)
             if fresh:
                 self._store.execute("delete from rows")
+                self._store.execute("delete from besides")
                 self._store.execute("delete from facts")
             wanted = {"format": _FORMAT, **facts}
             known = dict(self._store.execute("select name, fact from facts"))

@@ -84,8 +84,8 @@ class Connection:
         return replace(self, client=client, source=self._learner)
 
     def needs_room(self, tokens: int) -> None:
-        """Remember that this model answered only when it was given so many tokens."""
-        _ROOM.setdefault(self._learner, {})[self.model] = tokens
+        """Remember that this model answered only when it was given so many tokens, or more."""
+        _ROOM.setdefault(self._learner, {})[self.model] = max(tokens, self.room)
 
     def gives_no_logprobs(self) -> None:
         """Remember that this model listed no log-probabilities although it was asked to."""

@@ -46,7 +46,6 @@ _HELD = 0.25
 """A row that stood before the gate for more than this share of its time has not had its chance."""
 _GRACE = 1.5
 """Seconds that rows in flight have to end when a run is interrupted."""
-_RESERVED = ("output", "id")
 """Keys that a row may carry beside the inputs."""
 
 
@@ -247,11 +246,7 @@ class Run(Generic[T]):
         try:
             if isinstance(given, InputError):
                 raise given
-            wanted: Any = given
-            if isinstance(given, Mapping):
-                known = (*self._task.inputs, *self._task.parameters)
-                wanted = {name: value for name, value in given.items() if name in known or name not in _RESERVED}
-            task, inputs = self._task.bind(wanted)
+            task, inputs = self._task.bind_row(given)
             return _Row(position, given, key_of_row(task, inputs), task, inputs)
         except InputError as problem:
             error = _in_row(position, problem)
@@ -319,6 +314,7 @@ class Run(Generic[T]):
         error = result.error
         self._flights.pop(row.key, None)
         if isinstance(error, ServiceError) and error.account:  # nobody's result: every other row would end the same
+            self._keeper.pay(result.cost or 0.0)
             self._stop(self._told(error, ""), grace=self._patience)
             return
         if error is None:

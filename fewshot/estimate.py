@@ -153,7 +153,7 @@ def _load(question: Question, first: tuple[Request, ...]) -> _Load:
 
 
 def _question(task: Task[Any], row: Any, connection: Connection) -> Question:
-    task, inputs = task.bind(row)
+    task, inputs = task.bind_row(row)
     if task.settings.select == "embedding":  # only the endpoint could tell the shots: take others of the same number
         task = task.using(select="first")
     prompt, *others = (draw.offline(inputs) for draw in task.prompts.draws)

@@ -64,7 +64,7 @@ def result_of(line: bytes, task: Task[Any]) -> Result[Any]:
         except InputError:  # a value that JSON cannot carry: stay with what is written
             value = about["value"]
     chances, usage = about["probabilities"], about["usage"]
-    shots = {example.id: example for example in task.examples}
+    shots = task.shots_by_id
     return Result(
         value=value,
         probabilities=chances and {task.output.value(label): chances[label] for label in chances},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import threading
 import time
 import zlib
 from collections import deque
@@ -25,6 +26,8 @@ from fewshot.wire import MAX_REPLY, StaleConnectionError, lost, official, too_lo
 
 if TYPE_CHECKING:
     import ssl
+
+    import openai
 
     from fewshot.endpoint import Endpoint
 
@@ -52,6 +55,7 @@ class DirectWire:
         self._path, self._query = parts.path, f"?{parts.query}" if parts.query else ""
         self._idle: PerLoop[deque[_Connection]] = PerLoop(deque, _close)
         self._headers: _Hidden | None = None
+        self._preparing = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ARG002, ASYNC109
@@ -89,8 +93,12 @@ class DirectWire:
         raise failed
 
     def _prepare(self) -> None:
-        """Take headers and trust from the official client, so that nothing differs on the wire."""
-        client = official(self._endpoint)
+        """Take headers and trust from the official client, so that nothing differs on the wire; once."""
+        with self._preparing:
+            if self._headers is None:
+                self._take_from(official(self._endpoint))
+
+    def _take_from(self, client: openai.AsyncOpenAI) -> None:
         named = {**client.default_headers, **client.auth_headers}
         headers = [(name, value) for name, value in named.items() if isinstance(value, str)]
         if self._secure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +35,7 @@ class Keeper(Generic[T]):
         self._checkpoint: Checkpoint | None = None
         self._disk: ThreadPoolExecutor | None = None
         self._unsaved: list[Finished[T]] = []
+        self._besides = 0.0
         self._commit: asyncio.Future[None] | None = None
         self._wanted = asyncio.Event()
         self._saving = False
@@ -67,6 +69,15 @@ class Keeper(Generic[T]):
                 self._report(result)
             return
         self._unsaved += rows
+        self._have_saved()
+
+    def pay(self, cost: float) -> None:
+        """Have it saved what an answer cost, in US dollars, that is nobody's result."""
+        if self._checkpoint is not None and cost:
+            self._besides += cost
+            self._have_saved()
+
+    def _have_saved(self) -> None:
         self._commit = self._commit or asyncio.get_running_loop().create_future()
         self._wanted.set()
 
@@ -89,12 +100,12 @@ class Keeper(Generic[T]):
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            rows, commit = self._unsaved, self._commit
+            rows, besides, commit = self._unsaved, self._besides, self._commit
             if self._checkpoint is None or commit is None:
                 continue
-            self._unsaved, self._commit, self._saving = [], None, True
-            checkpoint = self._checkpoint
-            await self._on_disk(lambda: checkpoint.save([_saved(*row) for row in rows]))  # noqa: B023 - awaited here
+            self._unsaved, self._besides, self._commit, self._saving = [], 0.0, None, True
+            save = partial(self._checkpoint.save, besides=besides)
+            await self._on_disk(lambda: save([_saved(*row) for row in rows]))  # noqa: B023 - awaited here
             self._saving = False
             for _, _, result in rows:
                 self._report(result)

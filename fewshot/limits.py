@@ -14,7 +14,7 @@ import copy
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 from fewshot.cache import CachedClient
@@ -26,7 +26,7 @@ from fewshot.types import Completion, Request, Usage
 if TYPE_CHECKING:
     from fewshot.connection import Connection
 
-__all__ = ["LONGEST_HOLD", "Limits", "Ticket", "limited"]
+__all__ = ["LONGEST_HOLD", "Limits", "Ticket", "beside_rows", "limited"]
 
 LONGEST_HOLD = 600.0
 """Seconds that a whole run waits because one reply asks for it; who is asked to wait longer fails, row by row."""
@@ -47,11 +47,13 @@ _LONGEST_ANSWER = 512
 class Ticket:
     """The leave of one row to send; it is held until the row's answer is safe."""
 
-    __slots__ = ("active", "begun", "charged", "expected", "has_slot", "prepaid", "waited")
+    __slots__ = ("active", "begun", "charged", "expected", "has_slot", "lends", "prepaid", "waited")
 
-    def __init__(self) -> None:
+    def __init__(self, *, lends: bool = True) -> None:
         self.has_slot = True
-        self.prepaid = True
+        self.lends = lends
+        """A row lends its slot after a failure; what rows wait for themselves has none to lend."""
+        self.prepaid = lends
         """The row's first request is already counted."""
         self.active = 0
         """Requests on the wire."""
@@ -106,7 +108,10 @@ class Limits:
         self._typical_tokens = 0.0
         self._closed = False
         self._not_before = 0.0
-        self._waiting: deque[tuple[asyncio.Future[float], bool]] = deque()
+        self._waiting: deque[asyncio.Future[float]] = deque()
+        """Rows that wait for a slot, and for the rates."""
+        self._next: deque[asyncio.Future[float]] = deque()
+        """Rows that hold a slot and wait for the rates: these first, since others wait for their slots."""
         self._alarm: asyncio.TimerHandle | None = None
         self._doubling = True
         self._first_reply = True
@@ -187,7 +192,7 @@ class Limits:
             self._went_well(now - ticket.begun)
         elif status == 429:
             self._refused(asked_to_wait(headers), now)
-        if status != 200 and not ticket.active and ticket.has_slot:
+        if status != 200 and not ticket.active and ticket.has_slot and ticket.lends:
             ticket.has_slot = False
             self._free()
         self._pump()
@@ -199,13 +204,14 @@ class Limits:
 
         Rows that were already asked once go before new ones.
         """
-        if not self._waiting and self._may_go(needs_slot=needs_slot):
+        queue = self._waiting if needs_slot else self._next
+        if not self._next and not (needs_slot and self._waiting) and self._may_go(needs_slot=needs_slot):
             return self._go(needs_slot=needs_slot)
         turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        if is_new:
-            self._waiting.append((turn, needs_slot))
+        if is_new or not needs_slot:
+            queue.append(turn)
         else:
-            self._waiting.appendleft((turn, needs_slot))
+            queue.appendleft(turn)
         self._pump()
         try:
             return await turn
@@ -249,18 +255,18 @@ class Limits:
 
     def _pump(self) -> None:
         """Let go all whose turn has come, and set the alarm for the next."""
-        while self._waiting and not self._closed:
-            turn, needs_slot = self._waiting[0]
-            if turn.done():
-                self._waiting.popleft()
+        while (self._next or self._waiting) and not self._closed:
+            queue = self._next or self._waiting
+            needs_slot = queue is self._waiting
+            if queue[0].done():
+                queue.popleft()
             elif needs_slot and self.busy >= self.limit:
                 return
             elif wait := self._seconds_to_wait():
                 self._wake_in(wait)
                 return
             else:
-                self._waiting.popleft()
-                turn.set_result(self._go(needs_slot=needs_slot))
+                queue.popleft().set_result(self._go(needs_slot=needs_slot))
 
     def _seconds_to_wait(self) -> float:
         now = self._clock()
@@ -377,6 +383,14 @@ def _likely_tokens(request: Request) -> float:
     else:
         size = len(request.prefix.json) + sum(len(turn.content) for turn in request.messages)
     return size / 4 + (request.max_tokens or _LONGEST_ANSWER) * request.n
+
+
+def beside_rows() -> Context:
+    """Give a context for requests that several rows wait for: they keep to the rates, and hold and lend no slot."""
+    context = copy_context()
+    if context.get(_ticket) is not None:
+        context.run(_ticket.set, Ticket(lends=False))
+    return context
 
 
 _ticket: ContextVar[Ticket] = ContextVar("ticket")

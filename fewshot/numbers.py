@@ -7,6 +7,7 @@ How single numbers are read stands in `fewshot.numerals`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -116,7 +117,8 @@ def _agreed(values: Iterable[Value]) -> Value:
 def _json_fields(answer: str, cue: str) -> list[str]:
     """Give the value under the telling key of the JSON in an answer, or all values where no key tells."""
     objects = json_objects(answer)
-    fields = {key.casefold(): str(value) for _, held in objects for key, value in held.items()}
+    as_written = (json.loads(source, parse_float=str, parse_int=str) for source, _ in objects)  # keeps every digit
+    fields = {key.casefold(): str(value) for held in as_written for key, value in held.items()}
     keys = ("answer", "result", "value", "number", cue_name(cue).casefold())
     telling = [fields[key] for key in keys if key in fields][:1]
     return list(fields.values()) if len(objects) > 1 or not telling else telling

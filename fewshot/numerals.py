@@ -72,6 +72,9 @@ def _negative(value: Value) -> Value:
 
 def _times(value: Value, factor: int) -> Value:
     """Multiply by a power of ten without losing digits."""
+    too_long = value.adjusted() > MAX_DIGITS if isinstance(value, Decimal) else abs(value) >= 10**MAX_DIGITS
+    if too_long:
+        raise ValueError(f"the number has more than {MAX_DIGITS:,} digits")
     if not isinstance(value, Decimal):
         return _finite(value * factor)
     return Decimal(f"{Decimal(f'{value}E{len(str(factor)) - 1}'):f}") if factor > 1 else value

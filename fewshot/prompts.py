@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from fewshot.connection import Connection
 from fewshot.embeddings import embed
 from fewshot.endpoint import Endpoint
-from fewshot.errors import InputError
+from fewshot.errors import InputError, ServiceError
 from fewshot.examples import matching
 from fewshot.output import Output
 from fewshot.prompt import Prompt
@@ -170,8 +170,11 @@ def _counted(texts: Sequence[str], endpoint: Endpoint) -> list[int]:
         url = f"{(endpoint.base_url or '').removesuffix('/v1')}/tokenize"
         headers = {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"}
         request = urllib.request.Request(url, json.dumps({"content": text}).encode(), headers)  # noqa: S310
-        with opener.open(request, timeout=60) as reply:
-            lengths.append(len(json.load(reply)["tokens"]))
+        try:
+            with opener.open(request, timeout=60) as reply:
+                lengths.append(len(json.load(reply)["tokens"]))
+        except (OSError, ValueError, KeyError) as error:
+            raise ServiceError(f"the embedded server did not count tokens ({error}): try again") from error
     return lengths
 
 

@@ -49,6 +49,8 @@ _PLACEHOLDER = re.compile(r"\[\w+_\d+\]")
 class Redacted:
     """Placeholders given out for one call, to be put back."""
 
+    taken: frozenset[str] = frozenset()
+    """What looks like a placeholder and stands in the inputs themselves."""
     originals: dict[str, str] = field(default_factory=dict)
     """The original of each placeholder."""
     _given: dict[str, str] = field(default_factory=dict, init=False, repr=False)
@@ -59,8 +61,10 @@ class Redacted:
         known = self._given.get(original)
         if known is None:
             name = re.sub(r"\W", "_", kind.upper())
-            self._counts[name] += 1
-            known = self._given[original] = f"[{name}_{self._counts[name]}]"
+            while known is None or known in self.taken:
+                self._counts[name] += 1
+                known = f"[{name}_{self._counts[name]}]"
+            self._given[original] = known
             self.originals[known] = original
         return known
 
@@ -87,7 +91,9 @@ def redact(inputs: Mapping[str, Any], detectors: Iterable[Detector]) -> tuple[di
     Returns:
         The inputs with placeholders, and what puts the originals back.
     """
-    detectors, kept = tuple(detectors), Redacted()
+    detectors = tuple(detectors)
+    texts = [value for value in inputs.values() if isinstance(value, str)] if detectors else []
+    kept = Redacted(frozenset(found for text in texts for found in _PLACEHOLDER.findall(text)))
     return {k: _redact_text(v, detectors, kept) if isinstance(v, str) else v for k, v in inputs.items()}, kept
 
 

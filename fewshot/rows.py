@@ -150,6 +150,22 @@ def _jsonl(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
         yield from lines.read(line)
 
 
+def _json(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
+    """Read a list of records, or a file that is JSONL by another name."""
+    start = file.read(_BLOCK).removeprefix(_BOM).lstrip()
+    file.seek(0)
+    if not start.startswith(b"["):
+        yield from _jsonl(file, columns, where)
+        return
+    try:
+        records = json.loads(file.read().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not JSON: {error}") from error
+    lines = Lines(columns, where, is_json=True)
+    for record in records:
+        yield from lines.read(json.dumps(record).encode())
+
+
 def _sniffed(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
     lines = Lines(columns, where)
     for line in file:
@@ -187,7 +203,7 @@ def _parquet(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
         raise ConfigError(f"{where} cannot be read as Parquet: {error}") from error
 
 
-_READERS = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+_READERS = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
 
 
 class Stream:

@@ -74,7 +74,7 @@ class _Stream:
         """Take the next result; give those that are ready."""
         self._check(result)
         if result.error is None:
-            self._running.apply(_logs(result))
+            self._running.add(_logs(result))
         if self._held is None:
             return [self._corrected(result, self._running.calibration())]
         self._held.append(result)

@@ -40,14 +40,21 @@ def write_table(path: Path, lines: Iterable[bytes], inputs: Sequence[str]) -> No
     Arguments:
         lines: the JSON lines of the results.
         inputs: names of the inputs, each a column before the value.
+
+    Raises:
+        ConfigError: the place cannot be written.
     """
     columns = ["row", "id", *(name for name in inputs if name not in ("row", "id", *_AFTER)), *_AFTER]
     rows = (_flat(json.loads(line), columns) for line in lines)
     scratch = path.with_name(f".{path.name}.new")
-    (_write_csv if path.suffix.lower() == ".csv" else _write_parquet)(scratch, columns, rows)
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    try:
+        (_write_csv if path.suffix.lower() == ".csv" else _write_parquet)(scratch, columns, rows)
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        advice = "see that the folder is there, can be written and has room, and run it again: nothing is asked anew"
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
 
 
 def _flat(line: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:

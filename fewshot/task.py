@@ -196,9 +196,9 @@ class Task(Generic[T]):
 
     async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
         """Give the result for an input, without blocking; see `run`."""
-        deadline = time.monotonic() + self.settings.timeout
         task, bound = self.bind(*args, **inputs)
-        return await task.answer(bound, await connect(task.settings), deadline=deadline)
+        connection = await connect(task.settings)  # fetching and loading the embedded model is not charged to the call
+        return await task.answer(bound, connection, deadline=time.monotonic() + task.settings.timeout)
 
     async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
         """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
@@ -301,7 +301,19 @@ class Task(Generic[T]):
         content = [self.template.source, repr(self.output), dict(self.parameters), shots, settings]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
+    @cached_property
+    def shots_by_id(self) -> Mapping[str, Example]:
+        """The examples, each under its id."""
+        return {example.id: example for example in self.examples}
+
     # -- parts ----------------------------------------------------------------------------------------------------
+
+    def bind_row(self, row: Any) -> tuple[Task[T], Mapping[str, Any]]:
+        """Bind a row of many: an `id` and an `output` beside its inputs are let be. Raises as `bind`."""
+        if isinstance(row, Mapping):
+            known = (*self.inputs, *self.parameters)
+            row = {name: value for name, value in row.items() if name in known or name not in ("id", "output")}
+        return self.bind(row)
 
     def bind(self, *args: Any, **given: Any) -> tuple[Task[T], Mapping[str, Any]]:
         """Check the inputs of a call and fill in defaults; parameters among them make a task with those set.

@@ -83,8 +83,10 @@ def test_contextual_calibration_divides_by_the_mean_prediction_for_empty_inputs(
 
 def test_a_running_calibration_equals_the_batch_of_what_it_has_seen():
     rows = [log(a=0.9, b=0.1), log(a=0.6, b=0.4), log(a=0.5, b=0.5)]
-    running = Running()
-    seen = [running.apply(row) for row in rows]
+    running, seen = Running(), []
+    for row in rows:
+        running.add(row)
+        seen.append(running.calibration().apply(row))
     assert seen[0] == pytest.approx({"a": 0.5, "b": 0.5})
     assert seen[2] == pytest.approx(batch(rows).apply(rows[2]))
     assert running.rows == 3

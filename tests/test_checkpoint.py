@@ -20,7 +20,7 @@ from fewshot.client import ScriptedClient
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.finished import facts_of, json_bytes, key_of_row, line_of, result_of
 from fewshot.task import Task
-from fewshot.types import Result, Usage
+from fewshot.types import Completion, Result, Usage
 
 FACTS = {"task": "sentiment@1", "model": "m"}
 
@@ -378,11 +378,11 @@ def test_a_disk_that_fails_stops_the_run_and_reports_nothing_unsaved(
 ) -> None:
     out, plain, calls = tmp_path / "out.jsonl", Checkpoint.save, []
 
-    def save(self: Checkpoint, rows: Any) -> None:
+    def save(self: Checkpoint, rows: Any, **more: Any) -> None:
         calls.append(rows)
         if len(calls) == 3:
             raise ConfigError("cannot write: No space left on device; see that there is room")
-        plain(self, rows)
+        plain(self, rows, **more)
 
     monkeypatch.setattr(Checkpoint, "save", save)
     t = task()
@@ -402,3 +402,25 @@ def test_the_bill_of_earlier_parts_counts(tmp_path: Path) -> None:
     checkpoint.save([Saved(0, b"k", line_of(result, "x"), False, 0.125)])
     assert checkpoint.spent == 0.125
     checkpoint.close()
+
+
+def test_a_row_that_is_asked_again_has_cost_both_times(out: Path) -> None:
+    for retry, cost in ((False, 1.0), (True, 0.25)):
+        checkpoint = Checkpoint(out, FACTS, retry=retry)
+        checkpoint.save([Saved(0, b"k", b"{}", True, cost)])
+        checkpoint.close()
+    checkpoint = Checkpoint(out, FACTS)
+    assert checkpoint.spent == 1.25
+    checkpoint.close()
+
+
+def test_a_budget_holds_over_all_parts_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prices.json").write_text('{"models": {"m": {"input": 0, "output": 1000000}}}')  # a dollar a token
+    monkeypatch.setenv("FEWSHOT_PRICES", str(tmp_path / "prices.json"))
+    client = ScriptedClient(lambda r: Completion(text="rubbish", usage=Usage(0, r.max_tokens or 0), model="m"))
+    options: dict[str, Any] = {"client": client, "model": "m", "scoring": False, "max_tokens": 1, "max_repairs": 5}
+    t = fewshot.Task.of("Which?", ["yes", "no"], **options)
+    for _ in range(3):
+        with pytest.raises(ServiceError, match=r"the budget of \$3 is spent"):
+            list(t.map(["a"], out=tmp_path / "out.jsonl", max_cost=3))
+    assert len(client.requests) == 3

@@ -90,3 +90,8 @@ def test_it_is_plain_json_too() -> None:
     record = told(labels("yes", "no"), ["x"]).to_dict()
     assert record["requests"] == {"low": 1, "likely": 1, "high": 1}
     assert "estimated" in record["notes"][0]
+
+
+def test_an_id_and_an_output_beside_the_inputs_are_let_be() -> None:
+    found = told(labels("yes", "no"), [{"id": 1, "text": "one", "output": "yes"}, {"id": 2, "text": "two"}])
+    assert (found.rows, found.bad_rows) == (2, 0)

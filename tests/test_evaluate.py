@@ -874,3 +874,28 @@ def test_labels_named_on_the_command_line_keep_their_words_and_descriptions() ->
     words = argparse.Namespace(task="x", labels="c,a", set=[])
     found = with_labels(Task.of("Say.", output), words, {}).output
     assert found == Labels(("c", "a"), {"c": "cherry", "a": "apple"}, {"a": "a fruit"})
+
+
+OWN_ROWS = [(f"{text} indeed", label) for text, label in POOL[:20]]
+
+
+def test_a_run_of_one_row_at_a_time_waits_for_no_slot_that_it_holds_itself() -> None:
+    class Once(Leaning):
+        def answer(self, request: Request) -> Any:
+            return ServiceError("too long", status=400) if len(self.requests) == 1 else super().answer(request)
+
+    asked = task(Once(), examples=OWN_ROWS, k=0, calibrate=True, timeout=5)
+    assert [result.value for result in asked.map(["good", "bad"], concurrency=1)] == ["yes", "no"]
+
+
+def test_a_calibration_that_cannot_be_fitted_is_tried_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Refusing(Leaning):
+        def answer(self, request: Request) -> Any:
+            return ServiceError("refused", status=400) if "indeed" in question_of(request) else super().answer(request)
+
+    client = Refusing()
+    asked = task(client, examples=OWN_ROWS, k=0, calibrate=True, model="one that refuses")
+    for word in WORDS:
+        assert asked.run(f"a {word} day").calibration == "none"
+    assert len(client.requests) == len(OWN_ROWS) + len(WORDS)
+    assert caplog.text.count("not calibrated: refused") == 1

@@ -333,3 +333,38 @@ def test_the_second_run_need_not_begin_modestly_where_the_first_heard_of_no_rate
         asyncio.run(first.client.complete(REQUEST))
         limited(connection, runs[1])
         assert runs[1].limit == 100
+
+
+def test_a_row_that_holds_a_slot_does_not_wait_behind_one_that_wants_it() -> None:
+    async def main(loop: Simulated) -> list[tuple[str, float]]:
+        limits = Limits(concurrency=1, rpm=60, clock=loop.time)
+        story: list[tuple[str, float]] = []
+
+        async def asks_twice(ticket: Any) -> None:
+            for _ in range(2):
+                await limits.enter(REQUEST)
+                story.append(("holds", round(loop.time())))
+                limits.leave(REQUEST, 200, {})
+            await asyncio.sleep(1)
+            limits.release(ticket)
+
+        async def failed_before() -> None:
+            ticket = await limits.admit()
+            await limits.enter(REQUEST)
+            limits.leave(REQUEST, 500, {})
+            other = asyncio.ensure_future(asks())
+            await asyncio.sleep(1.5)  # a retry that comes before the other's second request may go
+            await limits.enter(REQUEST)
+            story.append(("retries", round(loop.time())))
+            limits.leave(REQUEST, 200, {})
+            limits.release(ticket)
+            await other
+
+        async def asks() -> None:
+            await asks_twice(await limits.admit())
+
+        async with asyncio.timeout(60):
+            await failed_before()
+        return story
+
+    assert [who for who, _ in simulate(main)] == ["holds", "holds", "retries"]

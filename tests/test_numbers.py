@@ -275,3 +275,14 @@ def test_only_output_errors_come_out_of_any_text(answer: str | list[str]) -> Non
     text = answer if isinstance(answer, str) else " ".join(answer)
     with suppress(OutputError):
         assert isinstance(NUMBER.parse(text, cue="Answer:"), int | float | Decimal)
+
+
+def test_digits_in_json_are_all_kept() -> None:
+    answer = '{"answer": 1234567890.123456789, "unit": "m"}'
+    assert NUMBER.parse(answer) == Decimal("1234567890.123456789")
+
+
+@pytest.mark.parametrize("start", ["1", "1.5"])
+def test_scale_words_without_end_are_refused(start: str) -> None:
+    with pytest.raises(OutputError, match="more than 1,000 digits"):
+        NUMBER.parse(start + " trillion" * 500)

@@ -56,3 +56,9 @@ def test_ordinary_numbers_and_signs_are_left_alone(text: str) -> None:
 def test_an_unknown_pattern_is_refused(wanted: Any) -> None:
     with pytest.raises(InputError, match="redact"):
         summarize("x", client=ScriptedClient("x"), redact=wanted)
+
+
+def test_what_looks_like_a_placeholder_in_the_text_itself_stays_as_it_is() -> None:
+    inputs, kept = redact({"text": "Template: reply to [EMAIL_1]. Contact: ada@example.com"}, detectors_of(["email"]))
+    assert inputs["text"] == "Template: reply to [EMAIL_1]. Contact: [EMAIL_2]"
+    assert kept.restore("Reply to [EMAIL_1] or [EMAIL_2]") == "Reply to [EMAIL_1] or ada@example.com"

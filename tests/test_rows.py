@@ -177,3 +177,21 @@ def test_a_parquet_table_keeps_types(tmp_path: Path) -> None:
     assert [row["cost"] for row in found] == [None, 0.5]
     assert is_table(tmp_path / "o.parquet")
     assert not is_table(tmp_path / "o.jsonl")
+
+
+def test_a_json_file_may_hold_a_list(tmp_path: Path) -> None:
+    assert rows_of(tmp_path / "f.json", '\ufeff[\n {"text": "a", "n": 1},\n {"text": "b"}\n]') == [
+        {"text": "a"},
+        {"text": "b"},
+    ]
+    assert rows_of(tmp_path / "f.json", '{"text": "a"}\n{"text": "b"}\n') == [{"text": "a"}, {"text": "b"}]
+    with pytest.raises(ConfigError, match="has no column 'text'"):
+        rows_of(tmp_path / "f.json", '[{"review": "a"}]')
+    with pytest.raises(ConfigError, match="is not JSON"):
+        rows_of(tmp_path / "f.json", '[{"text": "a"}')
+
+
+def test_a_table_that_cannot_be_written_is_told_as_the_callers_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").mkdir()
+    with pytest.raises(ConfigError, match=r"cannot write .*o\.csv"):
+        write_table(tmp_path / "o.csv", [], ["text"])

@@ -32,6 +32,7 @@ from fewshot import (
     translate,
 )
 from fewshot.client import ScriptedClient
+from fewshot.connection import connect
 from fewshot.folder import names
 from fewshot.types import TokenLogprob
 
@@ -275,6 +276,22 @@ def test_an_answer_without_a_confidence_is_held_back_where_one_was_wanted() -> N
         assert "no confidence, so min_confidence holds it back; votes=5" in held.warnings[0]
     assert classify_sentiment("x", client=ScriptedClient("positive")) == "positive"
     assert classify_sentiment.run("x", client=ScriptedClient("positive")).warnings == ()
+
+
+def test_opening_the_connection_is_not_charged_to_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slowly(settings: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await connect(settings)
+
+    monkeypatch.setattr("fewshot.task.connect", slowly)
+    assert Task.of("Which?", ["yes", "no"], client=ScriptedClient("yes"), timeout=0.2)("a") == "yes"
+
+
+def test_a_late_row_does_not_lower_the_room_that_answers_need() -> None:
+    asked = asyncio.run(connect(Task.of("Say.", "text", client=ScriptedClient("x"), model="m").settings))
+    asked.needs_room(256)
+    asked.needs_room(64)
+    assert asked.room == 256
 
 
 class Kind(enum.Enum):

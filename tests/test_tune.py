@@ -462,3 +462,15 @@ def test_where_there_is_no_other_prompt_to_try_it_is_told() -> None:
     tuned = task().tune(ROWS, budget=400, k=[500])
     assert len(tuned.trials) == 1
     assert "there was no other prompt to try" in str(tuned)
+
+
+def test_rows_that_differ_from_a_shot_by_an_optional_input_alone_are_searched_with() -> None:
+    template = (
+        "{% block input %}{% if context %}Context: {{ context }}\n{% endif %}Text: {{ text }}{% endblock %}"
+        "{% block output %}Nice: {{ output }}{% endblock %}"
+    )
+    task = Task.of(template, ["yes", "no"], inputs={"text": ..., "context": None}, client=Leaning())
+    rows = [{"text": text, "output": label} for text, label in ROWS[:60]]
+    rows += [{"text": text, "context": "it rains", "output": label} for text, label in ROWS[:12]]
+    for seed in range(3):
+        assert task.tune(rows, budget=600, seed=seed, k=[0, 8, 32], selectors=["random"]).requests <= 600

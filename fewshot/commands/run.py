@@ -10,7 +10,7 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,6 @@ def _dry_run(task: Task[Any], given: _Given, *, as_json: bool) -> int:
 
     if isinstance(given.rows, Stream):
         raise ConfigError("--dry-run reads the rows, which standard input gives only once: name a --file")
-    rows = ({k: v for k, v in row.items() if k != "id"} if isinstance(row, Mapping) else row for row in given.rows)
-    found = estimate(task, rows, loop.run(connect(task.settings)))
+    found = estimate(task, given.rows, loop.run(connect(task.settings)))
     print(json.dumps(found.to_dict()) if as_json else found)
     return 0
