@@ -39,6 +39,8 @@ Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 
 _VOTING_TEMPERATURE = 0.7
 _LOW_COVERAGE = 0.1
+_MOST_LISTED = 50_000
+"""Log-probabilities in one reply: they are listed for every token, and thousands of tokens would make it too long."""
 _NO_SUCH_ENDPOINT = (400, 404, 405, 422, 501)
 """Statuses that say: not here, or not for this model."""
 
@@ -97,7 +99,9 @@ class Question:
         """How many log-probabilities to ask for beside a written answer: none where only its own tokens count."""
         if self.top_logprobs is None:
             return None
-        return min(self.top_logprobs, LISTED) if self.settings.scoring and refusal_of(self.output) else 0
+        if not self.settings.scoring or refusal_of(self.output) is None:
+            return 0
+        return min(self.top_logprobs, LISTED, _MOST_LISTED // (self.settings.max_tokens or self.longest_answer))
 
     @property
     def longest_answer(self) -> int:
@@ -282,6 +286,8 @@ def _answer(question: Question) -> Talk:
                 raise
             last = error
             request = repaired(question, request, error)
+            if request.top_logprobs:  # the first answer's place is what counts, and was listed
+                request = replace(request, top_logprobs=0)
             room = request.max_tokens or 0 if error.reason == "length" else room
             continue
         mean = mean_logprob(completion.tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -141,3 +142,17 @@ def test_an_evaluation_tells_questions_with_and_without_an_answer_apart() -> Non
     report = asking().evaluate(ROWS[:20], pool=ROWS[20:], k=0)
     figures = {name: figure.value for name, figure in report.metrics.items()}
     assert figures["answerable_kept"] == figures["unanswerable_accuracy"] == figures["auroc_answerable"] == 1
+
+
+def test_an_answer_that_is_cut_off_is_asked_again_without_the_lists_of_every_token() -> None:
+    class Rambling(Inventing):
+        async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
+            completion = await super().complete(request, deadline=deadline)
+            return replace(completion, finish_reason="length" if len(self.requests) == 1 else "stop")
+
+    client = Rambling()
+    result = asking(client).run("number 2")
+    assert [request.top_logprobs for request in client.requests] == [20, 0]
+    assert result.probabilities == {"answer": pytest.approx(0.75), "none": pytest.approx(0.25)}
+    assert asking(client, max_tokens=10_000).run("number 3").value == "Rome"
+    assert client.requests[-1].top_logprobs == 5
