@@ -71,7 +71,6 @@ class Calibrated:
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON values, the calibration itself aside."""
-        usage = self.usage
         return {
             **({} if self.fit is None else self.fit.to_dict()),
             "name": "none" if self.calibration is None else self.calibration.name,
@@ -80,11 +79,10 @@ class Calibrated:
             "shots_left_out": self.shots_left_out,
             "repeats_left_out": self.repeats_left_out,
             "threshold": None if self.threshold is None else self.threshold.to_dict(),
-            "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
-                      "cached_tokens": usage.cached_tokens},
+            "usage": self.usage.to_dict(),
             "cost": self.cost,
             "seconds": self.seconds,
-        }  # fmt: skip
+        }
 
 
 async def calibrate(

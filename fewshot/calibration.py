@@ -24,7 +24,6 @@ __all__ = [
     "batch",
     "check_prior",
     "contextual",
-    "label_shift",
     "normalise",
     "temperature",
 ]
@@ -161,27 +160,6 @@ def check_prior(prior: Mapping[str, float], labels: Iterable[str]) -> None:
         raise InputError(message, field="prior")
 
 
-def label_shift(
-    calibration: Calibration, scores: Sequence[Scores], *, trained: Mapping[str, float], rounds: int = 100
-) -> Calibration:
-    """Adapt a fitted calibration to inputs whose labels are differently frequent, without their labels.
-
-    Estimate the frequencies among `scores` by expectation maximisation from those in the rows it was `trained` on,
-    and correct by their ratio (Saerens, Latinne and Decaestecker 2002, Neural Computation 14(1), section 2).
-    """
-    if not scores:
-        return calibration
-    rows = [calibration.apply(row) for row in scores]
-    share = dict(trained)
-    for _ in range(rounds):
-        ratio = {label: share[label] / max(trained[label], 1e-9) for label in share}
-        shifted = [_scaled(row, ratio) for row in rows]
-        # One row of the old frequencies keeps a label alive that is rare by chance.
-        share = {label: (sum(row[label] for row in shifted) + trained[label]) / (len(shifted) + 1) for label in share}
-    bias = {label: math.log(max(share[label], 1e-9) / max(trained[label], 1e-9)) for label in share}
-    return calibration.biased(bias, name=f"{calibration.name}+shift")
-
-
 class Running:
     """Batch calibration of a stream: each row is corrected by the mean of all rows seen so far, itself included.
 
@@ -247,12 +225,6 @@ def _prior(name: str, means: Mapping[str, float], prior: Mapping[str, float] | N
         check_prior(prior, means)
     known = {label: math.log(prior[label]) if prior else 0.0 for label in means}
     return Calibration(name, tuple(Output(la, known[la] - mean, ((la, 1.0),)) for la, mean in means.items()))
-
-
-def _scaled(row: Mapping[str, float], by: Mapping[str, float]) -> dict[str, float]:
-    parts = {label: row[label] * by[label] for label in by}
-    total = sum(parts.values()) or 1.0
-    return {label: part / total for label, part in parts.items()}
 
 
 def _output(label: str, value: Mapping[str, Any]) -> Output:

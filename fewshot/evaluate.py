@@ -162,9 +162,7 @@ def _report(run: Run, arm: Arm, points: tuple[Point, ...], steadiness: Mapping[s
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         seconds=arm.seconds,
         spent={
-            "input_tokens": run.usage.input_tokens,
-            "output_tokens": run.usage.output_tokens,
-            "cached_tokens": run.usage.cached_tokens,
+            **run.usage.to_dict(),
             "cost": run.cost,
             "seconds": time.monotonic() - run.started,
         },

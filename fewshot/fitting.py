@@ -48,7 +48,7 @@ class Fitted:
     held_out: tuple[Mapping[str, float], ...]
     """The probabilities of each row given, from calibrations fitted without it: what a risk threshold needs."""
     shares: Mapping[str, float]
-    """How frequent each label is among the rows, smoothed; `label_shift` needs it."""
+    """How frequent each label is among the rows, smoothed; another prior is corrected by it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give what was tried and what was chosen as plain JSON values."""
@@ -62,7 +62,6 @@ def fit(
     *,
     labels: Sequence[str] | None = None,
     wide: Sequence[Sequence[Scores]] = (),
-    unlabelled: Sequence[Scores] = (),
     seed: int = 0,
 ) -> Fitted:
     """Fit every kind of calibration on labelled rows and choose by cross-validation.
@@ -74,14 +73,14 @@ def fit(
 
     Each block in `wide` holds, for every row, hundreds of features (`token_features`, an embedding) under names of
     their own; a ridge regression turns it into one feature a label, and the calibration then takes them all together
-    with the scores. Scores of `unlabelled` rows help to estimate the prior.
+    with the scores.
 
     Raises `InputError` when rows and answers do not pair up, or an answer is no label.
     """
     names = _checked_labels(scores, answers, labels)
     blocks = [Ridge(features, answers, names) for features in (wide if len(set(answers)) > 1 else ())]
     plain, (scores, readouts) = scores, _read_out(scores, names, blocks)
-    recipes = _recipes(names, tuple(name for name in scores[0] if name not in names), unlabelled)
+    recipes = _recipes(names, tuple(name for name in scores[0] if name not in names))
     if len(set(answers)) < 2:
         recipes = {"none": recipes["none"]}
     parts = _parts(answers, seed)
@@ -148,11 +147,11 @@ class _Standard:
         self.standard = [value / self.spread for value in self.centred]
 
 
-def _recipes(labels: tuple[str, ...], extra: tuple[str, ...], unlabelled: Sequence[Scores]) -> dict[str, Recipe]:
+def _recipes(labels: tuple[str, ...], extra: tuple[str, ...]) -> dict[str, Recipe]:
     """Name the ways to calibrate, the simplest first."""
 
     def prior(scores: Sequence[Scores], _answers: Sequence[str] = ()) -> Calibration:
-        return batch([{label: row[label] for label in labels} for row in (*scores, *unlabelled)])
+        return batch([{label: row[label] for label in labels} for row in scores])
 
     def prior_and_temperature(scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
         first = prior(scores)

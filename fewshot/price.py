@@ -14,7 +14,7 @@ from typing import Any
 from fewshot.errors import ConfigError
 from fewshot.types import Completion, Usage
 
-__all__ = ["Price", "cost_of", "cost_of_all", "price_of"]
+__all__ = ["Price", "cost_of", "cost_of_all", "price_of", "spending"]
 
 _SHIPPED = Path(__file__).with_name("prices.json")
 _KNOWN = ("input", "output", "cached_input", "batch")
@@ -105,3 +105,10 @@ def _read(path: Path) -> dict[str, Price]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"the price table {path} cannot be read ({error}); it must look like "
         raise ConfigError(message + '{"models": {"NAME": {"input": 0.1, "output": 0.5}}}') from error
+
+
+def spending(usage: Usage, cost: float | None, seconds: float) -> str:
+    """Tell tokens, money (US dollars) and time in one line."""
+    money = "unknown price" if cost is None else f"${cost:.4f}"
+    tokens = f"{usage.input_tokens:,} tokens in ({usage.cached_tokens:,} cached), {usage.output_tokens:,} out"
+    return f"{tokens}; {money}; {seconds:.1f} s"

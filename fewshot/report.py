@@ -23,6 +23,7 @@ from fewshot.labelled import Labelled
 from fewshot.metrics import confusion, macro_f1, over
 from fewshot.output import Kind
 from fewshot.predictions import PRIMARY, Prediction
+from fewshot.price import spending
 from fewshot.types import Usage, plain
 
 __all__ = ["Mistake", "Point", "Report", "comparison_table"]
@@ -147,7 +148,7 @@ class Report:
             "rows": self.rows,
             "failed": self.failed,
             "metrics": {name: figure.to_dict() for name, figure in self.metrics.items()},
-            "usage": _usage(self.usage),
+            "usage": self.usage.to_dict(),
             "cost": self.cost,
             "seconds": self.seconds,
             "spent": dict(self.spent),
@@ -260,10 +261,7 @@ class Report:
     @property
     def spending(self) -> str:
         """Tokens, money and time in one line."""
-        usage = self.usage
-        money = "unknown price" if self.cost is None else f"${self.cost:.4f}"
-        tokens = f"{usage.input_tokens:,} tokens in ({usage.cached_tokens:,} cached), {usage.output_tokens:,} out"
-        return f"{tokens}; {money}; {self.seconds:.1f} s"
+        return spending(self.usage, self.cost, self.seconds)
 
     @property
     def errors(self) -> list[tuple[str, int]]:
@@ -315,14 +313,6 @@ def _promised(promise: Mapping[str, Any]) -> str:
 
 def _shown(figure: Figure) -> str:
     return f"{figure.value:7.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
-
-
-def _usage(usage: Usage) -> dict[str, int]:
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cached_tokens": usage.cached_tokens,
-    }
 
 
 def _row(row: Labelled | Prediction) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from fewshot.halving import Rung
 from fewshot.intervals import Comparison
 from fewshot.predictions import CURVE
+from fewshot.price import spending
 from fewshot.report import Report, comparison_table
 from fewshot.rewrite import Rewritten, chosen_settings, rewrite
 from fewshot.task import Task
@@ -106,7 +107,7 @@ class Tuned:
             "rows": dict(self.rows),
             "requests": self.requests,
             "budget": self.budget,
-            "usage": {f.name: getattr(self.usage, f.name) for f in fields(self.usage)},
+            "usage": self.usage.to_dict(),
             "cost": self.cost,
             "seconds": self.seconds,
             "notes": list(self.notes),
@@ -138,10 +139,7 @@ class Tuned:
     @property
     def spending(self) -> str:
         """Tokens, money and time of the whole search in one line."""
-        money = "unknown price" if self.cost is None else f"${self.cost:.4f}"
-        usage = self.usage
-        tokens = f"{usage.input_tokens:,} tokens in ({usage.cached_tokens:,} cached), {usage.output_tokens:,} out"
-        return f"{tokens}; {money}; {self.seconds:.1f} s"
+        return spending(self.usage, self.cost, self.seconds)
 
 
 def _table(trials: tuple[Trial, ...]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
@@ -125,6 +125,10 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
         )
 
+    def to_dict(self) -> dict[str, int]:
+        """Give it as plain JSON values."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
@@ -228,11 +232,7 @@ class Result(Generic[T_co]):
             "coverage": self.coverage,
             "warnings": list(self.warnings),
             "model": self.model,
-            "usage": {
-                "input_tokens": self.usage.input_tokens,
-                "output_tokens": self.usage.output_tokens,
-                "cached_tokens": self.usage.cached_tokens,
-            },
+            "usage": self.usage.to_dict(),
             "cost": self.cost,
             "cached": self.cached,
             "attempts": self.attempts,

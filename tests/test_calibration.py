@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot.calibration import NONE, Calibration, Output, Running, batch, contextual, label_shift, temperature
+from fewshot.calibration import NONE, Calibration, Output, Running, batch, contextual, temperature
 from fewshot.errors import ConfigError, InputError
 
 LABELS = ("positive", "negative", "neutral")
@@ -96,15 +96,6 @@ def test_a_running_calibration_equals_the_batch_of_what_it_has_seen():
 def test_features_beside_the_labels_are_weighted_too():
     calibration = Calibration("x", (Output("a", 1.0, (("vote", 2.0),)), Output("b", 0.0, ())))
     assert calibration.apply({"a": -1.0, "b": -1.0, "vote": 0.5})["a"] == pytest.approx(1 / (1 + math.exp(-2)))
-
-
-def test_label_shift_finds_the_new_frequencies():
-    known = temperature(("a", "b"))
-    # A perfect test: right 9 times in 10 for either label. Of the new rows 90% are "b".
-    rows = [log(a=0.9, b=0.1)] * 18 + [log(a=0.1, b=0.9)] * 82
-    shifted = label_shift(known, rows, trained={"a": 0.5, "b": 0.5})
-    assert sum(shifted.apply(row)["a"] for row in rows) / 100 == pytest.approx(0.1, abs=0.02)
-    assert label_shift(known, [], trained={"a": 0.5, "b": 0.5}) is known
 
 
 def test_mistakes_are_named():

@@ -104,15 +104,6 @@ def test_the_same_rows_give_the_same_calibration():
     assert fit(*rows) == fit(*rows)
 
 
-def test_unlabelled_rows_serve_the_prior():
-    scores, answers = world(9, bias=4.0)
-    more, _ = world(200, seed=3, bias=4.0)
-    with_more = {trial.name: trial.nll for trial in fit(scores, answers, unlabelled=more).trials}
-    without = {trial.name: trial.nll for trial in fit(scores, answers).trials}
-    assert with_more["batch"] != without["batch"]
-    assert with_more["none"] == without["none"]
-
-
 def test_folds_share_out_every_answer():
     answers = ["a"] * 50 + ["b"] * 10
     parts = folds(answers, 5)
