@@ -12,12 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fewshot.client import ScriptedClient
+    from fewshot.data.importing import examples_from
     from fewshot.errors import ConfigError, FewshotError, InputError, OutputError, ServiceError, TaskError
-    from fewshot.folder import load
-    from fewshot.importing import examples_from
-    from fewshot.task import Task
-    from fewshot.tasks import (
+    from fewshot.folders.loader import load
+    from fewshot.functions import (
         answer,
         calculate,
         classify,
@@ -28,15 +26,17 @@ if TYPE_CHECKING:
         summarize,
         translate,
     )
+    from fewshot.models.openai_client import ScriptedClient
+    from fewshot.task import Task
     from fewshot.types import Completion, Example, Message, Request, Result, Usage
 
 _HOME = {
-    "client": ("ScriptedClient",),
+    "models.openai_client": ("ScriptedClient",),
     "errors": ("ConfigError", "FewshotError", "InputError", "OutputError", "ServiceError", "TaskError"),
-    "folder": ("load",),
-    "importing": ("examples_from",),
+    "folders.loader": ("load",),
+    "data.importing": ("examples_from",),
     "task": ("Task",),
-    "tasks": (
+    "functions": (
         "answer",
         "calculate",
         "classify",

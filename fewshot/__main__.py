@@ -2,7 +2,7 @@
 
 import sys
 
-from fewshot.cli import main
+from fewshot.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
-from fewshot.counting import check_count
+from fewshot._checks import check_count
 from fewshot.errors import InputError
-from fewshot.template import did_you_mean
+from fewshot.prompts.template import did_you_mean
 from fewshot.types import Form
 
 if TYPE_CHECKING:
-    from fewshot.client import Client
+    from fewshot.models.openai_client import Client
 
 __all__ = ["Options", "Order", "Settings", "TaskOptions"]
 
@@ -80,7 +80,7 @@ class Settings:
     cache: bool = False
     """Keep answers on disk and give them again for the same request."""
     redact: Any = field(default=None, compare=False)
-    """Replace private data before sending: True, names of patterns, or detectors; see `fewshot.redaction`."""
+    """Replace private data before sending: True, names of patterns, or detectors; see `fewshot.inference.redaction`."""
 
     def __post_init__(self) -> None:
         for name, least in _COUNTS.items():

@@ -16,34 +16,34 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from fewshot import loop
-from fewshot.calibrate import calibration_for, calibration_key
-from fewshot.connection import Connection, connect
+from fewshot import _background_loop as loop
+from fewshot._inputs import REQUIRED, check_input
+from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
-from fewshot.examples import check_examples, example_of
-from fewshot.flow import Question, ask, drive
-from fewshot.inputs import REQUIRED, check_input
-from fewshot.output import Output, output_of
-from fewshot.price import cost_of_all
-from fewshot.prompt import Prompt
-from fewshot.prompts import Prompts
-from fewshot.redaction import detectors_of, redact
+from fewshot.inference.conversation import Question, ask, drive
+from fewshot.inference.first_use import calibration_for, calibration_key
+from fewshot.inference.redaction import detectors_of, redact
+from fewshot.inference.shots import Prompts
+from fewshot.models.connection import Connection, connect
+from fewshot.models.pricing import cost_of_all
+from fewshot.outputs.kinds import Output, output_of
+from fewshot.prompts.prompt import Prompt
+from fewshot.prompts.template import Template, did_you_mean
 from fewshot.settings import Settings, TaskOptions
-from fewshot.template import Template, did_you_mean
 from fewshot.types import Completion, Example, Form, Message, Result, Usage
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fewshot.bulk import BulkOptions
-    from fewshot.calibrated import Calibrated, CalibrateOptions
-    from fewshot.calibration import Calibration
-    from fewshot.evaluate import EvaluateOptions
-    from fewshot.numerals import Value
-    from fewshot.report import Report
-    from fewshot.tune import TuneOptions
-    from fewshot.tuned import Tuned
-    from fewshot.wanted import AsGiven, AsNumber, AsSchema, AsText, AsType
+    from fewshot.bulk.map import BulkOptions
+    from fewshot.calibration.calibration import Calibration
+    from fewshot.evaluation.calibrate import Calibrated, CalibrateOptions
+    from fewshot.evaluation.evaluate import EvaluateOptions
+    from fewshot.evaluation.report import Report
+    from fewshot.outputs.numerals import Value
+    from fewshot.outputs.typing import AsGiven, AsNumber, AsSchema, AsText, AsType
+    from fewshot.tuning.result import Tuned
+    from fewshot.tuning.tune import TuneOptions
 
 __all__ = ["Task"]
 
@@ -238,46 +238,46 @@ class Task(Generic[T]):
     # -- many rows ------------------------------------------------------------------------------------------------
 
     def map(self, rows: Any, **options: Unpack[BulkOptions]) -> Iterator[Result[T]]:
-        """Answer many rows, results in their order; a series or data frame gives one back. See `fewshot.bulk.map`."""
-        from fewshot import bulk
+        """Answer many rows, results in their order; a series or frame gives one back. See `fewshot.bulk.map.map`."""
+        from fewshot.bulk import map as bulk
 
         return bulk.map(self, rows, **options)
 
     def amap(self, rows: Any, **options: Unpack[BulkOptions]) -> AsyncIterator[Result[T]]:
-        """Answer many rows without blocking; see `fewshot.bulk.amap`."""
-        from fewshot import bulk
+        """Answer many rows without blocking; see `fewshot.bulk.map.amap`."""
+        from fewshot.bulk import map as bulk
 
         return bulk.amap(self, rows, **options)
 
     # -- judging --------------------------------------------------------------------------------------------------
 
     def evaluate(self, rows: Any, **options: Unpack[EvaluateOptions]) -> Report:
-        """Measure the task on labelled rows (a file, dicts or pairs); see `fewshot.evaluate.evaluate`."""
+        """Measure the task on labelled rows (a file, pairs); see `fewshot.evaluation.evaluate.evaluate`."""
         return loop.run(self.aevaluate(rows, **options))
 
     async def aevaluate(self, rows: Any, **options: Unpack[EvaluateOptions]) -> Report:
-        """Measure the task on labelled rows, without blocking; see `fewshot.evaluate.evaluate`."""
-        from fewshot.evaluate import evaluate
+        """Measure the task on labelled rows, without blocking; see `fewshot.evaluation.evaluate.evaluate`."""
+        from fewshot.evaluation.evaluate import evaluate
 
         return await evaluate(self, rows, **options)
 
     def calibrate(self, rows: Any, **options: Unpack[CalibrateOptions]) -> Task[T]:
-        """Give the task calibrated on labelled rows (a file, dicts or pairs); see `fewshot.calibrated.calibrate`."""
+        """Give the task calibrated on labelled rows (a file, pairs); see `fewshot.evaluation.calibrate.calibrate`."""
         return loop.run(self.acalibrate(rows, **options))
 
     async def acalibrate(self, rows: Any, **options: Unpack[CalibrateOptions]) -> Task[T]:
-        """Give the task calibrated on labelled rows, without blocking; see `fewshot.calibrated.calibrate`."""
-        from fewshot.calibrated import calibrate
+        """Give the task calibrated on labelled rows, without blocking; see `fewshot.evaluation.calibrate.calibrate`."""
+        from fewshot.evaluation.calibrate import calibrate
 
         return await calibrate(self, rows, **options)
 
     def tune(self, rows: Any, **options: Unpack[TuneOptions]) -> Tuned:
-        """Search for a better prompt on labelled rows (a file, dicts or pairs); see `fewshot.tune.tune`."""
+        """Search for a better prompt on labelled rows (a file, dicts or pairs); see `fewshot.tuning.tune.tune`."""
         return loop.run(self.atune(rows, **options))
 
     async def atune(self, rows: Any, **options: Unpack[TuneOptions]) -> Tuned:
-        """Search for a better prompt on labelled rows, without blocking; see `fewshot.tune.tune`."""
-        from fewshot.tune import tune
+        """Search for a better prompt on labelled rows, without blocking; see `fewshot.tuning.tune.tune`."""
+        from fewshot.tuning.tune import tune
 
         return await tune(self, rows, **options)
 

@@ -25,7 +25,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def _model_folder() -> Path:
     """Give the folder where the embedded model is, fetched once for the whole session."""
-    from fewshot.download import model_file
+    from fewshot.models.local.download import model_file
 
     with pytest.MonkeyPatch.context() as patch:
         if _MODELS:

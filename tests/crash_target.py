@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import fewshot
-from fewshot import checkpoint, engine, keeper
+from fewshot.bulk import checkpoint, engine
+from fewshot.bulk import saver as keeper
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request, Usage
 

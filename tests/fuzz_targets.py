@@ -19,23 +19,23 @@ from typing import Any
 from pydantic import BaseModel
 
 from fewshot import FewshotError, Task, load
-from fewshot.answers import from_json
-from fewshot.batch_lines import lines_of
-from fewshot.body import Dialect
-from fewshot.calibrate import _read as read_calibration
-from fewshot.check import check
-from fewshot.client import _vectors
-from fewshot.decisions import read_decision
-from fewshot.endpoint import Endpoint
+from fewshot.authoring.check import check
+from fewshot.bulk.batch_api.files import lines_of
+from fewshot.data.columns import Columns, read_rows
 from fewshot.errors import InputError, OutputError, ServiceError
-from fewshot.failures import failure, read_complaint
-from fewshot.http1 import _Connection, _Hidden
-from fewshot.output import Output, output_of
-from fewshot.rates import asked_to_wait
-from fewshot.redaction import detectors_of, redact
-from fewshot.reply import Reply, read_completion
-from fewshot.rows import Columns, read_rows
-from fewshot.template import Template
+from fewshot.inference.first_use import _read as read_calibration
+from fewshot.inference.redaction import detectors_of, redact
+from fewshot.models.completion_store import from_json
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.openai_client import _vectors
+from fewshot.models.token_bucket import asked_to_wait
+from fewshot.models.wire.decisions import read_decision
+from fewshot.models.wire.http11 import _Connection, _Hidden
+from fewshot.models.wire.request import Dialect
+from fewshot.models.wire.response import Reply, read_completion
+from fewshot.models.wire.service_errors import failure, read_complaint
+from fewshot.outputs.kinds import Output, output_of
+from fewshot.prompts.template import Template
 from fewshot.types import Message, Request
 
 __all__ = ["TARGETS", "Target"]

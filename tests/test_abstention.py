@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot.abstention import automatable, coverage_curve, coverage_table, error_bound, threshold_for
+from fewshot.calibration.abstention import automatable, coverage_curve, coverage_table, error_bound, threshold_for
 from fewshot.errors import InputError
 
 rows = st.lists(st.tuples(st.sampled_from([0.2, 0.5, 0.7, 0.9, 0.99]), st.booleans()), min_size=1, max_size=60)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fewshot import Completion, ConfigError, InputError, Request, Task
-from fewshot.answerable import chances, verdict
-from fewshot.client import ScriptedClient
-from fewshot.output import Text
+from fewshot.inference.answerable import chances, verdict
+from fewshot.models.openai_client import ScriptedClient
+from fewshot.outputs.kinds import Text
 from fewshot.types import TokenLogprob
 
 

@@ -15,9 +15,9 @@ from batch_service import BatchServer, Crash, Service, error
 from fault_server import Fault
 
 from fewshot import ConfigError, InputError, ScriptedClient, ServiceError, Task
-from fewshot.batch import BatchRun
-from fewshot.batch_lines import lines_of
-from fewshot.cli import main
+from fewshot.bulk.batch_api.files import lines_of
+from fewshot.bulk.batch_api.run import BatchRun
+from fewshot.cli.main import main
 from fewshot.types import Result
 
 ROWS = ["It is good.", "It is bad.", "", "It is good.", {"text": "A good one."}, "Hardly bad."]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fewshot.body import Dialect, encode, parameters
-from fewshot.endpoint import Endpoint
 from fewshot.errors import InputError
-from fewshot.failures import Complaint, refused_parameter
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.wire.request import Dialect, encode, parameters
+from fewshot.models.wire.service_errors import Complaint, refused_parameter
 from fewshot.types import Message, Prefix, Request
 
 SCHEMA = '{"type": "object"}'

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import fewshot
+from fewshot.bulk.tally import Tally
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
-from fewshot.tally import Tally
 from fewshot.task import Task
 from fewshot.types import Completion, Request, Result, Usage
 

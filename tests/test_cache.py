@@ -20,13 +20,13 @@ from pathlib import Path
 import pytest
 
 from fewshot import Task
-from fewshot.answers import Answers
-from fewshot.cache import CachedClient, canonical, default_answers, is_complete, key_of, place_of
-from fewshot.cli import main
-from fewshot.client import ScriptedClient
-from fewshot.connection import connect
-from fewshot.endpoint import Endpoint
+from fewshot.cli.main import main
 from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.cache import CachedClient, canonical, default_answers, is_complete, key_of, place_of
+from fewshot.models.completion_store import Answers
+from fewshot.models.connection import connect
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.openai_client import ScriptedClient
 from fewshot.settings import Settings
 from fewshot.types import Completion, Message, Prefix, Request, TokenLogprob, Usage
 
@@ -306,7 +306,7 @@ def test_the_file_stays_within_its_bound_and_drops_what_is_oldest(tmp_path: Path
 def test_many_processes_and_threads_share_one_file(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from fewshot.answers import Answers\nfrom fewshot.types import Completion\n"
+        "from fewshot.models.completion_store import Answers\nfrom fewshot.types import Completion\n"
         "a = Answers(Path(sys.argv[1]))\n"
         "for i in range(100): a.put(f'{sys.argv[2]}-{i}', '{}', Completion(text=str(i)))\n"
     )

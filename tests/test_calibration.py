@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot.calibration import NONE, Calibration, Output, Running, batch, contextual, temperature
+from fewshot.calibration.calibration import NONE, Calibration, Output, Running, batch, contextual, temperature
 from fewshot.errors import ConfigError, InputError
 
 LABELS = ("positive", "negative", "neutral")

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from fewshot.client import OpenAIClient
-from fewshot.endpoint import Endpoint
 from fewshot.errors import ServiceError
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.openai_client import OpenAIClient
 from fewshot.types import Completion, Message, Request
 
 SERVERS = Path(__file__).resolve().parents[2] / "shared" / "servers"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.check import Checkup, check
-from fewshot.cli import main
+from fewshot.authoring.check import Checkup, check
+from fewshot.cli.main import main
 from fewshot.errors import TaskError
-from fewshot.folder import load
+from fewshot.folders.loader import load
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 

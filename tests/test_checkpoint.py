@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import fewshot
-from fewshot.checkpoint import Checkpoint, Saved, record_of
-from fewshot.client import ScriptedClient
+from fewshot.bulk.checkpoint import Checkpoint, Saved, record_of
+from fewshot.bulk.records import facts_of, json_bytes, key_of_row, line_of, result_of
 from fewshot.errors import ConfigError, ServiceError
-from fewshot.finished import facts_of, json_bytes, key_of_row, line_of, result_of
+from fewshot.models.openai_client import ScriptedClient
 from fewshot.task import Task
 from fewshot.types import Completion, Result, Usage
 
@@ -152,7 +152,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_write_one_output(out: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fewshot.checkpoint import Checkpoint;"
+        "import sys; from pathlib import Path; from fewshot.bulk.checkpoint import Checkpoint;"
         f"c = Checkpoint(Path({str(out)!r}), {FACTS!r}); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -285,7 +285,7 @@ def test_a_row_is_known_by_all_that_it_asks() -> None:
 
 
 def test_every_setting_that_changes_answers_is_a_fact() -> None:
-    from fewshot.connection import connect
+    from fewshot.models.connection import connect
 
     def facts(t: Task[Any]) -> dict[str, str]:
         return facts_of(t, asyncio.run(connect(t.settings)))
@@ -334,7 +334,7 @@ def test_closing_early_saves_what_was_in_flight(tmp_path: Path) -> None:
 
 
 async def _connected(t: Task[Any]) -> Any:
-    from fewshot.connection import connect
+    from fewshot.models.connection import connect
 
     return await connect(t.settings)
 

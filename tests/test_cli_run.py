@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from fault_server import FaultServer
 
-from fewshot.cli import main
+from fewshot.cli.main import main
 
 
 def judge(body: dict[str, Any]) -> str:

@@ -17,10 +17,12 @@ import openai
 import pytest
 from fault_server import BODY, FAULTS, FaultServer, echo
 
-from fewshot import http1, loop, retry
-from fewshot.client import OpenAIClient, client_for
-from fewshot.endpoint import Endpoint, resolve
+from fewshot import _background_loop as loop
 from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.endpoint import Endpoint, resolve
+from fewshot.models.openai_client import OpenAIClient, client_for
+from fewshot.models.wire import http11 as http1
+from fewshot.models.wire import retry
 from fewshot.types import Completion, Message, Request, Usage
 
 KEY = "sk-canary-1234567890"
@@ -353,9 +355,11 @@ def test_cancelled_calls_leave_a_usable_client(server: FaultServer, client: Open
 
 FORK = """
     import os, sys
-    from fewshot import http1, loop, retry
-    from fewshot.client import OpenAIClient
-    from fewshot.endpoint import resolve
+    from fewshot.models.wire import http11 as http1
+    from fewshot import _background_loop as loop
+    from fewshot.models.wire import retry
+    from fewshot.models.openai_client import OpenAIClient
+    from fewshot.models.endpoint import resolve
     from fewshot.types import Message, Request
 
     client = OpenAIClient(resolve(model="m", base_url=sys.argv[1]), max_retries=0, fast=sys.argv[2] == "direct")

@@ -12,8 +12,8 @@ import pytest
 from fault_server import FaultServer
 
 from fewshot import Completion, OutputError, ScriptedClient, ServiceError, Task, classify_sentiment
-from fewshot.decisions import decision_body, read_decision
-from fewshot.reply import Reply
+from fewshot.models.wire.decisions import decision_body, read_decision
+from fewshot.models.wire.response import Reply
 from fewshot.types import Message, Prefix, Request, TokenLogprob
 
 REQUEST = Request(

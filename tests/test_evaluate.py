@@ -19,15 +19,15 @@ from xml.etree import ElementTree
 import pytest
 
 from fewshot import Completion, ConfigError, OutputError, Request, ScriptedClient, ServiceError, Task
-from fewshot.cli import main
-from fewshot.commands.eval import with_labels
-from fewshot.connection import connect
+from fewshot.cli.eval import with_labels
+from fewshot.cli.main import main
+from fewshot.data.labelled import read_labelled
 from fewshot.errors import InputError, TaskError
-from fewshot.labelled import read_labelled
-from fewshot.output import Labels, Text
-from fewshot.report import Report, comparison_table
+from fewshot.evaluation.perturb import HARMLESS
+from fewshot.evaluation.report import Report, comparison_table
+from fewshot.models.connection import connect
+from fewshot.outputs.kinds import Labels, Text
 from fewshot.types import TokenLogprob
-from fewshot.variants import HARMLESS
 
 WORDS = {"good": 1.5, "great": 2.0, "fine": 0.5, "bad": -1.5, "awful": -2.0, "odd": -0.5}
 POOL = [(f"a {word} day number {n}", "yes" if score > 0 else "no") for n in range(12) for word, score in WORDS.items()]
@@ -512,11 +512,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def _leaning_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command line ask the scripted model."""
-    from fewshot.folder import load
+    from fewshot.folders.loader import load
 
-    monkeypatch.setattr(
-        "fewshot.commands.options.load", lambda name: load(name).using(client=Leaning(), model="leaning")
-    )
+    monkeypatch.setattr("fewshot.cli.options.load", lambda name: load(name).using(client=Leaning(), model="leaning"))
 
 
 @pytest.mark.usefixtures("_leaning_service")
@@ -540,7 +538,7 @@ def test_calibrate_keeps_what_later_calls_find(folder: Path, capsys: pytest.Capt
     assert main(["calibrate", str(folder), "--data", data, "--risk", "0.2"]) == 0
     said = capsys.readouterr().out
     assert "fitted on 72 rows" in said
-    from fewshot.folder import load
+    from fewshot.folders.loader import load
 
     promised = load(folder, client=Leaning(), model="leaning").calibrate(data, risk=0.2).settings.min_confidence
     assert f"--min-confidence {promised} accepts" in said  # with all digits: a little less would promise nothing
@@ -650,11 +648,11 @@ def test_where_a_report_goes_is_looked_at_before_anything_is_asked(
 def test_what_could_not_be_written_or_compared_costs_no_request(
     folder: Path, words: list[str], problem: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fewshot.folder import load
+    from fewshot.folders.loader import load
 
     client = Leaning()
     monkeypatch.chdir(folder.parent)
-    monkeypatch.setattr("fewshot.commands.options.load", lambda name: load(name).using(client=client))
+    monkeypatch.setattr("fewshot.cli.options.load", lambda name: load(name).using(client=client))
     Path("folder").mkdir(exist_ok=True)
     task().evaluate(ROWS[:1]).save("other.json")
     assert main(["eval", str(folder), "--data", "rows.jsonl", *words]) == 2

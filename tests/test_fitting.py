@@ -7,12 +7,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from fewshot import logistic
-from fewshot.calibration import temperature
+from fewshot.calibration import logistic
+from fewshot.calibration.calibration import temperature
+from fewshot.calibration.fitting import fit, folds, regress
+from fewshot.calibration.logistic import Widths
 from fewshot.errors import InputError
-from fewshot.fitting import fit, folds, regress
-from fewshot.logistic import Widths
-from fewshot.metrics import ece
+from fewshot.evaluation.metrics import ece
 
 LABELS = ("a", "b", "c")
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from fewshot.client import ScriptedClient
 from fewshot.errors import OutputError, ServiceError
-from fewshot.flow import Answer, Question, Talk, ask
-from fewshot.output import output_of
-from fewshot.prompt import Prompt
+from fewshot.inference.conversation import Answer, Question, Talk, ask
+from fewshot.models.openai_client import ScriptedClient
+from fewshot.outputs.kinds import output_of
+from fewshot.prompts.prompt import Prompt
+from fewshot.prompts.template import Template
 from fewshot.settings import Settings
 from fewshot.task import Task
-from fewshot.template import Template
 from fewshot.types import Completion, Example, Request, TokenLogprob, Usage
 
 SHOTS = (Example({"text": "I love it."}, "positive"), Example({"text": "Awful."}, "negative"))

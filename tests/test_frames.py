@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fewshot import InputError, ScriptedClient, ServiceError, Task
-from fewshot.frames import COLUMNS, is_frame, map_frame
+from fewshot.data.frames import COLUMNS, is_frame, map_frame
 from fewshot.types import Result, Usage
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed")

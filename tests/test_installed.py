@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fewshot import folder
-from fewshot.cli import main
+from fewshot.cli.main import main
+from fewshot.folders import loader as folder
 
 EXPLODES = "raise RuntimeError('the package was run')"
 PROMPT = "{% block input %}In: {{ text }}{% endblock %}{% block output %}Out: {{ output }}{% endblock %}"

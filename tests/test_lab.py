@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from fewshot import Completion, InputError, load
-from fewshot.client import ScriptedClient
-from fewshot.lab.server import LabServer
-from fewshot.lab.workbench import Workbench
+from fewshot.authoring.lab.server import LabServer
+from fewshot.authoring.lab.workbench import Workbench
+from fewshot.models.openai_client import ScriptedClient
 from fewshot.types import Request, TokenLogprob
 
 TOML = 'description = "Tell the mood."\noutput = ["good", "bad"]\n'

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fewshot.errors import InputError, OutputError
-from fewshot.output import Labels
+from fewshot.outputs.kinds import Labels
 
 SENTIMENT = Labels(("positive", "negative", "neutral"))
 KOREAN = Labels(("긍정", "부정", "중립"))

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from fault_server import FaultServer
 
-from fewshot.client import OpenAIClient
-from fewshot.connection import Connection
-from fewshot.endpoint import Endpoint
 from fewshot.errors import ConfigError
-from fewshot.limits import Limits, limited
-from fewshot.rates import Rate, announced, asked_to_wait
+from fewshot.models.connection import Connection
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.openai_client import OpenAIClient
+from fewshot.models.rate_limits import Limits, limited
+from fewshot.models.token_bucket import Rate, announced, asked_to_wait
 from fewshot.types import Message, Request, Usage
 
 REQUEST = Request(model="m", messages=(Message("user", "x" * 400),), max_tokens=20)

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from fewshot import ConfigError, cores, local
+from fewshot import ConfigError
+from fewshot.models.local import cores
+from fewshot.models.local import server as local
 
 embedded = pytest.mark.usefixtures("embedded")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="forking a process with threads is for Linux")
@@ -31,7 +33,7 @@ SHOTS = "Tell the colour of the thing.\n\n" + "".join(
 )
 PRELUDE = """
 import json, os, signal, sys, threading, time, urllib.request
-from fewshot import local
+from fewshot.models.local import server as local
 
 def ask(server, prompt, tokens):
     body = json.dumps({"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}).encode()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot import loop
+from fewshot import _background_loop as loop
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,7 +89,7 @@ def test_ctrl_c_cancels_the_work() -> None:
     done = python(
         """
         import asyncio, signal
-        from fewshot import loop
+        from fewshot import _background_loop as loop
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
         async def work():
             print("begun", flush=True)
@@ -116,7 +116,7 @@ def test_a_forked_child_has_a_loop_of_its_own() -> None:
         """
         import os, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
-        from fewshot import loop
+        from fewshot import _background_loop as loop
         async def two(): return 2
         assert loop.run(two()) == 2
         pid = os.fork()
@@ -147,7 +147,7 @@ def test_what_belongs_to_a_loop_is_made_once_there_and_closed_with_it() -> None:
 def test_a_process_ends_quietly_with_its_connections_closed() -> None:
     done = python(
         """
-        from fewshot import loop
+        from fewshot import _background_loop as loop
         async def close(thing): print("closed", thing)
         kept = loop.PerLoop(lambda: "it", close)
         loop.run(kept.get())

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot import metrics
 from fewshot.errors import InputError
-from fewshot.intervals import Figure, average, bootstrap, compare
+from fewshot.evaluation import metrics
+from fewshot.evaluation.intervals import Figure, average, bootstrap, compare
 
 TRUTHS = ["a", "a", "a", "b", "b", "c"]
 SAID = ["a", "a", "b", "b", "c", None]

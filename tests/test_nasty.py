@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fewshot import InputError, ScriptedClient, Task, load
-from fewshot.folder import names
-from fewshot.rows import Columns, read_rows
+from fewshot.data.columns import Columns, read_rows
+from fewshot.folders.loader import names
 
 TASKS = (
     "answer",

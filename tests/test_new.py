@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fewshot.check import check
-from fewshot.cli import main
-from fewshot.client import ScriptedClient
+from fewshot.authoring.check import check
+from fewshot.cli.main import main
+from fewshot.data.importing import examples_from
 from fewshot.errors import InputError
-from fewshot.folder import load
-from fewshot.importing import examples_from
+from fewshot.folders.loader import load
+from fewshot.models.openai_client import ScriptedClient
 
 CSV = """\
 message,team,when

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot.errors import InputError, OutputError
-from fewshot.output import Number
+from fewshot.outputs.kinds import Number
 
 NUMBER = Number()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fewshot import Completion, Message, Request, ScriptedClient, ServiceError, Task, Usage
-from fewshot.endpoint import Endpoint
+from fewshot.models.endpoint import Endpoint
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' and the OpenTelemetry SDK are not installed")
 
@@ -148,6 +148,6 @@ def test_a_traced_task_asks_the_same_endpoint_in_the_same_way() -> None:
 
 
 async def _connected(task: Task[Any]) -> Any:
-    from fewshot.connection import connect
+    from fewshot.models.connection import connect
 
     return await connect(task.settings)

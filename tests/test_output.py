@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from fewshot.errors import InputError, OutputError
-from fewshot.output import Labels, Number, Output, Schema, Text, output_of
+from fewshot.outputs.kinds import Labels, Number, Output, Schema, Text, output_of
 
 TEXT = Text()
 ANSWER = Text(optional="I don't know")

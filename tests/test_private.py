@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fewshot import ServiceError, classify_sentiment
-from fewshot.cachedir import cache_dir
-from fewshot.client import OpenAIClient
-from fewshot.endpoint import resolve
+from fewshot._storage import cache_dir
+from fewshot.models.endpoint import resolve
+from fewshot.models.openai_client import OpenAIClient
 
 KEY = "sk-canary-0123456789abcdef"
 WATCH = """

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 import fewshot
-from fewshot.client import ScriptedClient
+from fewshot.bulk.progress import Display, shown, summary, told
+from fewshot.bulk.tally import Tally
 from fewshot.errors import ServiceError
-from fewshot.progress import Display, shown, summary, told
-from fewshot.tally import Tally
+from fewshot.models.openai_client import ScriptedClient
 from fewshot.types import Result, Usage
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot.errors import InputError
-from fewshot.output import output_of
-from fewshot.prompt import Prompt
-from fewshot.template import Template
+from fewshot.outputs.kinds import output_of
+from fewshot.prompts.prompt import Prompt
+from fewshot.prompts.template import Template
 from fewshot.types import Example
 
 SOURCE = """\
@@ -37,7 +37,7 @@ def test_without_shots_only_the_instruction_and_the_question_remain() -> None:
 
 
 def test_the_model_is_shown_the_short_word_of_a_label() -> None:
-    from fewshot.output import Labels
+    from fewshot.outputs.kinds import Labels
 
     labels = Labels(("very positive feedback", "other"), words={"very positive feedback": "praise"})
     shown = Prompt(Template(SOURCE), labels, {}, (Example({"text": "x"}, "very positive feedback"),))

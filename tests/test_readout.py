@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from fewshot.calibration import Calibration
-from fewshot.fitting import fit
-from fewshot.readout import Ridge, token_features, vocabulary
+from fewshot.calibration.calibration import Calibration
+from fewshot.calibration.fitting import fit
+from fewshot.calibration.ridge import Ridge, token_features, vocabulary
 
 LABELS = ("a", "b")
 
@@ -26,7 +26,7 @@ def score(readout, row):
 
 
 def test_left_out_scores_are_those_of_a_fit_without_the_row(monkeypatch):
-    monkeypatch.setattr("fewshot.readout._PENALTIES", (1.0,))
+    monkeypatch.setattr("fewshot.calibration.ridge._PENALTIES", (1.0,))
     wide, answers = world(30)
     _, left_out = Ridge(wide, answers, LABELS).fit()
     numpy = pytest.importorskip("numpy", reason="numpy is not installed")
@@ -51,7 +51,7 @@ def test_noise_teaches_nothing_and_signal_does():
 
 
 def test_rows_beyond_the_limit_are_predicted_like_new_ones(monkeypatch):
-    monkeypatch.setattr("fewshot.readout._ROWS", 40)
+    monkeypatch.setattr("fewshot.calibration.ridge._ROWS", 40)
     wide, answers = world(60)
     readout, left_out = Ridge(wide, answers, LABELS).fit()
     assert left_out[50] == pytest.approx(score(readout, wide[50]))

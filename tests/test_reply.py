@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fewshot.errors import ServiceError
-from fewshot.reply import Reply, read_completion, read_json
+from fewshot.models.wire.response import Reply, read_completion, read_json
 from fewshot.types import Completion, Message, Request, TokenLogprob, Usage
 
 CHAT = Request(model="m", messages=(Message("user", "x"),))

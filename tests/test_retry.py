@@ -10,7 +10,7 @@ import pytest
 from tenacity import RetryCallState
 
 from fewshot.errors import InputError, ServiceError
-from fewshot.retry import retrying, wait_asked, worth_retrying
+from fewshot.models.wire.retry import retrying, wait_asked, worth_retrying
 
 
 @pytest.mark.parametrize(

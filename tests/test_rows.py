@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import fewshot
+from fewshot.data.columns import Columns, Stream, digest_of, is_stream, read_rows
+from fewshot.data.tables import is_table, write_table
 from fewshot.errors import ConfigError, InputError
-from fewshot.rows import Columns, Stream, digest_of, is_stream, read_rows
-from fewshot.tables import is_table, write_table
 
 SENTIMENT = Columns(fewshot.load("sentiment"))
 

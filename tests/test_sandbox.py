@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.errors import TaskError
-from fewshot.template import Template
+from fewshot.prompts.template import Template
 
 
 def render(block: str, **variables: object) -> str:
@@ -111,4 +111,6 @@ def test_there_is_only_one_environment_for_templates_from_elsewhere() -> None:
 
     package = Path(fewshot.__file__).parent
     made = [p.name for p in package.rglob("*.py") if "Environment(" in p.read_text(encoding="utf-8")]
-    assert sorted(made) == ["page.py", "sandbox.py"], "page.py renders the package's own report page, with escaping"
+    assert sorted(made) == ["report_html.py", "sandbox.py"], (
+        "report_html.py renders the package's own report page, with escaping"
+    )

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from fewshot.errors import InputError, OutputError
-from fewshot.output import Labels, Number, Schema, Text
+from fewshot.outputs.kinds import Labels, Number, Schema, Text
 
 
 class Color(enum.Enum):

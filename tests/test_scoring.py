@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot.scoring import LabelTree, Open, mean_logprob
+from fewshot.inference.label_tree import LabelTree, Open, mean_logprob
 from fewshot.types import TokenLogprob
 
 

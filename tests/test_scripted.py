@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from fewshot.client import ScriptedClient
 from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.openai_client import ScriptedClient
 from fewshot.types import Completion, Request
 
 

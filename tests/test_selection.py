@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from fewshot import Example, ScriptedClient, ServiceError, Task
-from fewshot.cachedir import cache_dir
+from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError, InputError
-from fewshot.prompts import estimated_tokens
-from fewshot.ranking import Bm25, Vectors, diverse, words
-from fewshot.selection import Shelf, choose
+from fewshot.inference.shots import estimated_tokens
+from fewshot.prompts.selection import Shelf, choose
+from fewshot.prompts.similarity import Bm25, Vectors, diverse, words
 from fewshot.settings import Settings
 
 ANIMALS = (
@@ -62,7 +62,7 @@ def test_an_unknown_selector_is_named_with_those_there_are() -> None:
 
 def test_bm25_ranks_alike_in_every_process() -> None:
     code = """
-from fewshot.ranking import Bm25
+from fewshot.prompts.similarity import Bm25
 texts = [f"{one} {other}" for one in "abcdefgh" for other in "ijklmnop"]
 print(Bm25(texts).rank("a b c d e f g h i j", 30))
 """

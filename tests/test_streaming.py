@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from fewshot import Completion, ConfigError, InputError, Request, Task
-from fewshot.calibration import batch
-from fewshot.client import ScriptedClient
+from fewshot.calibration.calibration import batch
+from fewshot.calibration.running import arecalibrated, recalibrated
 from fewshot.errors import ServiceError
-from fewshot.streaming import arecalibrated, recalibrated
+from fewshot.models.openai_client import ScriptedClient
 from fewshot.types import Result, TokenLogprob
 
 SHARES = [0.6, 0.9, 0.7, 0.95, 0.8, 0.65, 0.9, 0.85, 0.75, 0.7, 0.9, 0.6]

@@ -31,9 +31,9 @@ from fewshot import (
     summarize,
     translate,
 )
-from fewshot.client import ScriptedClient
-from fewshot.connection import connect
-from fewshot.folder import names
+from fewshot.folders.loader import names
+from fewshot.models.connection import connect
+from fewshot.models.openai_client import ScriptedClient
 from fewshot.types import TokenLogprob
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.errors import TaskError
-from fewshot.template import Template
+from fewshot.prompts.template import Template
 
 SENTIMENT = """\
 {% block instruction %}Classify as {{ labels | join(", ") }}.{% endblock %}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.folder import load
+from fewshot._wording import sentences
+from fewshot.folders.loader import load
 from fewshot.task import Task
 from fewshot.types import Example, Form
-from fewshot.wording import sentences
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -193,7 +193,7 @@ def test_sentiment_golden_text():
 
 
 def test_classify_lists_the_callers_labels():
-    from fewshot.output import Labels
+    from fewshot.outputs.kinds import Labels
 
     labels = Labels(("billing", "bug"), descriptions={"bug": "something does not work"})
     task = load(TEMPLATES / "classify", output=labels, examples=[("I was charged twice.", "billing")])

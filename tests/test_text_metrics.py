@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from fewshot import text_metrics
 from fewshot.errors import ConfigError, InputError
-from fewshot.text_metrics import answered, bleu, chrf, exact_match, numeric_match, rouge, to_number, token_f1
+from fewshot.evaluation import text_metrics
+from fewshot.evaluation.text_metrics import answered, bleu, chrf, exact_match, numeric_match, rouge, to_number, token_f1
 
 
 @pytest.mark.parametrize(

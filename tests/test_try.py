@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fault_server import FaultServer
 
-from fewshot.cli import main
+from fewshot.cli.main import main
 
 TOML = 'description = "Sort."\noutput = ["bug", "question"]\n[parameters]\ntone = "calm"\n'
 PROMPT = """\

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from fewshot import Completion, InputError, Request, ScriptedClient, ServiceError, Task, load
-from fewshot.candidates import Candidate
-from fewshot.cli import main
-from fewshot.halving import Entry
-from fewshot.rewrite import with_settings
+from fewshot.cli.main import main
+from fewshot.folders.writer import with_settings
+from fewshot.tuning.candidates import Candidate
+from fewshot.tuning.successive_halving import Entry
 from fewshot.types import TokenLogprob
 
 WORDS = {"good": "yes", "great": "yes", "fine": "yes", "bad": "no", "awful": "no", "odd": "no"}
@@ -327,7 +327,7 @@ def command(folder: Path, *more: str) -> list[str]:
 @pytest.fixture
 def _learner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the command line ask the scripted model."""
-    from fewshot.commands import options
+    from fewshot.cli import options
 
     monkeypatch.setattr(options, "load", lambda name: load(name, client=Learner()))
 
@@ -335,7 +335,7 @@ def _learner(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_answers_that_failed_are_told_and_the_exit_code_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fewshot.commands import options
+    from fewshot.cli import options
 
     refusing = ScriptedClient(lambda request: ServiceError("bad request", status=400))
     monkeypatch.setattr(options, "load", lambda name: load(name, client=refusing))
@@ -371,7 +371,7 @@ def test_the_command_shows_the_search_and_writes_only_when_told(
 def test_the_command_writes_nothing_where_the_start_did_better_on_the_rows_held_out(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fewshot.commands import options
+    from fewshot.cli import options
 
     rehearsed = load(folder, client=Learner()).tune(folder.parent / "rows.jsonl", budget=600)
     held_out = {p.inputs["text"] for p in rehearsed.after.predictions}
@@ -395,7 +395,7 @@ def test_the_command_writes_nothing_where_the_start_did_better_on_the_rows_held_
 def test_the_command_keeps_the_calibration_where_calls_of_the_written_task_find_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fewshot.commands import options
+    from fewshot.cli import options
 
     monkeypatch.setattr(options, "load", lambda name: load(name, client=Leaning(), k=0))
     assert main(command(folder, "--write")) == 0

@@ -13,12 +13,12 @@ import openai
 import pytest
 from fault_server import FAULTS, FaultServer, echo
 
-from fewshot.client import OpenAIClient
-from fewshot.endpoint import Endpoint
 from fewshot.errors import ConfigError, ServiceError
-from fewshot.http1 import DirectWire
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.openai_client import OpenAIClient
+from fewshot.models.wire.http11 import DirectWire
+from fewshot.models.wire.transport import PlainWire, is_proxied, wire_for
 from fewshot.types import Message, Request
-from fewshot.wire import PlainWire, is_proxied, wire_for
 
 THERE = Endpoint(model="m", base_url="http://127.0.0.1:8000/v1")
 ASK = Request(model="m", messages=(Message("user", "x"),))

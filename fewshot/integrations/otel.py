@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from fewshot import loop
-from fewshot.connection import connect
-from fewshot.endpoint import Endpoint
+from fewshot import _background_loop as loop
 from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.connection import connect
+from fewshot.models.endpoint import Endpoint
 from fewshot.task import Task
 from fewshot.types import Completion, Message, Request
 
@@ -31,7 +31,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from fewshot.client import Client
+    from fewshot.models.openai_client import Client
 
 __all__ = ["TracedClient", "traced"]
 

@@ -19,11 +19,11 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fewshot.client import OpenAIClient
-from fewshot.connection import Connection, connect
 from fewshot.errors import ConfigError, FewshotError
 from fewshot.integrations.partition import inputs_of, portable, record_of
-from fewshot.retry import wait_asked
+from fewshot.models.connection import Connection, connect
+from fewshot.models.openai_client import OpenAIClient
+from fewshot.models.wire.retry import wait_asked
 from fewshot.task import Task
 from fewshot.types import Request, Result
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import ConfigError, InputError
-from fewshot.folder import load
-from fewshot.output import Labels
+from fewshot.folders.loader import load
+from fewshot.outputs.kinds import Labels
 from fewshot.task import Task
 
 try:

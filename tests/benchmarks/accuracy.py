@@ -22,8 +22,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, create_model
 
 from fewshot import Task
-from fewshot.metrics import macro_f1
-from fewshot.report import Report
+from fewshot.evaluation.metrics import macro_f1
+from fewshot.evaluation.report import Report
 
 SETS = ("sent2_sst2", "sent2_mr", "sent3_tweeteval", "sent3_fpb", "topic_agnews", "topic_trec", "emotion_tweeteval")
 ASKING = {

@@ -187,8 +187,8 @@ def micro() -> dict[str, float]:
     import timeit
 
     from fewshot import Task, load
-    from fewshot.output import output_of
-    from fewshot.scoring import LabelTree
+    from fewshot.inference.label_tree import LabelTree
+    from fewshot.outputs.kinds import output_of
     from fewshot.types import TokenLogprob
 
     task = load("sentiment", k=32)

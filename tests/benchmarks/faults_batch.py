@@ -30,7 +30,7 @@ from batch_service import BatchServer, Service
 from fault_server import Fault, error
 
 from fewshot import Task
-from fewshot.batch import BatchRun
+from fewshot.bulk.batch_api.run import BatchRun
 from fewshot.errors import ServiceError
 
 AT_ONCE = 8

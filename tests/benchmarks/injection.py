@@ -24,14 +24,14 @@ from typing import Any
 from attacked import ATTACKS, CLEAN, HARMLESS, TAUGHT
 
 from fewshot import Task, load
-from fewshot.calibrate import kept, own_calibration
-from fewshot.calibration import Calibration
-from fewshot.connection import Connection, connect
+from fewshot.calibration.calibration import Calibration
+from fewshot.calibration.ridge import token_features
 from fewshot.errors import OutputError
-from fewshot.prompt import Prompt
-from fewshot.readout import token_features
-from fewshot.scoring import LabelTree
-from fewshot.template import Template
+from fewshot.inference.first_use import kept, own_calibration
+from fewshot.inference.label_tree import LabelTree
+from fewshot.models.connection import Connection, connect
+from fewshot.prompts.prompt import Prompt
+from fewshot.prompts.template import Template
 from fewshot.types import Completion, Example
 
 OPPOSITE = {"positive": "negative", "negative": "positive"}
@@ -58,7 +58,7 @@ class Way:
     """One way of asking: which defences it has."""
 
     raw: bool = False
-    """The text goes in as it is, without `fewshot.prompt.inert`."""
+    """The text goes in as it is, without `fewshot.prompts.prompt.inert`."""
     k: int = 9
     template: str = PLAIN
     wrap: Callable[[str], str] = str

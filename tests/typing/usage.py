@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 import fewshot
 from fewshot import Message, Result, Task, answer, calculate, classify, classify_sentiment, extract, load, translate
-from fewshot.output import Labels, Number, Output, Schema, Text
+from fewshot.outputs.kinds import Labels, Number, Output, Schema, Text
 
 Team = Literal["bug", "question"]
 Sentiment = Literal["positive", "negative", "neutral"]

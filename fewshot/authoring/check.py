@@ -1,0 +1,223 @@
+"""The author's linter: everything that is wrong with a task folder, found in one go and without a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fewshot._inputs import REQUIRED
+from fewshot.authoring.check_examples import balance, examples_in, leaks, readable, repetitions
+from fewshot.authoring.check_spec import Spec, check_spec, idle_settings
+from fewshot.authoring.check_template import check_template
+from fewshot.authoring.findings import Finding, error, of_error, warning
+from fewshot.data.examples import matching
+from fewshot.errors import FewshotError, TaskError
+from fewshot.folders.loader import EXAMPLE_FILES, find, load
+from fewshot.inference.shots import estimated_tokens
+from fewshot.prompts.prompt import Prompt
+from fewshot.prompts.template import did_you_mean
+from fewshot.task import Task
+from fewshot.types import Example
+
+__all__ = ["TEST_FILE", "Checkup", "check"]
+
+TEST_FILE = "test.jsonl"
+"""Labelled rows in the folder itself that are kept apart from the examples."""
+_KNOWN_FILES = ("task.toml", "prompt.jinja", "schema.json", TEST_FILE, *EXAMPLE_FILES)
+_READ_SUFFIXES = (".toml", ".jinja", ".jinja2", ".j2", ".jsonl", ".json", ".csv")
+_LONG_PROMPT = 6000
+"""Tokens that leave the embedded model, with its 8,192, little room for a question and its answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkup:
+    """What the linter found out about a task."""
+
+    name: str
+    path: str
+    findings: tuple[Finding, ...]
+    examples: int = 0
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """How many examples each label has."""
+    tokens: Mapping[int, int] = field(default_factory=dict)
+    """For a number of shots, about how many tokens a prompt has before the question."""
+    k: int | None = None
+    """How many shots the task shows."""
+    longest: tuple[int, int] | None = None
+    """Line of the longest example, and about how many tokens it has."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors; warnings may be there."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the checkup as plain JSON values."""
+        return {
+            "name": self.name,
+            "path": self.path,
+            "ok": self.ok,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "examples": self.examples,
+            "labels": dict(self.labels),
+            "tokens": {str(k): tokens for k, tokens in self.tokens.items()},
+            "k": self.k,
+            "longest": self.longest,
+        }
+
+
+def check(name: str | os.PathLike[str], *, against: str | os.PathLike[str] | None = None) -> Checkup:
+    """Find everything that is wrong with a task.
+
+    Arguments:
+        name: a task's name, or a path to its folder.
+        against: a file of test rows that must not share a row with the examples; by default the folder's own
+            `test.jsonl`, if there is one.
+
+    Raises:
+        TaskError: there is no such task, or the test file cannot be read.
+    """
+    folder = find(name)
+    spec, found = check_spec(folder)
+    found += _files(folder)
+    path = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
+    examples, about_examples = examples_in(path, spec) if path else ([], [])
+    in_rows = frozenset(key for example in examples for key in example.inputs)
+    template, about_template = check_template(folder / "prompt.jinja", spec.inputs, spec.parameters, in_rows=in_rows)
+    found += [*about_template, *about_examples]
+    found += idle_settings(spec, _most_shots(examples, spec))
+    facts: dict[str, Any] = {}
+    if template is not None and spec.output is not None:
+        cue, about_prompt = _prompt(Prompt(template, spec.output, spec.parameters, tuple(examples)), spec)
+        found += about_prompt
+        if path:
+            found += readable(examples, spec.output, cue, path)
+    task = None if any(finding.severity == "error" for finding in found) else _loaded(folder, found)
+    if task is not None:
+        facts = _facts(task)
+        found += _long(facts["tokens"], task, folder)
+    if path:
+        found += repetitions(examples, spec, path)
+        found += balance(examples, _shown(task) if task else examples, spec, path)
+        for test in [Path(against)] if against else [folder / TEST_FILE] if (folder / TEST_FILE).is_file() else []:
+            found += leaks(examples, spec, path, test)
+    return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(found, folder), **facts)
+
+
+def _files(folder: Path) -> Iterator[Finding]:
+    """Find files that look as if they should be read and are not."""
+    there = [name for name in EXAMPLE_FILES if (folder / name).is_file()]
+    for name in there[1:]:
+        yield warning("unread-file", folder / name, None, f"is not read: {there[0]} is", "keep one of them")
+    for file in sorted(folder.iterdir()):
+        if file.suffix in _READ_SUFFIXES and file.name not in _KNOWN_FILES:
+            message = f"is not read{did_you_mean(file.name, _KNOWN_FILES)}"
+            yield warning("unread-file", file, None, message, f"the files are {', '.join(_KNOWN_FILES)}")
+
+
+def _prompt(prompt: Prompt, spec: Spec) -> tuple[str, list[Finding]]:
+    """Render what can be rendered; give the cue, and what goes wrong."""
+    path, found = Path(prompt.template.path), []
+    filled = {name: f"<{name}>" for name in spec.inputs}
+    bare = {name: default for name, default in filled.items() if spec.inputs[name] is REQUIRED}
+    kinds: list[Mapping[str, Any]] = [filled, {**dict.fromkeys(spec.inputs), **bare}]
+    for inputs in [*kinds, *(example.inputs for example in prompt.examples)]:
+        try:
+            prompt.turn(inputs)
+        except TaskError as problem:
+            found.append(of_error("render", path, problem))
+        except FewshotError as problem:
+            found.append(error("render", path, None, str(problem)))
+    try:
+        instruction, cue = prompt.instruction, prompt.cue
+    except TaskError as problem:
+        return "", [*dict.fromkeys(found), of_error("render", path, problem)]
+    labels = [prompt.output.render(label) for label in prompt.output.labels or ()]
+    missing = [label for label in labels if label.casefold() not in instruction.casefold()]
+    if missing:
+        message = f"the instruction does not say the label{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
+        found.append(warning("labels-unsaid", path, 1, message, 'print {{ labels | join(", ") }} in it'))
+    if spec.described and "descriptions" not in prompt.template.variables.get("instruction", {}):
+        message = "[descriptions] does nothing in the prompt"
+        fix = "print {{ descriptions[label] }} for each label in the instruction"
+        found.append(warning("idle-key", spec.path, spec.line("descriptions"), message, fix))
+    return cue, list(dict.fromkeys(found))
+
+
+def _loaded(folder: Path, found: list[Finding]) -> Task[Any] | None:
+    """Load the folder as a call would; what that still refuses is a finding too."""
+    try:
+        return load(folder.absolute())
+    except TaskError as problem:
+        found.append(of_error("load", problem.path or folder, problem))
+        return None
+
+
+def _facts(task: Task[Any]) -> dict[str, Any]:
+    """Count what a prompt takes."""
+    count = len(task.examples)
+    closed = task.output.labels or ()
+    lengths = {example.line: estimated_tokens(_shot(task, example)) for example in task.examples}
+    return {
+        "examples": count,
+        "labels": {label: sum(example.output == label for example in task.examples) for label in closed},
+        "tokens": {
+            k: _tokens(task, k) for k in sorted({0, 1, 2, 4, 8, 16, 32, len(_shown(task)), count}) if k <= count
+        },
+        "k": len(_shown(task)),
+        "longest": max(lengths.items(), key=lambda pair: pair[1], default=None),
+    }
+
+
+def _shot(task: Task[Any], example: Example) -> str:
+    return Prompt(task.template, task.output, task.parameters, (example,)).shots_text
+
+
+def _tokens(task: Task[Any], k: int) -> int:
+    return estimated_tokens(Prompt(task.template, task.output, task.parameters, task.examples[:k]).text_prefix)
+
+
+def _long(tokens: Mapping[int, int], task: Task[Any], folder: Path) -> Iterator[Finding]:
+    shown = tokens[len(_shown(task))]
+    if shown > _LONG_PROMPT:
+        message = f"a prompt has about {shown:,} tokens before the question"
+        yield warning("long-prompt", folder / "task.toml", None, message, "set k or shot_tokens in [settings]")
+
+
+def _shown(task: Task[Any]) -> tuple[Example, ...]:
+    """Give the shots of a prompt for which nothing is known of the question."""
+    by_question = task.settings.select in ("bm25", "embedding")
+    plain = task.using(select="first", diversity=0.0) if by_question else task
+    return plain.prompt(_placeholders(task)).examples
+
+
+def _most_shots(examples: Sequence[Example], spec: Spec) -> int:
+    """Give how many examples any question can be shown at most: a row may be for other parameters."""
+    most = 0
+    for example in {json.dumps([list(e.inputs), _parameters(e, spec)], default=str): e for e in examples}.values():
+        inputs = {name: value for name, value in example.inputs.items() if name in spec.inputs}
+        most = max(most, len(matching(examples, inputs, _parameters(example, spec))))
+    return most
+
+
+def _parameters(example: Example, spec: Spec) -> dict[str, Any]:
+    return {name: example.inputs.get(name, value) for name, value in spec.parameters.items()}
+
+
+def _placeholders(task: Task[Any]) -> Mapping[str, Any]:
+    return {name: f"<{name}>" if default is REQUIRED else default for name, default in task.inputs.items()}
+
+
+def _sorted(findings: list[Finding], folder: Path) -> tuple[Finding, ...]:
+    """Sort by file and line, with paths as the author wrote the folder's."""
+    absolute = str(folder.absolute())
+    order = {str(folder / name): place for place, name in enumerate(_KNOWN_FILES)}
+    placed = [
+        Finding(f.severity, f.code, f.path.replace(absolute, str(folder), 1), f.line, f.message, f.fix)
+        for f in findings
+    ]
+    return tuple(sorted(dict.fromkeys(placed), key=lambda f: (order.get(f.path, len(order)), f.path, f.line or 0)))

@@ -1,0 +1,195 @@
+"""The lab over HTTP, for one browser on this machine.
+
+It listens on loopback. Every call carries a token that only the printed address holds, behind its `#`, which browsers
+do not send. A page of another site can neither learn the token nor get past the checks of Host (against a name that is
+made to point here) and Origin.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import inspect
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from typing import Any
+
+from fewshot.authoring.lab.workbench import Workbench
+from fewshot.errors import FewshotError
+
+__all__ = ["LabServer"]
+
+_LONGEST = 8_000_000
+"""Bytes that a call may send."""
+
+
+class LabServer(ThreadingHTTPServer):
+    """Serves a workbench on a loopback port.
+
+    Arguments:
+        workbench: what the calls do.
+        port: 0 for any that is free.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, workbench: Workbench, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.workbench = workbench
+        self.token = secrets.token_urlsafe(24)
+        self.hosts = frozenset(f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost"))
+
+    @property
+    def url(self) -> str:
+        """The address to open, with the token."""
+        return f"http://127.0.0.1:{self.server_address[1]}/#{self.token}"
+
+    @cached_property
+    def page(self) -> bytes:
+        """The page itself, which holds nothing that is secret."""
+        return files("fewshot.authoring.lab").joinpath("page.html").read_bytes()
+
+    @cached_property
+    def policy(self) -> str:
+        """What the page may do: run its own script and style, call this server, and nothing else."""
+        text = self.page.decode()
+        script, style = (_digest(text, tag) for tag in ("script", "style"))
+        return (
+            f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; img-src data:; "
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+
+    @property
+    def calls(self) -> Mapping[str, Callable[..., dict[str, Any]]]:
+        """What can be called, by the last part of its path."""
+        bench = self.workbench
+        return {
+            "tasks": bench.tasks,
+            "open": bench.open,
+            "look": bench.look,
+            "run": bench.run,
+            "compare": bench.compare,
+            "save": bench.save,
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: LabServer
+    protocol_version = "HTTP/1.1"
+    server_version = "fewshot-lab"
+    sys_version = ""
+    timeout = 30
+    """Seconds that a request may take to arrive."""
+
+    def do_GET(self) -> None:
+        """Give the page."""
+        if self._is_foreign():
+            return
+        if self.path != "/":
+            self._json(404, {"error": "there is only / here"})
+            return
+        headers = {"Content-Security-Policy": self.server.policy, "Content-Type": "text/html; charset=utf-8"}
+        self._send(200, self.server.page, headers)
+
+    def do_POST(self) -> None:
+        """Do what is called, and give what came of it as JSON."""
+        if self._is_foreign() or self._is_stranger():
+            return
+        call = self.server.calls.get(self.path.removeprefix("/api/")) if self.path.startswith("/api/") else None
+        body = self._body()
+        if body is None:
+            return
+        if call is None:
+            self._json(404, {"error": f"there is no {self.path}"})
+            return
+        try:
+            inspect.signature(call).bind(**body)
+        except TypeError as error:
+            self._json(400, {"error": f"the call is not understood: {error}"})
+            return
+        try:
+            self._json(200, call(**body))
+        except FewshotError as error:
+            self._json(422, {"error": " ".join(str(error).split())})
+        except Exception as error:
+            self._json(500, {"error": f"{type(error).__name__}: {error}"})
+            raise
+
+    def _is_foreign(self) -> bool:
+        """Refuse a request that another site, or a name made to point here, has sent."""
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
+        site = self.headers.get("Sec-Fetch-Site", "none")
+        if host in self.server.hosts and origin in (None, f"http://{host}") and site in ("none", "same-origin"):
+            return False
+        self._refuse(403, "this page answers only to itself, under the address that it printed")
+        return True
+
+    def _is_stranger(self) -> bool:
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        if scheme == "Bearer" and hmac.compare_digest(token.encode(), self.server.token.encode()):
+            return False
+        self._refuse(401, "the token is missing or wrong: open the address that `fewshot lab` printed")
+        return True
+
+    def _body(self) -> dict[str, Any] | None:
+        """Read the JSON object that was sent; None when a refusal was given instead."""
+        length = self.headers.get("Content-Length", "")
+        if self.headers.get_content_type() != "application/json":
+            self._refuse(415, "send application/json")
+        elif not length.isascii() or not length.isdigit():
+            self._refuse(411, "say how long the body is")
+        elif int(length) > _LONGEST:
+            self._refuse(413, f"more than {_LONGEST:,} bytes")
+        else:
+            try:
+                body = json.loads(self.rfile.read(int(length)))
+            except (ValueError, RecursionError):
+                body = None
+            if isinstance(body, dict):
+                return body
+            self._json(400, {"error": "send a JSON object"})
+        return None
+
+    def _refuse(self, status: int, why: str) -> None:
+        """Say no, and close: what else was sent is not read."""
+        self.close_connection = True
+        self._json(status, {"error": why})
+
+    def _json(self, status: int, value: Mapping[str, Any]) -> None:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        self._send(status, text.encode("utf-8", "replace"), {"Content-Type": "application/json"})
+
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        safe = {
+            "Cache-Control": "no-store",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+        for name, value in {**safe, **headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing: what is asked is the author's own."""
+
+
+def _digest(page: str, tag: str) -> str:
+    """Give the CSP hash of the one inline element of a kind."""
+    found = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    assert found is not None  # noqa: S101 - the page is ours
+    return "sha256-" + base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()

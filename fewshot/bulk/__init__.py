@@ -1,0 +1,1 @@
+"""One task over many rows."""

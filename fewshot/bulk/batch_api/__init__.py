@@ -1,0 +1,1 @@
+"""OpenAI's Batch API, for a task over many rows."""

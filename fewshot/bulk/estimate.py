@@ -1,0 +1,240 @@
+"""What a run would take: requests, tokens and money, told before anything is sent.
+
+Requests are counted by making them; tokens are estimated from characters, since no service tells its tokeniser.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from fewshot.errors import InputError
+from fewshot.inference.conversation import Question, ask
+from fewshot.models.cache import canonical
+from fewshot.models.connection import Connection
+from fewshot.models.pricing import Price, price_of
+from fewshot.prompts.prompt import Prompt
+from fewshot.task import Task
+from fewshot.types import Message, Prefix, Request, Usage
+
+__all__ = ["Estimate", "Span", "estimate"]
+
+_ASCII_A_TOKEN = (5.5, 4.2, 3.2)
+_TOKENS_A_SIGN = (0.5, 0.9, 2.6)
+"""Fewest, likeliest and most tokens: ASCII characters in a token, and tokens for a character of any other script.
+
+Measured with a small vocabulary (49,152 tokens): English prose has 3.5 to 5.3 characters in a token, Korean takes 2.5
+tokens for a character; larger vocabularies take fewer.
+"""
+_TOKENS_A_TURN = 4
+_FOLLOW_UPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A figure that is not known: the least, the likeliest and the most."""
+
+    low: float = 0.0
+    likely: float = 0.0
+    high: float = 0.0
+
+    def __add__(self, other: Span) -> Span:
+        return Span(self.low + other.low, self.likely + other.likely, self.high + other.high)
+
+    def times(self, low: float, likely: float, high: float) -> Span:
+        """Multiply each figure by its own factor."""
+        return Span(self.low * low, self.likely * likely, self.high * high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would take. Money is US dollars; None when the price is not known."""
+
+    model: str
+    rows: int
+    bad_rows: int
+    """Rows that the task cannot take; nothing is sent for them."""
+    equal_rows: int
+    """Rows equal to an earlier one, which are asked once."""
+    requests: Span
+    input_tokens: Span
+    output_tokens: Span
+    cost: Span | None
+    batch_cost: Span | None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the estimate as plain JSON values."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'model':<16}{self.model}",
+            f"{'rows':<16}{self.rows:,}" + "".join(f", {part}" for part in self._apart()),
+            f"{'requests':<16}{_count(self.requests)}",
+            f"{'input tokens':<16}{_count(self.input_tokens)}",
+            f"{'output tokens':<16}{_count(self.output_tokens)}",
+            f"{'cost, live':<16}{_dollars(self.cost)}",
+            f"{'cost, batch':<16}{_dollars(self.batch_cost)}",
+        ]
+        return "\n".join([*lines, *self.notes])
+
+    def _apart(self) -> list[str]:
+        bad = [f"{self.bad_rows:,} of them not usable"] if self.bad_rows else []
+        return bad + ([f"{self.equal_rows:,} equal to an earlier one"] if self.equal_rows else [])
+
+
+def estimate(task: Task[Any], rows: Iterable[Any], connection: Connection) -> Estimate:
+    """Estimate what a run over rows would take; nothing is sent.
+
+    Arguments:
+        rows: strings or dicts of the task's inputs, as for `map`; read one by one.
+        connection: which model would answer; see `fewshot.models.connection.connect`.
+    """
+    seen: set[bytes] = set()
+    total, bad, equal = 0, 0, 0
+    live, batch, decided = _Load(), _Load(), False
+    for total, row in enumerate(rows, start=1):  # noqa: B007 - it is counted
+        try:
+            question = _question(task, row, connection)
+        except InputError:
+            bad += 1
+            continue
+        first = next(ask(question))
+        key = hashlib.sha256(canonical(first[0], connection.endpoint, "").encode()).digest()
+        if key in seen:
+            equal += 1
+            continue
+        seen.add(key)
+        live += (asked := _load(question, first))
+        if first[0].choices:  # decisions are live only: a batch reads log-probabilities instead
+            decided, question = True, replace(question, decides=False)
+            asked = _load(question, next(ask(question)))
+        batch += asked
+    price = Price(0.0, 0.0) if connection.local else price_of(connection.model, decisions=decided)
+    in_batch = None if connection.local else price_of(connection.model)
+    return Estimate(
+        model=connection.model,
+        rows=total,
+        bad_rows=bad,
+        equal_rows=equal,
+        requests=live.requests,
+        input_tokens=live.tokens_in,
+        output_tokens=live.tokens_out,
+        cost=None if price is None else _cost(price, live),
+        batch_cost=None if in_batch is None or in_batch.batch is None else _cost(in_batch, batch, in_batch.batch),
+        notes=_notes(task, connection, price),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What some rows take."""
+
+    requests: Span = Span()
+    tokens_in: Span = Span()
+    tokens_out: Span = Span()
+
+    def __add__(self, other: _Load) -> _Load:
+        return _Load(
+            self.requests + other.requests, self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out
+        )
+
+
+def _load(question: Question, first: tuple[Request, ...]) -> _Load:
+    """Tell what one row takes that begins with these requests."""
+    factors = len(first), len(first), len(first) * _most_rounds(question, first[0])
+    return _Load(
+        Span(*factors), _input_tokens(first[0]).times(*factors), _output_tokens(question, first[0]).times(*factors)
+    )
+
+
+def _question(task: Task[Any], row: Any, connection: Connection) -> Question:
+    task, inputs = task.bind_row(row)
+    if task.settings.select == "embedding":  # only the endpoint could tell the shots: take others of the same number
+        task = task.using(select="first")
+    prompt, *others = (draw.offline(inputs) for draw in task.prompts.draws)
+    return task.question(inputs, prompt, connection, others=others)
+
+
+def _most_rounds(question: Question, first: Request) -> int:
+    """Give how often a row may be asked: again after an answer that is not valid, or for labels that begin alike."""
+    if first.choices or question.settings.votes > 1:
+        return 1
+    if first.top_logprobs is None or question.output.labels is None:
+        return 1 + question.settings.max_repairs
+    openings = [question.output.render(label)[:1].casefold() for label in question.output.labels]
+    return 1 + min(_FOLLOW_UPS, len(openings) - len(set(openings)))
+
+
+def _input_tokens(request: Request) -> Span:
+    if request.text is not None:
+        return _tokens(request.text)
+    turns = [*request.messages, Message("system", request.schema)] if request.schema else request.messages
+    return sum((_turn_tokens(turn) for turn in turns), _prefix_tokens(request.prefix))
+
+
+def _output_tokens(question: Question, request: Request) -> Span:
+    """Expect answers as long as those of the shots; at most `max_tokens`."""
+    if request.choices:
+        return Span()
+    most = float(request.max_tokens or 512)
+    if most <= 1:
+        return Span(1, 1, 1)
+    typical = _answer_tokens(question.prompt)
+    return Span(1, min(typical.likely or most / 2, most), most)
+
+
+@lru_cache(maxsize=64)
+def _prefix_tokens(prefix: Prefix) -> Span:
+    return sum(map(_turn_tokens, prefix.messages), Span())
+
+
+def _answer_tokens(prompt: Prompt) -> Span:
+    """Give the mean length of the answers that the prompt shows."""
+    answers = [_tokens(prompt.output.render(example.output)) for example in prompt.examples]
+    return sum(answers, Span()).times(*[1 / len(answers)] * 3) if answers else Span()
+
+
+def _turn_tokens(turn: Message) -> Span:
+    return _tokens(turn.content) + Span(_TOKENS_A_TURN, _TOKENS_A_TURN, 2 * _TOKENS_A_TURN)
+
+
+def _tokens(text: str) -> Span:
+    plain = len(text.encode("ascii", "ignore"))
+    other = len(text) - plain
+    return Span(*(plain / a + other * b for a, b in zip(_ASCII_A_TOKEN, _TOKENS_A_SIGN, strict=True)))
+
+
+def _cost(price: Price, load: _Load, share: float = 1.0) -> Span:
+    def dollars(name: str) -> float:
+        usage = Usage(round(getattr(load.tokens_in, name)), round(getattr(load.tokens_out, name)))
+        return price.cost(usage) * share
+
+    return Span(dollars("low"), dollars("likely"), dollars("high"))
+
+
+def _notes(task: Task[Any], connection: Connection, price: Price | None) -> tuple[str, ...]:
+    notes = ["tokens are estimated from characters; (low to high) holds for ordinary text, cached prompts not counted"]
+    if connection.local:
+        notes.append("the embedded model costs nothing")
+    elif price is None:
+        notes.append(f"the price of {connection.model} is not known: name a table with it in FEWSHOT_PRICES")
+    if task.settings.calibrate:
+        notes.append("calibrating at first use asks one more request for each example that is no shot")
+    return tuple(notes)
+
+
+def _count(span: Span) -> str:
+    if span.low == span.high:
+        return f"{span.likely:,.0f}"
+    return f"{span.likely:,.0f}  ({span.low:,.0f} to {span.high:,.0f})"
+
+
+def _dollars(span: Span | None) -> str:
+    if span is None:
+        return "not known"
+    return f"${span.likely:,.4f}" + ("" if span.low == span.high else f"  (${span.low:,.4f} to ${span.high:,.4f})")

@@ -1,0 +1,260 @@
+"""Many rows through one task: `map` and `amap`, results as a stream, in input order, with flat memory.
+
+With `out` a run is crash-safe: a row is on disk before it is reported, and after a kill the same call goes on where it
+was. A row is paid at most once, save for the rows in flight at a crash and replies that were lost on the wire: no
+service lets a client do better. Equal rows are asked once: while one of them is in flight, afterwards from the run
+record or from the last 10,000 rows, and over runs with `cache=True`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import aclosing
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from fewshot import _background_loop as loop
+from fewshot.bulk.engine import Plan, Run
+from fewshot.bulk.progress import shown
+from fewshot.bulk.tally import Tally
+from fewshot.data.columns import Stream
+from fewshot.data.frames import is_frame, map_frame
+from fewshot.errors import InputError
+from fewshot.task import Task
+from fewshot.types import Result
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["BulkOptions", "amap", "map"]
+
+T = TypeVar("T")
+
+_PROMPT = 0.01
+"""Seconds for which rows are gathered from an iterable that gives them slowly."""
+_LONGEST_CLOSE = 5.0
+
+
+class BulkOptions(TypedDict, total=False):
+    """How many rows are answered; all may be left out."""
+
+    concurrency: int | None
+    """Most rows in flight; by default the level finds itself, by how the service behaves."""
+    ordered: bool
+    """Give results in the order of the rows (the default), or as they come."""
+    rpm: float | None
+    """Requests a minute, at most; what the service announces in its headers is kept anyway."""
+    tpm: float | None
+    """Tokens a minute, at most."""
+    max_errors: int | None
+    """Stop when more rows than this failed."""
+    max_cost: float | None
+    """US dollars for the whole run, at most, earlier parts of it included."""
+    out: str | os.PathLike[str] | None
+    """Where results are kept, as JSON lines, or as a table at the end (`.csv`, `.parquet`)."""
+    resume: bool
+    """Go on with what `out` holds (the default); False forgets it and starts over."""
+    retry_failed: bool
+    """With `out`: ask the rows again that have failed."""
+    facts: Mapping[str, str]
+    """With `out`: what else the run is of, such as a digest of the input; a run of other facts is refused."""
+    total: int | None
+    """How many rows there are, for the progress; by default what `len(rows)` says."""
+    progress: bool | Callable[[Tally], None] | None
+    """True to show it on standard error, or a function that is called with the count."""
+
+
+def map(task: Task[T], rows: Iterable[Any], **options: Unpack[BulkOptions]) -> Iterator[Result[T]]:  # noqa: A001
+    """Answer many rows.
+
+    Nothing is asked before the first result is wanted, and rows are read only as results are taken. Closing the
+    iterator ends the run; with `out`, what is in flight then gets a moment to be saved.
+
+    Arguments:
+        rows: strings, or dicts of the task's inputs (an `id` and an `output` beside them are let be); for a series or
+            data frame of pandas or Polars see `fewshot.data.frames`.
+        options: see `BulkOptions`.
+
+    Returns:
+        Results, one for each row; `Result.row` counts from 0. A row that failed has its `error`.
+
+    Raises:
+        ServiceError: the account is refused or the service is down, so the run stopped after the results given.
+        ConfigError: `out` cannot be written, or belongs to another task, model, settings or rows.
+        FewshotError: more than `max_errors` rows failed.
+    """
+    if is_frame(rows):
+        frame: Iterator[Result[T]] = map_frame(task, rows, **options)
+        return frame
+    return _results(task, iter(_checked(rows)), _plan(rows, options))
+
+
+def amap(
+    task: Task[T], rows: Iterable[Any] | AsyncIterable[Any] | Stream, **options: Unpack[BulkOptions]
+) -> AsyncGenerator[Result[T], None]:
+    """Answer many rows without blocking; rows may come from an async iterable too. See `map`.
+
+    To end a run early, close the iterator: `async with contextlib.aclosing(task.amap(rows)) as results: …`.
+    """
+    plan = _plan(rows, options)
+    if isinstance(rows, AsyncIterable):
+        return _stream(Run(task, _Awaited(rows), plan))
+    if isinstance(rows, Stream):
+        return _stream(Run(task, rows, plan))
+    return _stream(Run(task, _Iterated(iter(_checked(rows))), plan))
+
+
+def _checked(rows: Any) -> Iterable[Any]:
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        raise InputError(f"rows must be many rows, not one {type(rows).__name__}: give a list", field="rows")
+    return rows
+
+
+def _plan(rows: object, options: BulkOptions) -> Plan:
+    known: dict[str, Any] = dict(options)
+    out, progress = known.pop("out", None), known.pop("progress", None)
+    known.setdefault("total", len(rows) if isinstance(rows, Sized) else None)
+    try:
+        return Plan(**known, out=None if out is None else Path(out), watch=shown(progress))
+    except TypeError as error:
+        raise InputError(f"an option is not known: {error}") from error
+
+
+async def _stream(run: Run[T]) -> AsyncGenerator[Result[T], None]:
+    async with aclosing(run.batches()) as batches:
+        async for batch in batches:
+            for result in batch:
+                yield result
+
+
+# -- rows read on the event loop ------------------------------------------------------------------------------------
+
+
+class _Iterated:
+    """Rows of an iterable, read on the event loop: it is the caller's own."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._puller = _Puller(rows)
+
+    async def take(self, most: int) -> Sequence[object]:
+        """Give the next rows."""
+        return self._puller.pull(most)
+
+
+class _Awaited:
+    """Rows of an async iterable, one at a time."""
+
+    def __init__(self, rows: AsyncIterable[Any]) -> None:
+        self._rows = aiter(rows)
+
+    async def take(self, most: int) -> Sequence[object]:  # noqa: ARG002 - there may be a long wait for a second one
+        """Give the next row."""
+        try:
+            return [await anext(self._rows)]
+        except StopAsyncIteration:
+            return []
+
+
+class _Puller:
+    """Reads some rows at a time from an iterable, fewer when they come slowly."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._rows = rows
+        self._error: Exception | None = None
+
+    def pull(self, most: int) -> list[object]:
+        """Give the next rows; an error of the iterable only after the rows that came before it."""
+        taken: list[object] = []
+        end = time.perf_counter() + _PROMPT
+        try:
+            if self._error is not None:
+                raise self._error
+            for row in self._rows:
+                taken.append(row)
+                if len(taken) == most or time.perf_counter() > end:
+                    break
+        except Exception as error:
+            if not taken:
+                raise
+            self._error = error
+        return taken
+
+
+# -- blocking: the engine runs on the background loop, and rows are read by the caller's thread ---------------------
+
+
+class _Handed:
+    """Rows that the caller's thread reads when the engine asks for them: its iterable may belong to that thread."""
+
+    def __init__(self, inbox: SimpleQueue[Any]) -> None:
+        self._inbox = inbox
+
+    async def take(self, most: int) -> Sequence[object]:
+        """Ask the caller for rows; the wish waits its turn behind the results that were not taken yet."""
+        wish = _Wish(most, asyncio.get_running_loop())
+        self._inbox.put(wish)
+        return await wish.rows
+
+
+class _Wish:
+    def __init__(self, most: int, running: asyncio.AbstractEventLoop) -> None:
+        self.rows: asyncio.Future[Sequence[object]] = running.create_future()
+        self._most = most
+        self._loop = running
+
+    def fulfil(self, rows: _Puller) -> None:
+        """Read rows in the caller's thread, and hand them over; an error of the iterable too."""
+        try:
+            taken = rows.pull(self._most)
+        except Exception as error:  # it ends the run, which raises it
+            self._loop.call_soon_threadsafe(self._settle, None, error)
+        else:
+            self._loop.call_soon_threadsafe(self._settle, taken, None)
+
+    def _settle(self, rows: Sequence[object] | None, error: Exception | None) -> None:
+        if self.rows.done():
+            return
+        if error is not None:
+            self.rows.set_exception(error)
+        else:
+            self.rows.set_result(rows or [])
+
+
+def _results(task: Task[T], rows: Iterator[Any], plan: Plan) -> Iterator[Result[T]]:
+    inbox: SimpleQueue[list[Result[T]] | _Wish | None] = SimpleQueue()
+    puller = _Puller(rows)
+    job = loop.start(_relay(Run(task, _Handed(inbox), plan), inbox))
+    try:
+        while (message := inbox.get()) is not None:
+            if isinstance(message, _Wish):
+                message.fulfil(puller)
+            else:
+                yield from message
+        job.result()
+    finally:
+        if not job.done():
+            job.cancel()
+            _wait_for_end(inbox)
+
+
+async def _relay(run: Run[T], inbox: SimpleQueue[Any]) -> None:
+    try:
+        async with aclosing(run.batches()) as batches:
+            async for batch in batches:
+                inbox.put(batch)
+    finally:
+        inbox.put(None)
+
+
+def _wait_for_end(inbox: SimpleQueue[Any]) -> None:
+    """Wait until the engine has saved what it could and let go of the output."""
+    end = time.monotonic() + _LONGEST_CLOSE
+    try:
+        while inbox.get(timeout=max(0.0, end - time.monotonic())) is not None:
+            pass
+    except Empty:
+        return

@@ -1,0 +1,127 @@
+"""A finished row as it stands on disk: from a result to its line, back again, and what a run is of.
+
+All of a line but `usage`, `cost` and `cached` is the same bytes in every run of a task on the same input, however
+often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from fewshot.errors import FewshotError, InputError, OutputError, ServiceError
+from fewshot.models.cache import place_of
+from fewshot.models.connection import Connection
+from fewshot.settings import Settings
+from fewshot.task import Task
+from fewshot.types import Result, Usage
+
+__all__ = ["copy_of", "facts_of", "key_of_row", "line_of", "result_of"]
+
+_VOLATILE = ("attempts", "usage", "cost", "cached")
+_NOT_DECIDING = ("api_key", "client", "timeout", "max_retries", "cache", "model", "base_url")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHOWN = 60
+_ERRORS: Mapping[str, type[FewshotError]] = {e.__name__: e for e in (InputError, OutputError, ServiceError)}
+
+
+def line_of(result: Result[Any], row: object) -> bytes:
+    """Write a result as the line of its row: one JSON object, without the end of line.
+
+    Arguments:
+        row: the row as it was given; its `id` goes into the line.
+    """
+    about = result.to_dict()
+    line: dict[str, Any] = {"row": about.pop("row")}
+    if isinstance(row, Mapping) and "id" in row:
+        line["id"] = row["id"]
+    paid = {name: about.pop(name) for name in _VOLATILE}
+    del paid["attempts"]
+    line |= about | {"inputs": dict(result.inputs)} | paid
+    return json_bytes(line)
+
+
+def json_bytes(value: object) -> bytes:
+    """Write JSON as UTF-8; half a character, which models do send, becomes U+FFFD before it can stop the writer."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", text).encode()
+
+
+def result_of(line: bytes, task: Task[Any]) -> Result[Any]:
+    """Read a line back into the result that it was written from; what only the live call knew is left empty."""
+    about = json.loads(line)
+    value = about["value"]
+    if value is not None:
+        try:
+            value = task.output.value(task.output.check(value))
+        except InputError:  # a value that JSON cannot carry: stay with what is written
+            value = about["value"]
+    chances, usage = about["probabilities"], about["usage"]
+    shots = task.shots_by_id
+    return Result(
+        value=value,
+        probabilities=chances and {task.output.value(label): chances[label] for label in chances},
+        confidence=about["confidence"],
+        abstained=about["abstained"],
+        error=_error(about["error"]),
+        method=about["method"],
+        ensemble=about.get("ensemble", 1),
+        calibration=about["calibration"],
+        coverage=about["coverage"],
+        warnings=tuple(about["warnings"]),
+        model=about["model"],
+        usage=Usage(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"]),
+        cost=about["cost"],
+        cached=about["cached"],
+        dropped=tuple(about["dropped"]),
+        examples=tuple(shots[name] for name in about["examples"] if name in shots),
+        task=about["task"],
+        inputs=about["inputs"],
+        row=about["row"],
+    )
+
+
+def copy_of(result: Result[Any], position: int) -> Result[Any]:
+    """Give the result of an equal row to another one: nothing was asked for it, so nothing was paid."""
+    cost = None if result.cost is None else 0.0
+    return replace(result, row=position, usage=Usage(), cost=cost, cached=True, attempts=0, completions=())
+
+
+def key_of_row(task: Task[Any], inputs: Mapping[str, Any]) -> bytes:
+    """Give the digest of everything in which one row of a run can differ from another: 16 bytes."""
+    content = json.dumps([task.fingerprint, inputs], default=str)
+    return hashlib.blake2b(content.encode(), digest_size=16).digest()
+
+
+def facts_of(task: Task[Any], connection: Connection) -> dict[str, str]:
+    """Name everything that decides the answers, part by part, so that a change can be told."""
+    own = {f.name: repr(getattr(task.settings, f.name)) for f in fields(Settings) if f.name not in _NOT_DECIDING}
+    parts = {
+        "task": f"{task.name}@{task.version}",
+        "model": connection.model,
+        "endpoint": connection.place or place_of(connection.endpoint, connection.client),
+        "template": _digest(task.template.source),
+        "output": repr(task.output),
+        "examples": _digest(json.dumps([[dict(e.inputs), task.output.render(e.output)] for e in task.examples])),
+        "parameters": json.dumps(dict(task.parameters), ensure_ascii=True, default=str),
+        "calibration": _digest(repr(sorted(task.calibrations.items()))) if task.calibrations else "none",
+        **own,
+    }
+    return {
+        name: fact if len(fact) <= _SHOWN else f"{fact[:_SHOWN]}… ({_digest(fact)})" for name, fact in parts.items()
+    }
+
+
+def _error(about: Mapping[str, str] | None) -> FewshotError | None:
+    return None if about is None else _ERRORS.get(about["type"], FewshotError)(about["message"])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]

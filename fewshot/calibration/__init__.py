@@ -1,0 +1,1 @@
+"""From scores to probabilities that can be relied on; pure figures."""

@@ -1,0 +1,280 @@
+"""Fit a calibration on labelled rows: try every kind, judge each on rows it was not fitted on, keep the best.
+
+What was fitted is kept only if it beats the plain probabilities there, so a fit can be dropped but do no harm.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fewshot.calibration import logistic
+from fewshot.calibration.calibration import Calibration, Output, batch, normalise, temperature
+from fewshot.calibration.logistic import Widths
+from fewshot.calibration.ridge import Readout, Ridge
+from fewshot.errors import InputError
+
+__all__ = ["Fitted", "Trial", "fit", "folds", "regress"]
+
+Scores = Mapping[str, float]
+Recipe = Callable[[Sequence[Scores], Sequence[str]], Calibration]
+
+_BIAS = 2.0
+"""Standard deviation expected of a label's bias, in nats: a label eight times too frequent is nothing unusual."""
+_LAST = 0.3
+"""Standard deviation expected of the logarithm of the last temperature, which few rows should not move far."""
+_MATRIX = 8
+"""Most labels for which each label's score may depend on all others': more take long, and more rows than there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How one calibration did on rows that it was not fitted on; `nll` is in nats a row."""
+
+    name: str
+    nll: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The calibration that was chosen, and all that were tried."""
+
+    calibration: Calibration
+    trials: tuple[Trial, ...]
+    held_out: tuple[Mapping[str, float], ...]
+    """The probabilities of each row given, from calibrations fitted without it: what a risk threshold needs."""
+    shares: Mapping[str, float]
+    """How frequent each label is among the rows, smoothed; another prior is corrected by it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what was tried and what was chosen as plain JSON values."""
+        trials = [{"name": t.name, "nll": t.nll, "accuracy": t.accuracy} for t in self.trials]
+        return {"chosen": self.calibration.name, "rows": len(self.held_out), "tried": trials}
+
+
+def fit(
+    scores: Sequence[Scores],
+    answers: Sequence[str],
+    *,
+    labels: Sequence[str] | None = None,
+    wide: Sequence[Sequence[Scores]] = (),
+    seed: int = 0,
+) -> Fitted:
+    """Fit every kind of calibration on labelled rows and choose by cross-validation.
+
+    `scores` holds one mapping a row: the natural-log probability of each label under its name and, if `labels` names
+    these, any further real features under other names (scores from other prompts, votes of neighbours). The choice is
+    the least mean negative log-likelihood over repeated stratified folds, among those no less accurate than the plain
+    probabilities; a last temperature is fitted on the held-out predictions.
+
+    Each block in `wide` holds, for every row, hundreds of features (`token_features`, an embedding) under names of
+    their own; a ridge regression turns it into one feature a label, and the calibration then takes them all together
+    with the scores.
+
+    Raises `InputError` when rows and answers do not pair up, or an answer is no label.
+    """
+    names = _checked_labels(scores, answers, labels)
+    blocks = [Ridge(features, answers, names) for features in (wide if len(set(answers)) > 1 else ())]
+    plain, (scores, readouts) = scores, _read_out(scores, names, blocks)
+    recipes = _recipes(names, tuple(name for name in scores[0] if name not in names))
+    if len(set(answers)) < 2:
+        recipes = {"none": recipes["none"]}
+    parts = _parts(answers, seed)
+    views = [_read_out(plain, names, blocks, part)[0] for part in parts]
+    tried = {name: _hold_out(recipe, views, answers, parts) for name, recipe in recipes.items()}
+    trials = [_trial(name, tried[name], answers) for name in recipes]
+    for trial in _by_merit(trials):
+        calibration = recipes[trial.name](scores, answers)
+        held_out = [_mean(several) for several in tried[trial.name]]
+        if trial.name != "none":
+            last = _last_temperature(held_out, answers, names)
+            calibration = calibration.sharpened(last)
+            held_out = [temperature(names, 1 / last).apply(_logs(row)) for row in held_out]
+        given = _trial(trial.name, [[calibration.apply(row)] for row in scores], answers)
+        if _no_worse(given, than=trials[0]):
+            break
+    calibration = replace(_unfolded(calibration, readouts), name=trial.name)
+    return Fitted(calibration, tuple(trials), tuple(held_out), _shares(answers, names))
+
+
+def regress(
+    scores: Sequence[Scores], answers: Sequence[str], *, labels: Sequence[str], features: Sequence[str], widths: Widths
+) -> Calibration:
+    """Fit one regularised affine map from the labels' scores and the `features` named to the labels.
+
+    Scores are centred where a bias is fitted, so that a strong prior leads back to batch calibration.
+    """
+    rows = [{**row, **normalise({label: row[label] for label in labels})} for row in scores]
+    own = [_Standard([row[label] for row in rows]) for label in labels]
+    shared = [_Standard([row[feature] for row in rows]) for feature in features]
+    weights = logistic.fit(
+        [s.centred if widths.bias else s.column for s in own],
+        [s.standard for s in shared],
+        [labels.index(answer) for answer in answers],
+        widths,
+    )
+    outputs = []
+    for place, label in enumerate(labels):
+        slopes = {label: weights.sharpness + weights.own[place]}
+        bias = weights.bias[place] - (slopes[label] * own[place].mean if widths.bias else 0.0)
+        for feature, column, weight in zip(features, shared, weights.across[place], strict=False):
+            slopes[feature] = slopes.get(feature, 0.0) + weight / column.spread
+            bias -= weight * column.mean / column.spread
+        outputs.append(Output(label, bias, tuple(slopes.items())))
+    return Calibration("regression", tuple(outputs))
+
+
+def folds(answers: Sequence[str], count: int, *, seed: int = 0) -> list[list[int]]:
+    """Deal the positions of the rows into `count` parts that each hold about the same share of every answer."""
+    order = list(range(len(answers)))
+    random.Random(seed).shuffle(order)  # noqa: S311
+    order.sort(key=lambda row: answers[row])
+    return [part for part in (order[start::count] for start in range(count)) if part]
+
+
+class _Standard:
+    """A column of numbers with its mean and spread."""
+
+    def __init__(self, column: list[float]) -> None:
+        self.column = column
+        self.mean = sum(column) / len(column)
+        self.centred = [value - self.mean for value in column]
+        self.spread = math.sqrt(sum(v * v for v in self.centred) / len(column)) or 1.0
+        self.standard = [value / self.spread for value in self.centred]
+
+
+def _recipes(labels: tuple[str, ...], extra: tuple[str, ...]) -> dict[str, Recipe]:
+    """Name the ways to calibrate, the simplest first."""
+
+    def prior(scores: Sequence[Scores], _answers: Sequence[str] = ()) -> Calibration:
+        return batch([{label: row[label] for label in labels} for row in scores])
+
+    def prior_and_temperature(scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
+        first = prior(scores)
+        then = regress([first.scores(row) for row in scores], answers, labels=labels, features=(), widths=Widths())
+        return first.sharpened(then.outputs[0].weights[0][1])
+
+    def regression(features: tuple[str, ...] = (), **widths: float) -> Recipe:
+        def recipe(scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
+            return regress(scores, answers, labels=labels, features=features, widths=Widths(**widths))
+
+        return recipe
+
+    recipes = {
+        "none": lambda _scores, _answers: temperature(labels),
+        "batch": prior,
+        "temperature": regression(),
+        "batch+temperature": prior_and_temperature,
+        "bias+temperature": regression(bias=_BIAS),
+    }
+    recipes |= {f"vector {own}": regression(bias=_BIAS, own=own) for own in (0.3, 1.0)}
+    if 2 < len(labels) <= _MATRIX:
+        recipes |= {f"matrix {w}": regression(labels, bias=_BIAS, across=w) for w in (0.3, 1.0)}
+    if extra:
+        recipes |= {f"features {w}": regression(extra, bias=_BIAS, across=w) for w in (0.3, 1.0, 3.0)}
+    return recipes
+
+
+def _read_out(
+    scores: Sequence[Scores], labels: Sequence[str], blocks: Sequence[Ridge], part: Sequence[int] = ()
+) -> tuple[list[Scores], dict[str, tuple[Readout, int]]]:
+    """Add to every row its scores from readouts that saw neither it nor the rows of the part; tell whence by name."""
+    rows = [dict(row) for row in scores]
+    sources: dict[str, tuple[Readout, int]] = {}
+    for block, ridge in enumerate(blocks):
+        readout, predicted = ridge.fit(part)
+        for place, label in enumerate(labels):
+            name = f"readout {block}:{label}"
+            sources[name] = readout, place
+            for row, values in zip(rows, predicted, strict=True):
+                row[name] = values[place]
+    return [*rows], sources
+
+
+def _unfolded(calibration: Calibration, sources: Mapping[str, tuple[Readout, int]]) -> Calibration:
+    """Replace the scores that readouts gave by the features that they are made of."""
+    outputs = []
+    for output in calibration.outputs:
+        bias = output.bias
+        slopes = {name: weight for name, weight in output.weights if name not in sources}
+        for name, weight in output.weights:
+            if name in sources:
+                readout, place = sources[name]
+                bias += weight * readout.biases[place]
+                for feature, part in zip(readout.features, readout.weights[place], strict=True):
+                    slopes[feature] = slopes.get(feature, 0.0) + weight * part
+        outputs.append(Output(output.label, bias, tuple(slopes.items())))
+    return Calibration(calibration.name, tuple(outputs))
+
+
+def _hold_out(
+    recipe: Recipe, views: Sequence[Sequence[Scores]], answers: Sequence[str], parts: Sequence[Sequence[int]]
+) -> list[list[dict[str, float]]]:
+    """Predict every row by calibrations that were fitted without it, one for each repeat.
+
+    `views` holds all rows once for each part, as they look to one who does not know the answers of that part.
+    """
+    predicted: list[list[dict[str, float]]] = [[] for _ in answers]
+    for part, scores in zip(parts, views, strict=True):
+        left_out = set(part)
+        kept = [row for row in range(len(scores)) if row not in left_out]
+        calibration = recipe([scores[row] for row in kept], [answers[row] for row in kept])
+        for row in part:
+            predicted[row].append(calibration.apply(scores[row]))
+    return predicted
+
+
+def _parts(answers: Sequence[str], seed: int) -> list[list[int]]:
+    """Deal the rows into folds, more often when they are few."""
+    repeats = max(1, min(5, 100 // len(answers)))
+    return [part for repeat in range(repeats) for part in folds(answers, 5, seed=seed + repeat)]
+
+
+def _trial(name: str, predicted: Sequence[Sequence[Mapping[str, float]]], answers: Sequence[str]) -> Trial:
+    chances = [(row, answer) for several, answer in zip(predicted, answers, strict=True) for row in several]
+    nll = -sum(math.log(max(row[answer], 1e-12)) for row, answer in chances) / len(chances)
+    right = sum(max(row, key=row.__getitem__) == answer for row, answer in chances)
+    return Trial(name, nll, right / len(chances))
+
+
+def _by_merit(trials: Sequence[Trial]) -> list[Trial]:
+    """Sort those that may be chosen, the best first; the plain probabilities are always among them, last."""
+    plain, *others = trials
+    return [*sorted((t for t in others if _no_worse(t, than=plain)), key=lambda t: t.nll), plain]
+
+
+def _no_worse(trial: Trial, *, than: Trial) -> bool:
+    return trial.accuracy >= than.accuracy and trial.nll <= than.nll
+
+
+def _last_temperature(held_out: Sequence[Scores], answers: Sequence[str], labels: Sequence[str]) -> float:
+    """Find the sharpness that makes held-out predictions most likely."""
+    widths = Widths(sharpness=_LAST)
+    fitted = regress([_logs(row) for row in held_out], answers, labels=labels, features=(), widths=widths)
+    return fitted.outputs[0].weights[0][1]
+
+
+def _logs(row: Mapping[str, float]) -> dict[str, float]:
+    return {label: math.log(max(chance, 1e-12)) for label, chance in row.items()}
+
+
+def _mean(several: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {label: sum(row[label] for row in several) / len(several) for label in several[0]}
+
+
+def _shares(answers: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+    return {label: (answers.count(label) + 1) / (len(answers) + len(labels)) for label in labels}
+
+
+def _checked_labels(scores: Sequence[Scores], answers: Sequence[str], labels: Sequence[str] | None) -> tuple[str, ...]:
+    if len(scores) != len(answers) or not scores:
+        raise InputError(f"{len(scores)} rows of scores do not pair up with {len(answers)} answers; give one of each.")
+    names = tuple(labels or scores[0])
+    for row, answer in enumerate(answers):
+        if answer not in names:
+            raise InputError(f"The answer {answer!r} is none of the labels {list(names)}; correct it.", row=row)
+    return names

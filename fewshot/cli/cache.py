@@ -1,0 +1,40 @@
+"""`fewshot cache info|clear`: what is kept of earlier answers, and deleting it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+
+from fewshot.models.cache import default_answers
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("action", choices=("info", "clear"), help="tell what is kept, or delete all answers")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tell about the kept answers, or delete them."""
+    answers = default_answers()
+    facts: dict[str, object]
+    if args.action == "clear":
+        facts = {"path": str(answers.path), "deleted": answers.clear()}
+    else:
+        facts = {**asdict(answers.info()), "path": str(answers.path)}
+    if args.json:
+        print(json.dumps(facts))
+        return 0
+    for name, value in facts.items():
+        print(f"{name:<12}{_told(name, value)}")
+    return 0
+
+
+def _told(name: str, value: object) -> str:
+    if name in ("oldest", "newest"):
+        return "-" if value is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(float(str(value))))
+    return f"{value / 1e6:,.1f} MB" if "bytes" in name and isinstance(value, int) else str(value)

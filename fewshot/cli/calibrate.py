@@ -1,0 +1,83 @@
+"""`fewshot calibrate TASK --data F`: fit the probabilities on labelled rows, and keep the fit for later calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from fewshot._storage import cache_dir
+from fewshot.cli.eval import add_labelled_options, labelled
+from fewshot.cli.options import add_task_options
+from fewshot.errors import InputError
+from fewshot.evaluation.calibrate import kept_calibration
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_task_options(parser)
+    add_labelled_options(parser)
+    parser.add_argument("--risk", type=float, metavar="R", help="find the --min-confidence that promises this error")
+    parser.add_argument("--confidence", type=float, default=0.95, metavar="C", help="how sure that promise is")
+    parser.add_argument("--prior", metavar="L=P,L=P", help="how frequent each label will be, where the rows differ")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, keep and tell what was tried."""
+    task, rows, _ = labelled(args)
+    cache_dir("calibrations")  # where no folder can be made, that is told before anything is asked
+    task = task.calibrate(
+        rows,
+        prior=None if args.prior is None else _shares(args.prior),
+        risk=args.risk,
+        confidence=args.confidence,
+    )
+    assert task.fitted is not None  # noqa: S101 - `calibrate` has just set it
+    found = task.fitted.to_dict()
+    if args.json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        _show(found)
+    if task.fitted.calibration is not None:  # last: what was paid for is shown even where it cannot be kept
+        kept_calibration(task)
+        if not args.json:
+            print("kept: calls of this task with the same prompt and model use it")
+    return 0
+
+
+def _show(found: dict[str, Any]) -> None:
+    if "tried" in found:
+        width = max(len(trial["name"]) for trial in found["tried"])
+        print(f"fitted on {found['rows']} rows, judged on rows left out of each fit:")
+        for trial in sorted(found["tried"], key=lambda trial: trial["nll"]):
+            mark = "*" if trial["name"] == found["chosen"] else " "
+            print(f"{mark} {trial['name']:<{width}}  accuracy {trial['accuracy']:.3f}  nll {trial['nll']:.3f}")
+    threshold = found["threshold"]
+    if threshold is None:
+        return
+    if threshold["threshold"] is None:
+        print(f"no threshold: {threshold['reason']}", file=sys.stderr)
+        return
+    print(
+        f"--min-confidence {threshold['threshold']} accepts {threshold['coverage']:.1%} of the rows; "
+        f"of these {threshold['error']:.1%} were wrong, "
+        f"and at most {threshold['risk']:.1%} will be, with a confidence of {threshold['confidence']:.0%}"
+    )
+
+
+def _shares(text: str) -> dict[str, float]:
+    """Read `positive=0.7,negative=0.3`."""
+    shares = {}
+    for part in text.split(","):
+        label, equals, share = part.rpartition("=")
+        try:
+            shares[label.strip()] = float(share)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise InputError(f"--prior {part!r} must be LABEL=SHARE", field="prior")
+    return shares

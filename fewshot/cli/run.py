@@ -1,0 +1,224 @@
+"""`fewshot run TASK [INPUT…]`: values for inputs given as words, in a file or on standard input."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewshot.bulk.map import BulkOptions, amap
+from fewshot.bulk.progress import Display, summary
+from fewshot.bulk.records import json_bytes
+from fewshot.bulk.tally import Tally
+from fewshot.calibration.running import arecalibrated
+from fewshot.cli.options import add_column_options, add_task_options, columns_of, task_of
+from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
+from fewshot.errors import ConfigError, InputError
+from fewshot.models.connection import connect
+from fewshot.task import Task
+from fewshot.types import Result
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_task_options(parser)
+    parser.add_argument(
+        "input", nargs="*", metavar="INPUT", help="inputs; for a task with several, one after the other"
+    )
+    parser.add_argument("--file", metavar="F", help="JSONL, CSV, Parquet or lines of text; - for standard input")
+    add_column_options(parser)
+    parser.add_argument("--out", metavar="O", help="keep results here: JSON lines, or .csv and .parquet at the end")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with everything about the call")
+    parser.add_argument("--concurrency", type=int, metavar="N", help="most rows in flight; by default found out")
+    parser.add_argument("--rpm", type=float, metavar="N", help="requests a minute, at most")
+    parser.add_argument("--tpm", type=float, metavar="N", help="tokens a minute, at most")
+    parser.add_argument("--max-errors", type=int, metavar="N", help="stop when more rows than this failed")
+    parser.add_argument("--max-cost", type=float, metavar="USD", help="stop before the whole run costs more")
+    parser.add_argument("--cache", action="store_true", help="keep answers, and give them again for the same request")
+    parser.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="instead of the task's own calibration: correct each row by the mean of the rows so far",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="tell requests, tokens and money; send nothing")
+    parser.add_argument("--retry-failed", action="store_true", help="with --out: ask the rows again that have failed")
+    parser.add_argument("--fresh", action="store_true", help="with --out: forget what is there and start over")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print or keep a result for every input."""
+    if not args.out and (args.retry_failed or args.fresh):
+        raise ConfigError("--retry-failed and --fresh are about a file of results: name it with --out")
+    if args.out and args.recalibrate:
+        message = "a file of results keeps each row as it came, and --recalibrate corrects it by the rows before it"
+        raise ConfigError(f"{message}: leave --out away, and send --json to a file")
+    task = task_of(args)
+    if args.recalibrate:
+        if task.output.labels is None:
+            raise ConfigError(
+                f"{task.name} has no labels, and --recalibrate corrects their probabilities: leave it away"
+            )
+        task = task.using(calibrate=False)
+    if args.cache:
+        task = task.using(cache=True)
+    given = _given(task, args)
+    if args.dry_run:
+        return _dry_run(task, given, as_json=args.json)
+    with contextlib.suppress(asyncio.CancelledError):
+        return asyncio.run(_run(task, given, args))
+    return 130
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The rows of a run, and what is known of them beforehand."""
+
+    rows: Iterable[Any] | Stream
+    total: int | None
+    digest: str
+    """What tells this input from another, so that two are never mixed in one output."""
+    few: bool = False
+    """Given as words: the answer alone is wanted, without progress and summary."""
+
+
+def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
+    """Find the rows: the words, the file, or standard input when something is piped into it."""
+    if args.input and args.file:
+        raise ConfigError("give inputs as words or in --file, not both")
+    columns = columns_of(task, args)
+    if args.input:
+        rows = [dict(zip(task.inputs, args.input, strict=False))] if len(task.inputs) > 1 else list(args.input)
+        if len(task.inputs) > 1:
+            task.bind(*args.input)  # refuses too many
+        digest = hashlib.sha256("\0".join(args.input).encode("utf-8", "replace")).hexdigest()[:12]
+        return _Given(rows, len(rows), f"words, sha256 {digest}", few=True)
+    if args.file in (None, "-"):
+        if args.file is None and sys.stdin.isatty():
+            raise ConfigError(f"there is nothing to run {task.name} on: give an INPUT, --file F, or pipe lines in")
+        return _Given(Stream(sys.stdin.fileno(), columns, "standard input"), None, "standard input")
+    path = Path(args.file)
+    if is_stream(path):
+        return _Given(Stream(path.open("rb").detach().fileno(), columns, str(path)), None, "a pipe")
+    if args.out and Path(args.out).resolve() == path.resolve():
+        raise ConfigError(f"--out {args.out} is the input itself: name another file")
+    digest, lines = digest_of(path)
+    total = None if path.suffix.lower() in (".csv", ".tsv", ".parquet") else lines
+    return _Given(read_rows(path, columns), total, digest)
+
+
+async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
+    """Run to the end, or to whatever stops it; what is saved by then is told."""
+    display = None if args.quiet or given.few else Display()
+    tally = Tally(total=given.total)
+
+    def watch(now: Tally) -> None:
+        nonlocal tally
+        tally = now
+        if display is not None:
+            display(now)
+
+    options: BulkOptions = {
+        "concurrency": args.concurrency,
+        "rpm": args.rpm,
+        "tpm": args.tpm,
+        "max_errors": args.max_errors,
+        "max_cost": args.max_cost,
+        "out": args.out,
+        "resume": not args.fresh,
+        "retry_failed": args.retry_failed,
+        "facts": {"input": given.digest},
+        "total": given.total,
+        "progress": watch,
+    }
+    write = _writer(args, few=given.few)
+    stopped = False
+    try:
+        with _ended_by_sigterm():
+            async with contextlib.aclosing(amap(task, given.rows, **options)) as results:
+                least = task.settings.min_confidence
+                async for result in arecalibrated(results, min_confidence=least) if args.recalibrate else results:
+                    write(result)
+    except BaseException as error:
+        stopped = not isinstance(error, ConfigError | InputError | BrokenPipeError)
+        raise
+    finally:
+        if display is not None:
+            display.close()
+        if (tally.done or stopped) and not (given.few or args.quiet):
+            print(summary(tally), file=sys.stderr)
+        if stopped and not given.few:
+            _tell_how_to_go_on(args)
+    return 1 if tally.failed else 0
+
+
+def _writer(args: argparse.Namespace, *, few: bool) -> Callable[[Result[Any]], None]:
+    """Give what becomes of each result: a line of output, or nothing where --out keeps it; failures are told anyway."""
+    kept, alone = bool(args.out), few and len(args.input) == 1
+
+    def write(result: Result[Any]) -> None:
+        if result.error is not None and not (kept and not args.json):
+            print(f"fewshot: {' '.join(str(result.error).split())}", file=sys.stderr)
+        if kept:
+            return
+        line = json_bytes(result.to_dict()) if args.json else _plain(result, alone=alone)
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+
+    return write
+
+
+def _plain(result: Result[Any], *, alone: bool) -> bytes:
+    """Write the value itself; among others on a line of its own, so that lines go with inputs."""
+    value = result.to_dict()["value"]
+    if value is None:
+        return b""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (text if alone else text.replace("\r", "\\r").replace("\n", "\\n")).encode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does, where the system has it."""
+    running, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - called by one
+    try:
+        running.add_signal_handler(signal.SIGTERM, task.cancel)
+    except (NotImplementedError, RuntimeError):  # Windows, or not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        running.remove_signal_handler(signal.SIGTERM)
+
+
+def _tell_how_to_go_on(args: argparse.Namespace) -> None:
+    if not args.out:
+        print("fewshot: with --out FILE a run that is stopped can be gone on with", file=sys.stderr)
+        return
+    words = [word for word in args.words if word != "--fresh"]
+    print(f"fewshot: go on with: {shlex.join(['fewshot', *words])}", file=sys.stderr)
+
+
+def _dry_run(task: Task[Any], given: _Given, *, as_json: bool) -> int:
+    """Tell what the run would take."""
+    from fewshot import _background_loop as loop
+    from fewshot.bulk.estimate import estimate
+
+    if isinstance(given.rows, Stream):
+        raise ConfigError("--dry-run reads the rows, which standard input gives only once: name a --file")
+    found = estimate(task, given.rows, loop.run(connect(task.settings)))
+    print(json.dumps(found.to_dict()) if as_json else found)
+    return 0

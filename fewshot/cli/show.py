@@ -1,0 +1,50 @@
+"""`fewshot show TASK`: the exact prompt, both forms, with the part that stays the same marked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fewshot._inputs import REQUIRED
+from fewshot.cli.options import add_task_options, task_of
+from fewshot.task import Task
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_task_options(parser)
+    parser.add_argument("input", nargs="*", metavar="INPUT", help="the input to show; by default a placeholder")
+    parser.add_argument("--json", action="store_true", help="both forms as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what would be sent; nothing is."""
+    task = task_of(args)
+    given = dict(zip(task.inputs, args.input, strict=False))
+    task, inputs = task.bind({**_placeholders(task), **given})
+    prompt = task.prompt(inputs)
+    turns = [*prompt.prefix.messages, prompt.turn(inputs)]
+    if args.json:
+        chat = [{"role": turn.role, "content": turn.content} for turn in turns]
+        print(json.dumps({"chat": chat, "text": prompt.text(inputs)}, ensure_ascii=False))
+        return 0
+    if args.form != "text":
+        print(f"── chat ── {len(prompt.examples)} shot{'s' * (len(prompt.examples) != 1)}, {len(turns)} messages")
+        for turn in prompt.prefix.messages:
+            print(f"[{turn.role}] {turn.content}")
+        print("── the same for every call up to here; a provider's prompt cache keeps it ──")
+        print(f"[user] {turns[-1].content}")
+    if args.form != "chat":
+        print("── text ──" if args.form == "text" else "\n── text ──")
+        print(prompt.text_prefix, end="")
+        print("── the same for every call up to here ──")
+        print(prompt.text(inputs)[len(prompt.text_prefix) :])
+    return 0
+
+
+def _placeholders(task: Task[Any]) -> Mapping[str, str]:
+    return {name: f"<{name}>" for name, default in task.inputs.items() if default is REQUIRED}

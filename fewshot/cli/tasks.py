@@ -1,0 +1,35 @@
+"""`fewshot tasks`: what can be run, and from where."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from fewshot.errors import TaskError
+from fewshot.folders.loader import find, load, names
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the tasks; a broken one is listed with its fault, and makes the exit code 1."""
+    broken = 0
+    for name in names():
+        try:
+            task = load(name)
+        except TaskError as error:
+            broken += 1
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        if args.json:
+            about = {"name": name, "description": task.description, "version": task.version, "path": str(find(name))}
+            print(json.dumps(about | {"inputs": list(task.inputs), "parameters": dict(task.parameters)}))
+        else:
+            print(f"{name:<18}{task.description}")
+    return 1 if broken else 0

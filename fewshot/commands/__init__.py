@@ -1,1 +1,0 @@
-"""The commands of `fewshot`, one module each, imported when called."""

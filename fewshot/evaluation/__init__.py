@@ -1,0 +1,1 @@
+"""How good a task is, and how sure that is."""

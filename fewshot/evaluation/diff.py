@@ -1,0 +1,153 @@
+"""Two runs of a task compared row by row: which answers changed, how sure they are, and what stood behind them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewshot.data.examples import read_rows
+from fewshot.errors import InputError
+
+__all__ = ["Change", "Difference", "compared"]
+
+_MOVED = 0.1
+"""How far a confidence must go to be counted as moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row whose outcome is not the same in both runs."""
+
+    key: str
+    """The row's `id`, or its number, counted from 0."""
+    before: str
+    """The value as JSON, or `abstained`, or the kind of error."""
+    after: str
+    confidence: tuple[float | None, float | None]
+    inputs: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What is different between run A and run B."""
+
+    tasks: tuple[tuple[str, ...], tuple[str, ...]]
+    """Tasks (`name@version#hash`) of either run."""
+    models: tuple[tuple[str, ...], tuple[str, ...]]
+    rows: int
+    """Rows that are in both."""
+    changes: tuple[Change, ...]
+    only: tuple[int, int]
+    """Rows that are in one run alone."""
+    confidence: tuple[float, float] | None
+    """Mean confidence, over the rows where both runs have one."""
+    moved: tuple[int, int]
+    """Rows whose confidence fell or rose by more than 0.1."""
+
+    @property
+    def agreement(self) -> float:
+        """Share of rows with the same outcome, from 0 to 1; 1 where there are none."""
+        return 1 - len(self.changes) / self.rows if self.rows else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the difference as plain JSON values."""
+        return {
+            "tasks": [list(side) for side in self.tasks],
+            "models": [list(side) for side in self.models],
+            "rows": self.rows,
+            "agreement": self.agreement,
+            "only": list(self.only),
+            "confidence": None if self.confidence is None else list(self.confidence),
+            "moved": {"down": self.moved[0], "up": self.moved[1]},
+            "changes": [
+                {
+                    "row": c.key,
+                    "before": c.before,
+                    "after": c.after,
+                    "confidence": list(c.confidence),
+                    "inputs": c.inputs,
+                }
+                for c in self.changes
+            ],
+        }
+
+
+def compared(a: Path, b: Path) -> Difference:
+    """Compare two files of results, as `fewshot run --json` and `--out` write them.
+
+    Rows are matched by `id` where all have one, else by their inputs where these tell them apart, else by number.
+
+    Raises:
+        InputError: a file does not hold results. TaskError: it cannot be read.
+    """
+    before, after = _results(a), _results(b)
+    key = _key_for(before, after)
+    old, new = ({key(row): row for row in rows} for rows in (before, after))
+    both = [name for name in old if name in new]
+    pairs = [(old[name], new[name]) for name in both]
+    sure = [
+        (x["confidence"], y["confidence"]) for x, y in pairs if None not in (x.get("confidence"), y.get("confidence"))
+    ]
+    return Difference(
+        tasks=(_distinct(before, "task"), _distinct(after, "task")),
+        models=(_distinct(before, "model"), _distinct(after, "model")),
+        rows=len(both),
+        changes=tuple(_change(x, y) for x, y in pairs if _outcome(x) != _outcome(y)),
+        only=(len(old) - len(both), len(new) - len(both)),
+        confidence=(_mean(x for x, _ in sure), _mean(y for _, y in sure)) if sure else None,
+        moved=(sum(y < x - _MOVED for x, y in sure), sum(y > x + _MOVED for x, y in sure)),
+    )
+
+
+def _results(path: Path) -> list[Mapping[str, Any]]:
+    rows = [row for _, row in read_rows(path)]
+    for number, row in enumerate(rows, start=1):
+        if not {"value", "error", "abstained"} <= row.keys():
+            message = f"{path}: row {number} is no result; give files that `fewshot run --json` or --out has written"
+            raise InputError(message, row=number)
+    return [{"row": place} | row for place, row in enumerate(rows)]
+
+
+def _key_for(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> Callable[[Mapping[str, Any]], str]:
+    for name in ("id", "inputs"):
+        sides = [Counter(_json(row[name]) for row in rows if row.get(name)) for rows in (before, after)]
+        if all(len(side) == len(rows) for side, rows in zip(sides, (before, after), strict=True)):
+            return lambda row: _json(row[name])
+    return lambda row: _json(row["row"])
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    """Say in a few words what came of a row."""
+    if row["error"] is not None:
+        return f"error {row['error']['type']}"
+    return "abstained" if row["abstained"] else _json(row["value"])
+
+
+def _change(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:
+    inputs = after.get("inputs") or before.get("inputs") or {}
+    return Change(
+        key=str(after.get("id", after["row"])),
+        before=_outcome(before),
+        after=_outcome(after),
+        confidence=(before.get("confidence"), after.get("confidence")),
+        inputs=" | ".join(" ".join(str(value).split()) for value in inputs.values() if value is not None),
+    )
+
+
+def _distinct(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(row[name]) for row in rows if row.get(name)))
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

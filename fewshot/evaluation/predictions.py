@@ -1,0 +1,127 @@
+"""What came of one labelled row: the answer beside the right one, and how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fewshot.data.labelled import Labelled
+from fewshot.evaluation.text_metrics import answered, exact_match, numeric_match, token_f1
+from fewshot.inference.answerable import ANSWER
+from fewshot.outputs.kinds import Kind
+from fewshot.types import Result, label_of, plain
+
+__all__ = ["CURVE", "PRIMARY", "Prediction", "judge", "plain"]
+
+PRIMARY: Mapping[Kind, str] = {
+    "labels": "accuracy",
+    "number": "numeric_match",
+    "text": "exact_match",
+    "schema": "exact_match",
+}
+"""The score of each kind of output that says whether an answer is right."""
+CURVE: Mapping[Kind, str] = {**PRIMARY, "text": "token_f1"}
+"""The score that a curve over the number of shots shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One row and its answer, as plain JSON values; a failed row has an `error` and all its scores are 0."""
+
+    row: int
+    """Position in the data, counted from 0."""
+    id: str
+    inputs: Mapping[str, Any]
+    truth: Any
+    references: tuple[str, ...] = ()
+    value: Any = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """From 0 to 1 each; the first says whether the answer is right, a label that was held back included."""
+    confidence: float | None = None
+    probabilities: Mapping[str, float] | None = None
+    """Of the labels."""
+    answering: float | None = None
+    """The probability that there is an answer, where there may be none."""
+    abstained: bool = False
+    error: str | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer that would have been given without abstaining is right."""
+        if self.probabilities:
+            return self.error is None and self.top == self.truth
+        return next(iter(self.scores.values())) == 1.0
+
+    @property
+    def top(self) -> Any:
+        """The answer that would have been given without abstaining, as far as it is known."""
+        if self.probabilities:
+            return max(self.probabilities, key=self.probabilities.__getitem__)
+        return self.value
+
+    @property
+    def chance(self) -> tuple[float, bool]:
+        """The confidence in the top answer, and whether that is right; a failed row is wrong at 0."""
+        if self.error is not None:
+            return 0.0, False
+        return self.confidence or 0.0, self.right
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return asdict(self) | {"references": list(self.references)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Prediction:
+        """Read what `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        scores = {name: float(score) for name, score in data["scores"].items()}
+        if not scores:
+            raise ValueError("a row without a score")
+        return cls(**{**data, "references": tuple(data["references"]), "scores": scores})
+
+
+def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Prediction:
+    """Compare a result with what was wanted."""
+    found = result.to_dict()
+    failed = result.error is not None
+    scores = _scores(kind, wanted, result)
+    return Prediction(
+        row=row,
+        id=wanted.id,
+        inputs={name: value for name, value in wanted.inputs.items() if value is not None},
+        truth=plain(wanted.truth),
+        references=wanted.references,
+        value=label_of(result.value) if kind == "labels" and result.value is not None else found["value"],
+        scores=dict.fromkeys(scores, 0.0) if failed else scores,
+        confidence=result.confidence,
+        probabilities=found["probabilities"] if kind == "labels" else None,
+        answering=(found["probabilities"] or {}).get(ANSWER) if kind == "text" else None,
+        abstained=result.abstained,
+        error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
+    )
+
+
+def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, float]:
+    value = result.value
+    if kind == "labels":
+        if result.probabilities:  # an answer that was held back is judged too
+            value = max(result.probabilities, key=result.probabilities.__getitem__)
+        return {"accuracy": float(value is not None and label_of(value) == wanted.truth)}
+    if kind == "number":
+        return {"numeric_match": float(numeric_match(value, wanted.truth))}
+    if kind == "schema":
+        said, true = plain(value), plain(wanted.truth)
+        return {"exact_match": float(said == true), "field_accuracy": _fields_right(said, true)}
+    references = wanted.references
+    return {
+        "exact_match": float(exact_match(value, references)),
+        "token_f1": token_f1(value, references),
+        "answerability": float(answered(value, references)),
+    }
+
+
+def _fields_right(said: Any, true: Any) -> float:
+    """Give the share of a record's fields that are right."""
+    if not isinstance(true, Mapping) or not isinstance(said, Mapping):
+        return float(said == true)
+    return sum(float(name in said and said[name] == value) for name, value in true.items()) / max(len(true), 1)

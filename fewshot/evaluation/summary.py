@@ -1,0 +1,174 @@
+"""Which figures tell how good a run was, by the kind of its output; each with its 95% interval.
+
+A failed row is wrong in all of them and never left out: it counts as confidence 0, and as an even guess where a
+probability is judged.
+"""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fewshot.calibration.abstention import automatable
+from fewshot.errors import ConfigError
+from fewshot.evaluation.intervals import Figure, average, bootstrap, mean
+from fewshot.evaluation.metrics import auroc, brier_of, ece, macro_f1, macro_recall, nll_of, over
+from fewshot.evaluation.predictions import PRIMARY, Prediction
+from fewshot.evaluation.text_metrics import bleu, chrf, rouge
+from fewshot.outputs.kinds import Kind
+
+__all__ = ["figures", "of_draws"]
+
+_WORK = 300_000
+"""Rows that are resampled for one figure, all samples together: many rows need fewer samples."""
+_CHARACTERS = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI")
+"""Scripts whose words BLEU's usual tokenizer does not find."""
+
+
+def figures(
+    kind: Kind, predictions: Sequence[Prediction], *, optional: bool = False
+) -> tuple[dict[str, Figure], list[str]]:
+    """Measure a run.
+
+    Arguments:
+        kind: of the output.
+        optional: whether "no answer" can be right.
+
+    Returns:
+        Figures by name, and notes on what could not be measured.
+    """
+    names = [n for n in predictions[0].scores if optional or n != "answerability"]
+    found = {name: _measure([p.scores[name] for p in predictions]) for name in names}
+    if kind == "labels":
+        pairs = [(p.truth, None if p.error else p.top) for p in predictions]
+        found["macro_f1"] = _measure(pairs, over(macro_f1))
+        found["macro_recall"] = _measure(pairs, over(macro_recall))
+        found |= _of_probabilities(predictions)
+    elif kind == "text" and optional:
+        found |= _of_unanswerable(predictions)
+    if kind != "text" or optional:
+        found |= _of_confidence(predictions)
+    if any(p.abstained for p in predictions):
+        given = [p for p in predictions if not p.abstained]
+        found["coverage"] = _measure([float(not p.abstained) for p in predictions])
+        if given:
+            found[f"{PRIMARY[kind]}_given"] = _measure([p.scores[PRIMARY[kind]] for p in given])
+    return (found, []) if kind != "text" or optional else _of_wording(predictions, found)
+
+
+def of_draws(scores: Sequence[Sequence[float]], *, seed: int = 0) -> Figure:
+    """Average a score over draws of shots, with an interval over both draws and rows (both are resampled).
+
+    Arguments:
+        scores: for each draw the score of each row, in the same order.
+    """
+    if all(run == scores[0] for run in scores):  # one draw, or draws that make no difference
+        return _measure(scores[0])
+    draw = random.Random(seed).choices  # noqa: S311
+    rows = range(len(scores[0]))
+    value = mean([mean(run) for run in scores])
+    samples = []
+    for _ in range(500):
+        places = draw(rows, k=len(rows))
+        samples.append(mean([mean([run[place] for place in places]) for run in draw(scores, k=len(scores))]))
+    samples.sort()
+    return Figure(value, min(value, samples[12]), max(value, samples[-13]))
+
+
+def _measure(rows: Sequence[Any], statistic: Callable[[Sequence[Any]], float] | None = None) -> Figure:
+    """Measure a statistic of rows; by default the mean of scores from 0 to 1."""
+    samples = _samples(len(rows))
+    return average(rows, samples=samples) if statistic is None else bootstrap(rows, statistic, samples=samples)
+
+
+def _samples(rows: int) -> int:
+    return max(100, min(1000, _WORK // max(rows, 1)))
+
+
+def _of_probabilities(predictions: Sequence[Prediction]) -> dict[str, Figure]:
+    labels = next((list(p.probabilities) for p in predictions if p.probabilities), None)
+    if labels is None:
+        return {}
+    even = dict.fromkeys(labels, 1 / len(labels))
+    rows = [(p.truth, p.probabilities or even) for p in predictions]
+    return {
+        "nll": _measure([nll_of(*row) for row in rows], mean),
+        "brier": _measure([brier_of(*row) for row in rows], mean),
+    }
+
+
+def _of_confidence(predictions: Sequence[Prediction]) -> dict[str, Figure]:
+    if all(p.confidence is None for p in predictions):
+        return {}
+    pairs = [p.chance for p in predictions]
+    found = {
+        "ece": _measure(pairs, over(ece)),
+        "ece_by_chance": _by_chance([sure for sure, _ in pairs]),
+        "auroc": _measure(pairs, over(auroc)),
+    }
+    for percent in (1, 5, 10):
+        found[f"automated_at_{percent}"] = _measure(pairs, _automated(percent / 100))
+    return found
+
+
+def _by_chance(confidences: Sequence[float]) -> Figure:
+    """Tell what ECE would be on these rows if every confidence were exactly right, with the range that holds 95%.
+
+    It is above 0 since bins hold few rows (Roelofs et al. 2022, arXiv 2012.08668): an ECE in this range cannot be told
+    from perfect calibration.
+    """
+    draw = random.Random(0).random  # noqa: S311
+    drawn = (ece(confidences, [draw() < sure for sure in confidences]) for _ in range(_samples(len(confidences))))
+    ordered = sorted(drawn)
+    edge = len(ordered) // 40
+    return Figure(mean(ordered), ordered[edge], ordered[-1 - edge])
+
+
+def _automated(error: float) -> Callable[[Sequence[tuple[float, bool]]], float]:
+    """Make the statistic: the share of rows that could be accepted with at most this share of errors."""
+
+    def statistic(pairs: Sequence[tuple[float, bool]]) -> float:
+        return automatable([c for c, _ in pairs], [right for _, right in pairs], error=error)
+
+    return statistic
+
+
+def _of_unanswerable(predictions: Sequence[Prediction]) -> dict[str, Figure]:
+    """Measure questions that have an answer and those that have none apart from each other."""
+    answerable = [p for p in predictions if p.references]
+    unanswerable = [p for p in predictions if not p.references]
+    found = {}
+    if answerable and unanswerable:
+        found["exact_match_answerable"] = _measure([p.scores["exact_match"] for p in answerable])
+        found["token_f1_answerable"] = _measure([p.scores["token_f1"] for p in answerable])
+        found["answerable_kept"] = _measure([p.scores["answerability"] for p in answerable])
+        found["unanswerable_accuracy"] = _measure([p.scores["exact_match"] for p in unanswerable])
+        pairs = [(0.5 if p.answering is None else p.answering, bool(p.references)) for p in predictions]
+        if any(p.answering is not None for p in predictions):
+            found["auroc_answerable"] = _measure(pairs, over(auroc))
+    return found
+
+
+def _of_wording(predictions: Sequence[Prediction], found: dict[str, Figure]) -> tuple[dict[str, Figure], list[str]]:
+    """Add the figures that compare wordings, where the libraries for them are installed."""
+    said = ["" if p.error or p.value is None else str(p.value) for p in predictions]
+    true = [p.references for p in predictions]
+    notes = []
+    try:
+        by_character = _has_no_spaces("".join(texts[0] for texts in true[:50]))
+        found = found | {"chrf": chrf(said, true), "bleu": bleu(said, true, tokenize="char" if by_character else "13a")}
+        if by_character:
+            notes.append("BLEU counts characters, not words, since this script does not part them by spaces")
+        rouges = [rouge(text, references) for text, references in zip(said, true, strict=True)]
+        found |= {name: _measure([row[name] for row in rouges]) for name in rouges[0]}
+    except ConfigError as error:
+        notes.append(str(error))
+    return found, notes
+
+
+def _has_no_spaces(text: str) -> bool:
+    letters = [c for c in text if c.isalpha()]
+    own = sum(unicodedata.name(c, "").startswith(_CHARACTERS) for c in letters)
+    return own > len(letters) / 2

@@ -1,0 +1,153 @@
+"""Figures for open answers: matching by the rules of SQuAD, numbers by value, translations and summaries by overlap.
+
+Matching works on one row and needs nothing; BLEU, chrF and ROUGE come from sacrebleu and rouge-score (extra `eval`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any
+
+from fewshot.errors import ConfigError, InputError
+from fewshot.evaluation.intervals import Figure
+
+__all__ = ["answered", "bleu", "chrf", "exact_match", "numeric_match", "rouge", "to_number", "token_f1"]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+
+
+def exact_match(prediction: str | None, references: Sequence[str]) -> bool:
+    """Tell whether an answer equals one of the references under SQuAD's rules (Rajpurkar et al. 2016, 1606.05250).
+
+    Case, punctuation, the articles a, an, the and runs of white space do not count; punctuation of every script does
+    not, as in MLQA (arXiv 1910.07475). With no references (unanswerable) only no answer is right.
+    """
+    said = _normal(prediction)
+    return any(said == _normal(reference) for reference in references) if references else not said
+
+
+def token_f1(prediction: str | None, references: Sequence[str]) -> float:
+    """Give the F1 of the words shared with the best reference, normalised like `exact_match`, from 0 to 1.
+
+    A Chinese or Japanese character counts as a word. If either side is empty, 1 when both are, else 0 (SQuAD 2.0).
+    """
+    said = _tokens(prediction)
+    return max((_overlap(said, _tokens(reference)) for reference in references), default=float(not said))
+
+
+def answered(prediction: str | None, references: Sequence[str]) -> bool:
+    """Tell whether a question was answered just if it has an answer."""
+    return bool(_normal(prediction)) == bool(references)
+
+
+def numeric_match(prediction: object, reference: object, *, tolerance: float = 0.0) -> bool:
+    """Tell whether two numbers have the same value, however written; `tolerance` is absolute."""
+    said, true = to_number(prediction), to_number(reference)
+    if said is None or true is None:
+        return False
+    return abs(said - true) <= Decimal(str(tolerance))
+
+
+def to_number(value: object) -> Decimal | None:
+    """Read an int, float, Decimal or string as a number; None when it is none.
+
+    Commas may group thousands ("1,234.5"); in any other place they make it no number.
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    text = str(value).strip().replace("\u2212", "-")
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> Figure:
+    """Measure corpus BLEU (0 to 100) with a bootstrap interval, by sacrebleu; each row has one or more references.
+
+    `tokenize` names one of sacrebleu's tokenizers, such as "zh", "ja-mecab", "ko-mecab" or "char".
+    """
+    return _corpus(_library("sacrebleu.metrics", "BLEU").BLEU(tokenize=tokenize, force=True), predictions, references)
+
+
+def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Figure:
+    """Measure corpus chrF2 (0 to 100) with a bootstrap interval, by sacrebleu (Popović 2015, W15-3049)."""
+    return _corpus(_library("sacrebleu.metrics", "chrF").CHRF(), predictions, references)
+
+
+def rouge(prediction: str, references: Sequence[str]) -> dict[str, float]:
+    """Give the F-measures rouge1, rouge2 and rougeL of one row against its best reference, from 0 to 1.
+
+    Computed by rouge-score without stemming, with words of all scripts (its own rule keeps only a-z and 0-9).
+    """
+    best = _rouge_scorer().score_multi(list(references), prediction)
+    return {name: float(score.fmeasure) for name, score in best.items()}
+
+
+def _normal(text: str | None) -> str:
+    """Bring an answer into the form in which SQuAD compares."""
+    kept = "".join(c for c in unicodedata.normalize("NFC", text or "").lower() if not _is_punctuation(c))
+    return " ".join(_ARTICLES.sub(" ", kept).split())
+
+
+def _is_punctuation(character: str) -> bool:
+    return character in string.punctuation or unicodedata.category(character).startswith("P")
+
+
+def _tokens(text: str | None) -> list[str]:
+    return _UNSPACED.sub(r" \1 ", _normal(text)).split()
+
+
+def _overlap(said: Sequence[str], true: Sequence[str]) -> float:
+    if not said or not true:
+        return float(said == true)
+    shared = sum((Counter(said) & Counter(true)).values())
+    return 2 * shared / (len(said) + len(true))
+
+
+def _corpus(metric: Any, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Figure:
+    """Score a corpus; sacrebleu wants the references as columns, padded with None."""
+    if len(predictions) != len(references) or not predictions or not all(references):
+        raise InputError(f"{len(predictions)} predictions do not pair up with {len(references)} lists of references.")
+    most = max(map(len, references))
+    columns = [[row[place] if place < len(row) else None for row in references] for place in range(most)]
+    score = metric.corpus_score(predictions, columns, n_bootstrap=1000)
+    figures = json.loads(score.format(width=6, signature=str(metric.get_signature()), is_json=True))
+    value = float(score.score)
+    middle, spread = figures.get("confidence_mean", value), figures.get("confidence_var", 0.0)  # none for one row
+    return Figure(value, min(value, middle - spread), max(value, middle + spread))
+
+
+@lru_cache(maxsize=1)
+def _rouge_scorer() -> Any:
+    scorer = _library("rouge_score.rouge_scorer", "ROUGE").RougeScorer
+    return scorer(["rouge1", "rouge2", "rougeL"], tokenizer=_Words())
+
+
+def _library(module: str, purpose: str) -> Any:
+    """Import a library of the extra `eval` at its first use."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{purpose} needs the extra `eval`: run `pip install 'fewshot[eval]'`.") from error
+
+
+class _Words:
+    """Words for rouge-score: letters and digits of any script."""
+
+    def tokenize(self, text: str) -> Iterable[str]:
+        return _WORD.findall(unicodedata.normalize("NFC", text).lower())

@@ -1,0 +1,236 @@
+"""Finding task folders and reading them: `task.toml`, `prompt.jinja`, `examples.jsonl`.
+
+A folder is data only; nothing in it is run. Look-up by name: the `templates/` folder where the program runs, the
+folders of `FEWSHOT_TEMPLATES` (separated as in PATH), installed packages that offer tasks (entry points in the group
+`fewshot.tasks`, each naming a package whose folder holds task folders), then the tasks that ship with this package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from fewshot._inputs import REQUIRED
+from fewshot.data.examples import read_examples
+from fewshot.errors import InputError, TaskError
+from fewshot.outputs.kinds import Output, Text, labels_of, output_of
+from fewshot.prompts.template import Template, did_you_mean
+from fewshot.settings import Settings
+from fewshot.task import Task
+
+__all__ = [
+    "EXAMPLE_FILES",
+    "KEYS",
+    "NAME",
+    "default_of",
+    "find",
+    "line_of",
+    "load",
+    "names",
+    "read_output",
+    "read_settings",
+    "search_path",
+    "ships",
+]
+
+T = TypeVar("T")
+EXAMPLE_FILES = ("examples.jsonl", "examples.json", "examples.csv")
+KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
+NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
+
+
+@overload
+def load(name: str | os.PathLike[str], *, examples: Any = None, output: None = None, **options: Any) -> Task[Any]: ...
+@overload
+def load(name: str | os.PathLike[str], *, examples: Any = None, output: Output[T], **options: Any) -> Task[T]: ...
+def load(
+    name: str | os.PathLike[str], *, examples: Any = None, output: Output[Any] | None = None, **options: Any
+) -> Task[Any]:
+    """Load a task by name or from a folder.
+
+    Arguments:
+        name: a task's name, or a path to its folder (anything with a path separator).
+        examples: shots to use instead of the folder's own: pairs or dicts.
+        output: what an answer must be, instead of what the folder says.
+        options: see `Settings`; also values for the task's parameters.
+
+    Raises:
+        TaskError: there is no such task, or its folder is broken (with file and line).
+        InputError: an option is not valid.
+    """
+    task = _read(find(name))
+    if examples is None and output is None and not options:
+        return task
+    return task.using(examples=examples, output=output, **options)
+
+
+def find(name: str | os.PathLike[str]) -> Path:
+    """Find a task's folder; raises TaskError with the places that were searched."""
+    text = os.fspath(name)
+    if os.sep in text or (os.altsep and os.altsep in text) or isinstance(name, os.PathLike) or text.startswith("."):
+        folder = Path(text)
+        if not (folder / "task.toml").is_file():
+            raise TaskError("is no task folder: it has no task.toml; make one with `fewshot new NAME`", path=folder)
+        return folder
+    if not NAME.match(text):
+        raise TaskError(f"{text!r:.80} is no task name: use lower-case letters, digits, _ and -, or give a path")
+    for place in search_path():
+        if (place / text / "task.toml").is_file():
+            return place / text
+    places = ", ".join(str(p) for p in search_path())
+    raise TaskError(f"no task {text!r}{did_you_mean(text, names())}; see `fewshot tasks`. Searched: {places}")
+
+
+def names() -> list[str]:
+    """Give the names of all tasks that can be found, sorted."""
+    found = {f.parent.name for place in search_path() if place.is_dir() for f in place.glob("*/task.toml")}
+    return sorted(name for name in found if NAME.match(name))
+
+
+def search_path() -> list[Path]:
+    """Give the folders that are searched for tasks, first come first served."""
+    own = [Path(p) for p in os.environ.get("FEWSHOT_TEMPLATES", "").split(os.pathsep) if p]
+    return [Path("templates"), *own, *_installed(), _shipped()]
+
+
+def ships(folder: Path) -> bool:
+    """Tell whether a task folder belongs to this package or to another that is installed, and not to the user."""
+    return any(folder.resolve().parent == place.resolve() for place in (*_installed(), _shipped()))
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[Path, ...]:
+    """Find the task folders of other packages without running any code of theirs."""
+    found = []
+    for entry in sorted(entry_points(group="fewshot.tasks"), key=lambda entry: entry.name):
+        # find_spec runs the packages above the one that it is asked for, so ask for the outermost only.
+        package, *inner = entry.value.split(".")
+        spec = find_spec(package)
+        places = (spec.submodule_search_locations if spec else None) or ()
+        found += [Path(place, *inner) for place in places]
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Path:
+    """In a wheel the tasks lie inside the package; in a checkout and an editable install beside it."""
+    inside = Path(__file__).parents[1] / "templates"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
+
+
+def _read(folder: Path) -> Task[Any]:
+    folder = folder.absolute()
+    files = [folder / name for name in ("task.toml", "prompt.jinja", *EXAMPLE_FILES)]
+    return _read_once(folder, tuple(_stamp(f) for f in files))
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=256)
+def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: ARG001 - a part of the cache's key
+    """Read a folder; `stamps` (time and size of its files) make an edited folder be read again."""
+    path = folder / "task.toml"
+    try:
+        spec = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise TaskError(f"is not valid TOML: {error}", path=path) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"cannot be read as UTF-8 text: {error}", path=path) from error
+    except RecursionError as error:
+        raise TaskError("is nested too deep", path=path) from error
+    for key in spec:
+        if key not in KEYS:
+            message = f"unknown key {key!r}{did_you_mean(key, KEYS)}; the keys are {', '.join(KEYS)}"
+            raise TaskError(message, path=path, line=line_of(path, key))
+    declared = _table(spec, "inputs", path) or {"text": "the text"}
+    inputs = {name: default_of(value) for name, value in declared.items()}
+    parameters = _table(spec, "parameters", path)
+    output = read_output(spec, folder, path)
+    template = Template.read(folder / "prompt.jinja")
+    template.check(inputs, parameters)
+    found = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
+    return Task(
+        name=folder.name,
+        template=template,
+        output=output,
+        inputs=inputs,
+        parameters=parameters,
+        examples=read_examples(found, inputs, parameters, output) if found else (),
+        settings=read_settings(_table(spec, "settings", path), path),
+        description=str(spec.get("description", "")),
+        about={name: _about(value) for name, value in declared.items()},
+        version=str(spec.get("version", "1")),
+        path=folder,
+    )
+
+
+def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:
+    """Read what a `task.toml` says of its output; raises TaskError when it is none."""
+    wanted = spec.get("output")
+    if wanted is None:
+        raise TaskError('has no \'output\': a list of labels, "text", "number" or "schema.json"', path=path)
+    try:
+        if isinstance(wanted, str) and wanted.endswith(".json"):
+            return output_of(json.loads((folder / Path(wanted).name).read_text(encoding="utf-8")))
+        if isinstance(wanted, list):
+            words, descriptions = _table(spec, "words", path), _table(spec, "descriptions", path)
+            return replace(labels_of(wanted), words=words, descriptions=descriptions)
+        if wanted == "text":
+            return Text(optional=spec.get("optional"))
+        return output_of(wanted)
+    except (ValueError, TypeError, OSError, RecursionError, InputError) as error:
+        raise TaskError(f"output: {error}", path=path, line=line_of(path, "output")) from error
+
+
+def read_settings(table: Mapping[str, Any], path: Path) -> Settings:
+    """Read the settings of a `task.toml`; raises TaskError for one that is not valid or has no place there."""
+    refused = {"api_key", "client", "base_url"} & set(table)
+    if refused:
+        message = f"{min(refused)!r} has no place in a task folder; set it in the environment or in the call"
+        raise TaskError(message, path=path, line=line_of(path, min(refused)))
+    try:
+        return Settings().updated({k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    except InputError as error:
+        raise TaskError(f"settings: {error}", path=path, line=line_of(path, error.field or "")) from error
+
+
+def _table(spec: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    table = spec.get(key, {})
+    if not isinstance(table, dict):
+        raise TaskError(f"{key!r} must be a table: [{key}]", path=path, line=line_of(path, key))
+    return table
+
+
+def default_of(value: Any) -> Any:
+    """Give the default of an input: one with `optional = true` or a `default` is a table, any other a description."""
+    if isinstance(value, dict):
+        return None if value.get("optional") else value.get("default", REQUIRED)
+    return REQUIRED
+
+
+def _about(value: Any) -> str:
+    return str(value.get("description", "")) if isinstance(value, dict) else str(value)
+
+
+def line_of(path: Path, key: str, *, after: str | None = None) -> int | None:
+    """Find the line of a key, the first or the first after another, for messages: tomllib does not tell."""
+    start = (line_of(path, after) or 0) if after else 0
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if number > start and re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[=\]]", line):
+            return number
+    return None

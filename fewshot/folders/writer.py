@@ -1,0 +1,198 @@
+"""Writing a chosen prompt into a task's folder, without losing anything of the author's.
+
+`task.toml` is edited in place, so that comments and order stay; examples keep their lines, new ones come before or
+after them. Everything is first written to a folder aside and loaded from there: only what comes back as the very prompt
+that was measured takes the place of the author's files, of which copies are kept beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewshot.errors import InputError
+from fewshot.folders.loader import EXAMPLE_FILES, load, ships
+from fewshot.task import Task
+from fewshot.types import Example, plain
+
+__all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "with_settings"]
+
+_CHOSEN = (
+    "k", "select", "order", "form", "seed", "diversity", "per_label", "shot_tokens", "ensemble", "embedding_model",
+    "calibrate",
+)  # fmt: skip
+"""Settings that a search may change."""
+_TABLE = re.compile(r"\s*\[")
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The files that were written, and the copies of what they held before."""
+
+    files: tuple[Path, ...]
+    copies: tuple[Path, ...]
+    task: Task[Any]
+    """The task as it is loaded now."""
+
+
+def chosen_settings(start: Task[Any], chosen: Task[Any]) -> dict[str, Any]:
+    """Give the settings of the prompt in which two tasks differ, with the second's values."""
+    pairs = {name: (getattr(start.settings, name), getattr(chosen.settings, name)) for name in _CHOSEN}
+    return {name: new for name, (old, new) in pairs.items() if old != new}
+
+
+def check_writable(start: Task[Any]) -> Task[Any]:
+    """Give the task as its folder holds it, or raise InputError where a chosen prompt could not be written there."""
+    if start.path is None:
+        raise InputError("this task was made in code: take the chosen settings and examples over by hand")
+    if ships(start.path):
+        message = (
+            f"{start.name} ships with the package: copy its folder to templates/{start.name}, which is found first"
+        )
+        raise InputError(message)
+    if not os.access(start.path, os.W_OK):
+        raise InputError(f"{start.path} cannot be written: change its permissions, or tune a copy of the folder")
+    on_disk = load(start.path)
+    alike = (start.template.source, repr(start.output), _content(start)) == (
+        on_disk.template.source, repr(on_disk.output), _content(on_disk),
+    )  # fmt: skip
+    if not alike:
+        message = f"{start.path} holds another template, output or examples than the search began with"
+        raise InputError(f"{message}: put those into the folder first, then search again")
+    return on_disk
+
+
+def rewrite(start: Task[Any], chosen: Task[Any]) -> Rewritten:
+    """Write a chosen prompt into the folder of the task that the search began with; see `Tuned.write`."""
+    on_disk = check_writable(start)
+    assert on_disk.path is not None  # noqa: S101 - it has been loaded from there
+    folder = on_disk.path
+    new = dict(_new_files(folder, on_disk, chosen))
+    if not new:
+        raise InputError(f"there is nothing to write: {folder} holds this prompt already")
+    with tempfile.TemporaryDirectory(prefix="fewshot-") as aside:
+        copy = Path(aside) / folder.name
+        shutil.copytree(folder, copy)
+        for name, text in new.items():
+            (copy / name).write_text(text, encoding="utf-8", newline="")
+        written = load(copy).using(**chosen.parameters)
+        if written.fingerprint != chosen.fingerprint:
+            settings = ", ".join(f"{name} = {_toml(value)}" for name, value in chosen_settings(on_disk, chosen).items())
+            raise InputError(
+                f"{folder} is not changed, since it would not come back the same; set yourself: {settings}"
+            )
+    copies = tuple(_kept(folder / name) for name in new if (folder / name).is_file())
+    for name, text in new.items():
+        _replace(folder / name, text)
+    return Rewritten(tuple(folder / name for name in new), copies, load(folder))
+
+
+def with_settings(source: str, changes: Mapping[str, Any]) -> str:
+    """Give the text of a `task.toml` with some settings changed in place; None takes one out.
+
+    Raises:
+        InputError: the settings stand there in a way that cannot be edited line by line.
+    """
+    end = "\r\n" if "\r\n" in source else "\n"
+    lines = source.split(end)
+    header = next((n for n, line in enumerate(lines) if re.match(r"\s*\[\s*settings\s*\]", line)), None)
+    if header is None:
+        lines = [*"\n".join(lines).rstrip("\n").split("\n"), "", "[settings]", ""]
+        header = len(lines) - 2
+    stop = next((n for n in range(header + 1, len(lines)) if _TABLE.match(lines[n])), len(lines))
+    table = lines[header + 1 : stop]
+    for name, value in changes.items():
+        table = _with_setting(table, name, value)
+    text = end.join([*lines[: header + 1], *table, *lines[stop:]])
+    before, after = _parsed(source), _parsed(text)
+    wanted = {**(before or {}).get("settings", {}), **changes}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    if after is None or before is None or {**before, "settings": wanted} != {**after, "settings": after["settings"]}:
+        said = ", ".join(f"{name} = {_toml(value)}" for name, value in changes.items() if value is not None)
+        raise InputError(f"the [settings] of task.toml cannot be edited line by line; set yourself: {said}")
+    return text
+
+
+def _with_setting(table: list[str], name: str, value: Any) -> list[str]:
+    for place, line in enumerate(table):
+        if re.match(rf"\s*{name}\s*=", line):
+            comment = re.search(r"\s+#.*$", line)
+            new = [] if value is None else [f"{name} = {_toml(value)}{comment[0] if comment else ''}"]
+            return [*table[:place], *new, *table[place + 1 :]]
+    if value is None:
+        return table
+    filled = max((n for n, line in enumerate(table, start=1) if line.strip()), default=0)
+    return [*table[:filled], f"{name} = {_toml(value)}", *table[filled:]]
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value)  # numbers, true, false and plain strings are written alike
+
+
+def _parsed(source: str) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(source)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _new_files(folder: Path, on_disk: Task[Any], chosen: Task[Any]) -> Iterator[tuple[str, str]]:
+    """Give name and text of each file that changes."""
+    if _content(chosen) != _content(on_disk):
+        yield "examples.jsonl", _examples(folder, on_disk, chosen)
+    if chosen.template.source != on_disk.template.source:
+        yield "prompt.jinja", chosen.template.source
+    if changes := chosen_settings(on_disk, chosen):
+        yield "task.toml", with_settings(_text(folder / "task.toml"), changes)
+
+
+def _examples(folder: Path, on_disk: Task[Any], chosen: Task[Any]) -> str:
+    """Put the examples in their new order; those that were there keep their lines as they are."""
+    there = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
+    lines = _text(there).split("\n") if there is not None and there.suffix == ".jsonl" else []
+    own = {_key(e, on_disk): lines[e.line - 1].strip() if lines else _line(e, e.id) for e in on_disk.examples}
+    return "".join(f"{own.get(_key(e, on_disk)) or _line(e, f'tuned:{e.id}')}\n" for e in chosen.examples)
+
+
+def _line(example: Example, name: str) -> str:
+    output = plain(example.output)
+    return json.dumps({**example.inputs, "output": output, "id": name}, ensure_ascii=False)
+
+
+def _content(task: Task[Any]) -> list[str]:
+    return [_key(example, task) for example in task.examples]
+
+
+def _key(example: Example, task: Task[Any]) -> str:
+    return json.dumps([dict(example.inputs), task.output.render(example.output)], sort_keys=True, default=str)
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8-sig")
+
+
+def _kept(path: Path) -> Path:
+    """Copy a file beside itself, under a name that is not taken."""
+    names = (path.with_name(f"{path.name}.bak{n or ''}") for n in range(10_000))
+    copy = next(name for name in names if not name.exists())
+    shutil.copy2(path, copy)
+    return copy
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file, all of it or nothing, with the permissions that it had."""
+    scratch = path.with_name(f".{path.name}.new")
+    scratch.write_text(text, encoding="utf-8", newline="")
+    if path.exists():
+        shutil.copymode(path, scratch)
+    with scratch.open("rb") as file:
+        os.fsync(file.fileno())
+    scratch.replace(path)

@@ -1,0 +1,386 @@
+"""One conversation with a model, without I/O: a generator that yields requests and is sent completions.
+
+Asking, reading label probabilities, settling shared tokens, asking again after an invalid answer and voting are all
+written here, once. `drive` runs a conversation against a client; sync calls, async calls and bulk runs all use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fewshot.calibration.ridge import Top, mixed, token_features
+from fewshot.errors import OutputError, ServiceError
+from fewshot.inference.answerable import LISTED, chances, refusal_of, verdict
+from fewshot.inference.ensemble import mean_logprobs, together
+from fewshot.inference.label_scoring import send, weigh
+from fewshot.inference.label_tree import LabelTree, mean_logprob
+from fewshot.inference.repair import refuse_unfinished, repaired
+from fewshot.inference.voting import majority
+from fewshot.outputs.kinds import Output
+from fewshot.prompts.prompt import Prompt
+from fewshot.settings import Settings
+from fewshot.types import Completion, Form, Request
+
+if TYPE_CHECKING:
+    from fewshot.calibration.calibration import Calibration
+    from fewshot.models.openai_client import Client
+
+__all__ = ["Answer", "Question", "Talk", "ask", "drive", "probabilities", "side_by_side"]
+
+T = TypeVar("T")
+
+Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
+"""A conversation: yields requests to send side by side, is sent their completions, returns the answer."""
+
+_VOTING_TEMPERATURE = 0.7
+_LOW_COVERAGE = 0.1
+_MOST_LISTED = 50_000
+"""Log-probabilities in one reply: they are listed for every token, and thousands of tokens would make it too long."""
+_NO_SUCH_ENDPOINT = (400, 404, 405, 422, 501)
+"""Statuses that say: not here, or not for this model."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One input, and everything that decides how it is asked and how the answer is read."""
+
+    prompt: Prompt
+    inputs: Mapping[str, Any]
+    settings: Settings
+    model: str
+    form: Form
+    top_logprobs: int | None
+    """How many log-probabilities the endpoint lists; None when it lists none."""
+    others: tuple[Prompt, ...] = ()
+    """The prompts of further draws of shots, with which label probabilities are averaged."""
+    decides: bool = False
+    """The endpoint gives a distribution over labels itself (decisions)."""
+    continues: bool = False
+    """The endpoint goes on from an unfinished assistant turn (llama.cpp does)."""
+    extra: tuple[tuple[str, Any], ...] = ()
+    room: int = 0
+    """Tokens that this model was seen to need at least (it may think before it answers)."""
+    calibration: Calibration | None = None
+    completions: list[Completion] = field(default_factory=list)
+    """Filled as the conversation goes, so that nothing paid for is forgotten when it fails."""
+
+    @property
+    def output(self) -> Output[Any]:
+        """How the answer is read."""
+        return self.prompt.output
+
+    @property
+    def draws(self) -> list[Question]:
+        """The question with each draw of shots; all fill the same completions."""
+        return [self, *(replace(self, prompt=prompt, others=()) for prompt in self.others)]
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether to read label probabilities: a closed set, wanted, and the endpoint lists log-probabilities."""
+        return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
+
+    @property
+    def found_silent(self) -> bool:
+        """Whether a token came without the log-probabilities asked for; half a character has none on llama.cpp."""
+        return self.is_scored and bool(self.completions) and "\ufffd" not in self.completions[0].text
+
+    @property
+    def top(self) -> Top:
+        """The likeliest tokens where the answer begins, averaged over the draws of shots; known when it was asked."""
+        return mixed([c.tokens[0].top for c in self.completions[: 1 + len(self.others)] if c.tokens])
+
+    @property
+    def listed_with_answers(self) -> int | None:
+        """How many log-probabilities to ask for beside a written answer: none where only its own tokens count."""
+        if self.top_logprobs is None:
+            return None
+        if not self.settings.scoring or refusal_of(self.output) is None:
+            return 0
+        return min(self.top_logprobs, LISTED, _MOST_LISTED // (self.settings.max_tokens or self.longest_answer))
+
+    @property
+    def longest_answer(self) -> int:
+        """Tokens enough for any valid answer: a token is seldom shorter than a byte of a label, or half a word."""
+        output = self.output
+        if output.labels is not None:
+            return 8 + max(len(output.render(label).encode()) for label in output.labels)
+        return 64 if output.kind == "number" else 512
+
+    def request(self, **changes: Any) -> Request:
+        """Build the request for the question itself."""
+        settings = self.settings
+        common: dict[str, Any] = {
+            "model": self.model,
+            "temperature": settings.temperature,
+            "seed": settings.seed,
+            "max_tokens": max(settings.max_tokens or self.longest_answer, self.room),
+            "extra": self.extra,
+        }
+        if self.form == "text":
+            common |= {"text": self.prompt.text(self.inputs), "stop": settings.stop or (self.prompt.stop,)}
+        else:
+            common |= {
+                "prefix": self.prompt.prefix,
+                "messages": (self.prompt.turn(self.inputs),),
+                "stop": settings.stop,
+            }
+        return Request(**(common | changes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a conversation came to."""
+
+    value: Any
+    method: str
+    probabilities: Mapping[str, float] | None = None
+    confidence: float | None = None
+    coverage: float | None = None
+    ensemble: int = 1
+    calibration: str = "none"
+    warnings: tuple[str, ...] = ()
+    sure: float | None = None
+    """Mean token probability of a written answer."""
+    room: int = 0
+    """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
+
+    def falls_short(self, least: float | None) -> bool:
+        """Tell whether to hold it back: nothing says of an answer without a confidence that it has enough."""
+        return least is not None and (self.confidence is None or self.confidence < least)
+
+
+def ask(question: Question) -> Talk:
+    """Answer a question in the way that suits its output and what the endpoint can do."""
+    scored = yield from probabilities(question)
+    if scored is not None:
+        return scored
+    answer = yield from (_vote(question) if question.settings.votes > 1 else _answer(question))
+    warnings = []
+    if question.others:
+        warnings.append("no label probabilities, so only the first draw of shots was asked")
+    if answer.confidence is None and question.settings.min_confidence is not None:
+        warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
+    return replace(answer, warnings=tuple(warnings)) if warnings else answer
+
+
+def probabilities(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
+    """Find the probability of every label as the endpoint can give it; None where it gives none."""
+    if question.decides:
+        answer = yield from decide(question)
+        if answer is not None:
+            return answer
+        question = replace(question, calibration=None)  # it was fitted on decisions, if at all
+    return (yield from score(question)) if question.is_scored else None
+
+
+def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
+    """Ask the endpoint for its own distribution over the labels; None when it has no such thing."""
+    try:
+        draws = yield from together([_decided(draw) for draw in question.draws])
+    except ServiceError as error:
+        if error.status in _NO_SUCH_ENDPOINT:
+            return None
+        raise
+    given = [draw for draw in draws if draw]
+    if len(given) < len(draws):  # a client of the caller's own may know of no decisions
+        return None
+    return replace(_judged(question, mean_logprobs(given), method="decisions"), ensemble=len(given))
+
+
+def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, float]]:
+    """Ask for the distribution with one draw of shots; empty where none came."""
+    output = question.output
+    words = {output.render(label): label for label in output.labels or ()}
+    about = getattr(output, "descriptions", {})
+    choices = tuple((word, about.get(label, "")) for word, label in words.items())
+    prompt = question.prompt
+    request = Request(
+        model=question.model, prefix=prompt.prefix, messages=(prompt.turn(question.inputs),), choices=choices
+    )
+    completion = yield from send(question, request)
+    refuse_unfinished(question, completion)
+    found = completion.probabilities or {}
+    return {words[word]: math.log(max(p, 1e-12)) for word, p in found.items()}
+
+
+def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
+    """Read the probability of every label where the answer begins; None without log-probabilities."""
+    draws = yield from together([weigh(draw) for draw in question.draws])
+    trees = [draw[0] for draw in draws if draw is not None]
+    if len(trees) < len(draws):
+        return None
+    return _scored(question, trees, unsettled=any(draw[1] for draw in draws if draw is not None))
+
+
+async def drive(
+    talk: Generator[tuple[Request, ...], tuple[Completion, ...], T], client: Client, *, deadline: float
+) -> T:
+    """Run a conversation against a client.
+
+    Arguments:
+        deadline: a `time.monotonic()` value by which everything must be over.
+
+    Raises:
+        ServiceError: the service failed; OutputError: no answer became valid.
+    """
+    try:
+        requests = next(talk)
+        while True:
+            try:
+                replies = await _send_all(client, requests, deadline)
+            except ServiceError as error:
+                requests = talk.throw(error)
+            else:
+                requests = talk.send(replies)
+    except StopIteration as done:
+        answer: T = done.value
+        return answer
+
+
+async def _send_all(client: Client, requests: tuple[Request, ...], deadline: float) -> tuple[Completion, ...]:
+    if len(requests) == 1:
+        return (await client.complete(requests[0], deadline=deadline),)
+    came: list[Completion] = []
+
+    async def one(request: Request) -> Completion:
+        completion = await client.complete(request, deadline=deadline)
+        came.append(completion)
+        return completion
+
+    try:
+        return tuple(await side_by_side(map(one, requests)))
+    except ServiceError as error:
+        error.beside = tuple(came)
+        raise
+
+
+async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await jobs together, results in order; the first error cancels the others and is raised itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _answer(question: Question) -> Talk:
+    """Ask for the answer itself; tell the model what was wrong with it, a bounded number of times."""
+    output, settings = question.output, question.settings
+    schema = output.schema() if output.kind == "schema" else None
+    request = question.request(schema=schema, top_logprobs=question.listed_with_answers)
+    last: OutputError | None = None
+    room = 0
+    for _ in range(settings.max_repairs + 1):
+        completion = yield from send(question, request)
+        try:
+            refuse_unfinished(question, completion)
+            value = _read(question, completion.text, sent_schema=request.schema is not None)
+        except OutputError as error:
+            if error.reason in ("content_filter", "refusal", "loop"):
+                raise
+            last = error
+            request = repaired(question, request, error)
+            if request.top_logprobs:  # the first answer's place is what counts, and was listed
+                request = replace(request, top_logprobs=0)
+            room = request.max_tokens or 0 if error.reason == "length" else room
+            continue
+        mean = mean_logprob(completion.tokens)
+        sure = None if mean is None else math.exp(mean)
+        method = "schema" if request.schema and "response_format" not in completion.dropped else "answer"
+        return _or_none(question, Answer(value=value, method=method, confidence=sure, sure=sure, room=room))
+    assert last is not None  # noqa: S101 - the loop ran at least once
+    tries = settings.max_repairs + 1
+    message = f"no valid answer in {tries} {'try' if tries == 1 else 'tries'}: {last}"
+    raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
+
+
+def _or_none(question: Question, answer: Answer) -> Answer:
+    """Weigh an answer against "no answer", where that is an output and the tokens at the answer's place are listed."""
+    refusal, tokens = refusal_of(question.output), question.completions[0].tokens
+    logprobs = chances(refusal, tokens, answer.value) if refusal and question.listed_with_answers else None
+    if logprobs is None:
+        return answer
+    judged = _judged(question, logprobs, method=answer.method, top=tokens[0].top)
+    assert judged.probabilities is not None  # noqa: S101 - just judged
+    value, confidence = verdict(answer.value, judged.probabilities, answer.sure)
+    return replace(judged, value=value, confidence=confidence, sure=answer.sure, room=answer.room)
+
+
+def _vote(question: Question) -> Talk:
+    """Sample several answers and take the majority of their values (self-consistency, arXiv 2203.11171, section 2).
+
+    Of labels with as many votes each, the one that is named first wins. Answers that are not valid abstain from the
+    vote; the confidence is the winner's share of all that were asked.
+    """
+    votes, settings = question.settings.votes, question.settings
+    temperature = settings.temperature or _VOTING_TEMPERATURE
+    # In the text form the shots show the wording, and a stop at the line's end would cut most JSON.
+    wants_schema = question.form == "chat" or question.output.kind == "schema"
+    request = question.request(temperature=temperature, schema=question.output.schema() if wants_schema else None)
+    ballots = tuple(replace(request, seed=settings.seed + i) for i in range(votes))
+    replies = yield ballots
+    question.completions.extend(replies)
+    values: list[Any] = []
+    last: OutputError | None = None
+    for completion in replies:
+        try:
+            refuse_unfinished(question, completion)
+            values.append(_read(question, completion.text, sent_schema=request.schema is not None))
+        except OutputError as error:
+            last = error
+    if not values:
+        assert last is not None  # noqa: S101 - every ballot failed
+        message = f"none of {votes} sampled answers was valid: {last}"
+        raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
+    labels = question.output.labels
+    if labels is None:
+        value, count = majority(values)
+        shares = None
+    else:
+        counts = Counter(values)
+        value = max(labels, key=counts.__getitem__)
+        count, shares = counts[value], {label: counts[label] / len(values) for label in labels}
+    return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes)
+
+
+def _scored(question: Question, trees: Sequence[LabelTree], *, unsettled: bool) -> Answer:
+    coverage = math.fsum(tree.coverage for tree in trees) / len(trees)
+    warnings = []
+    if coverage < _LOW_COVERAGE:
+        warnings.append(
+            f"the labels hold only {coverage:.1%} of the probability: the model would rather say other things"
+        )
+    if unsettled:
+        warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
+    logprobs = mean_logprobs([tree.logprobs() for tree in trees])
+    answer = _judged(question, logprobs, method="logprobs", top=question.top)
+    return replace(answer, coverage=coverage, ensemble=len(trees), warnings=tuple(warnings))
+
+
+def _judged(
+    question: Question, logprobs: Mapping[str, float], *, method: str, top: Sequence[tuple[bytes, float]] = ()
+) -> Answer:
+    """Calibrate and choose the likeliest label; `top` are the likeliest tokens where the answer begins."""
+    calibration = question.calibration
+    if calibration is None:
+        probabilities, name = {label: math.exp(p) for label, p in logprobs.items()}, "none"
+    else:
+        probabilities, name = (
+            calibration.apply({**logprobs, **token_features(top, calibration.features)}),
+            calibration.name,
+        )
+    value = max(probabilities, key=probabilities.__getitem__)
+    return Answer(
+        value=value, method=method, probabilities=probabilities, confidence=probabilities[value], calibration=name
+    )
+
+
+def _read(question: Question, text: str, *, sent_schema: bool) -> Any:
+    output = question.output
+    return output.parse_json(text) if sent_schema else output.parse(text, cue=question.prompt.cue)

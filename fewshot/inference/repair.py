@@ -1,0 +1,65 @@
+"""What to do about an answer that is none: refused, filtered, cut off, or not valid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fewshot.errors import OutputError
+from fewshot.outputs.kinds import Output
+from fewshot.types import Completion, Message, Request
+
+if TYPE_CHECKING:
+    from fewshot.inference.conversation import Question
+
+__all__ = ["refuse_unfinished", "repaired"]
+
+_LOOP = 120
+"""Characters at the end of a cut answer that are looked at for what repeats."""
+
+
+def refuse_unfinished(question: Question, completion: Completion, *, cut_is_fine: bool = False) -> None:
+    """Raise OutputError for a completion that is no answer: refused, filtered or cut off."""
+    reason = completion.finish_reason
+    seen = tuple(question.completions)
+    if reason == "refusal":
+        raise OutputError("the model refused to answer", reason="refusal", raw=completion.text, completions=seen)
+    if reason == "content_filter":
+        message = "the provider's content filter stopped the answer"
+        raise OutputError(message, reason="content_filter", raw=completion.text, completions=seen)
+    if reason == "length" and not cut_is_fine:
+        if _loops(completion.text):
+            message = "the model repeats itself without end: give it more examples, or use a larger model"
+            raise OutputError(message, reason="loop", raw=completion.text, completions=seen)
+        message = "the answer was cut off; raise max_tokens"
+        raise OutputError(message, reason="length", raw=completion.text, completions=seen)
+    if reason == "tool_calls":
+        raise OutputError("the model called a tool instead of answering", raw=completion.text, completions=seen)
+
+
+def _loops(text: str) -> bool:
+    """Tell whether a text that was cut off ends in the same few characters over and over; more room is of no use."""
+    tail = text.rstrip("\N{REPLACEMENT CHARACTER}")[-_LOOP:]
+    return len(tail) == _LOOP and any(tail[length:] == tail[:-length] for length in range(1, _LOOP // 4))
+
+
+def repaired(question: Question, request: Request, error: OutputError) -> Request:
+    """Ask again, with the error told to the model; after a cut answer, with more room."""
+    if error.reason == "length":
+        more = 4 if error.raw else 16  # nothing written at all: the room went on thinking
+        return replace(request, max_tokens=(request.max_tokens or 16) * more)
+    shown = error.raw.strip()[:500]
+    wanted = _wanted(question.output)
+    told = f"That is not a valid answer: {error}. {wanted}"
+    if request.text is not None:
+        return replace(request, text=f"{request.text} {' '.join(shown.split())}\n({told})\n{question.prompt.cue}")
+    turns = (Message("assistant", shown), Message("user", told)) if shown else (Message("user", told),)
+    return replace(request, messages=(*request.messages, *turns))
+
+
+def _wanted(output: Output[Any]) -> str:
+    if output.labels is not None:
+        return f"Answer with exactly one of: {', '.join(map(output.render, output.labels))}."
+    if output.kind == "number":
+        return "Answer with the number alone."
+    return "Answer with valid JSON alone." if output.kind == "schema" else "Answer again."

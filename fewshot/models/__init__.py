@@ -1,0 +1,1 @@
+"""Everything that talks to a model: clients, the wire, the embedded server, limits, caches, prices."""

@@ -1,0 +1,176 @@
+"""Never more than so many dollars: what a request can cost at most is set aside before it is sent.
+
+The bound holds whatever the model answers, since no tokeniser makes more tokens than a text has bytes, and an answer
+has no more than `max_tokens`. When the reply comes, what it really cost takes the place of what was set aside. A
+request that has no room left waits for those in flight, and is refused only when they have left none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.cache import CachedClient
+from fewshot.models.pricing import Price, price_of
+from fewshot.types import Completion, Request, Usage
+
+if TYPE_CHECKING:
+    from fewshot.models.connection import Connection
+    from fewshot.models.openai_client import Client
+
+__all__ = ["OVER_BUDGET", "Budget", "BudgetClient", "most_tokens", "with_budget"]
+
+OVER_BUDGET = "max_cost"
+"""The `code` of the ServiceError for a request that was not sent because the budget is spent."""
+_TOKENS_A_TURN = 8
+"""What a chat template puts round a turn, at most: signs for its beginning, role and end."""
+_LONGEST_ANSWER = 4096
+_ROUNDING = 1e-12
+
+
+class Budget:
+    """So many dollars for one run, shared by all its requests; belongs to one event loop."""
+
+    def __init__(self, max_cost: float, price: Price, *, decisions: Price | None = None, spent: float = 0.0) -> None:
+        """Open a budget.
+
+        Arguments:
+            max_cost: US dollars.
+            price: what the model costs.
+            decisions: what it costs at the decisions endpoint; by default the same.
+            spent: US dollars that earlier parts of the same run have cost.
+
+        Raises:
+            ConfigError: `max_cost` is no amount.
+        """
+        if not 0 <= max_cost < float("inf"):
+            raise ConfigError(f"max_cost={max_cost!r} is no amount of dollars: give 0 or more")
+        self.max_cost = max_cost
+        self.price = price
+        self.decisions = decisions or price
+        self.spent = spent
+        self.reserved = 0.0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing at all can be paid any more."""
+        return self.spent >= self.max_cost
+
+    async def reserve(self, request: Request) -> float:
+        """Set aside what a request can cost at most, once there is room; gives the amount.
+
+        Raises:
+            ServiceError: there is no room, and no request in flight that could make some; the code is `OVER_BUDGET`.
+        """
+        amount = self.price_for(request).cost(Usage(most_tokens(request), _longest_answer(request)))
+        while self.spent + self.reserved + amount > self.max_cost + _ROUNDING:
+            if self.spent + amount > self.max_cost + _ROUNDING or not self.reserved:
+                raise self._refusal(amount, request)
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        self.reserved += amount
+        return amount
+
+    def price_for(self, request: Request) -> Price:
+        """Give the price that holds for a request."""
+        return self.decisions if request.choices else self.price
+
+    def settle(self, amount: float, cost: float) -> None:
+        """Put what was paid in the place of what was set aside, and let those who wait look again."""
+        self.reserved = max(0.0, self.reserved - amount)
+        if self.reserved < _ROUNDING:
+            self.reserved = 0.0
+        self.spent += cost
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+
+    def _refusal(self, amount: float, request: Request) -> ServiceError:
+        return ServiceError(
+            f"the budget of ${self.max_cost:.6g} is spent (${self.spent:.6g}; this request may cost up to "
+            f"${amount:.2g}): go on with a higher max_cost",
+            code=OVER_BUDGET,
+            account=True,
+            request=request,
+        )
+
+
+class BudgetClient:
+    """Asks another client as long as the budget lasts; whatever else that client can do, this can too."""
+
+    def __init__(self, client: Client, budget: Budget) -> None:
+        self.client = client
+        self.budget = budget
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "client":  # not there yet: a copy is being made
+            raise AttributeError(name)
+        return getattr(self.client, name)
+
+    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
+        """Answer a request within the budget.
+
+        What becomes of a request that is cancelled, or whose reply is lost, nobody knows: it counts with all that was
+        set aside for it. One that the service refused costs nothing.
+
+        Raises:
+            ServiceError: as the other client, and with the code `OVER_BUDGET` when there is no money for it.
+        """
+        amount = await self.budget.reserve(request)
+        cost = amount
+        try:
+            completion = await self.client.complete(request, deadline=deadline)
+            cost = self._paid(request, completion, amount)
+        except ServiceError as error:
+            cost = 0.0 if error.status is not None else amount
+            raise
+        finally:
+            self.budget.settle(amount, cost)
+        return completion
+
+    def _paid(self, request: Request, completion: Completion, amount: float) -> float:
+        if completion.cached:
+            return 0.0
+        return self.budget.price_for(request).cost(completion.usage) if completion.usage != Usage() else amount
+
+
+def with_budget(connection: Connection, max_cost: float, *, spent: float = 0.0) -> tuple[Connection, Budget]:
+    """Put a connection under a budget; answers from the cache stay free.
+
+    Arguments:
+        max_cost: US dollars.
+        spent: US dollars that the same run has cost before it was interrupted.
+
+    Raises:
+        ConfigError: the model's price is not known, so that no budget can be kept.
+    """
+    price = Price(0.0, 0.0) if connection.local else price_of(connection.model)
+    if price is None:
+        raise ConfigError(
+            f"max_cost needs the price of {connection.model!r}, which is not known: give it in a file named in "
+            'FEWSHOT_PRICES, as {"models": {"' + connection.model + '": {"input": 0.1, "output": 0.5}}}'
+        )
+    budget = Budget(max_cost, price, decisions=price_of(connection.model, decisions=True), spent=spent)
+    inner = connection.client
+    if isinstance(inner, CachedClient):
+        return replace(connection, client=inner.around(BudgetClient(inner.client, budget))), budget
+    return replace(connection, client=BudgetClient(inner, budget)), budget
+
+
+def most_tokens(request: Request) -> int:
+    """Give a number of input tokens that a request cannot exceed: its bytes, and the signs round its turns."""
+    if request.text is not None:
+        return len(request.text.encode("utf-8", "replace")) + 1
+    own = sum(len(turn.content.encode("utf-8", "replace")) for turn in request.messages)
+    schema = len(request.schema or "") + sum(len(f"{v}{about}".encode()) + 16 for v, about in request.choices)
+    return len(request.prefix.json) + own + schema + _TOKENS_A_TURN * (len(request.chat) + 1)
+
+
+def _longest_answer(request: Request) -> int:
+    return (_LONGEST_ANSWER if request.max_tokens is None else request.max_tokens) * request.n

@@ -1,0 +1,158 @@
+"""From settings and environment to a client that is ready to be asked, and what its endpoint can do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from fewshot.models.cache import cached_client
+from fewshot.models.endpoint import DEFAULT_MODEL, Endpoint, resolve
+from fewshot.models.openai_client import Client, OpenAIClient, client_for
+from fewshot.settings import Settings
+from fewshot.types import Form
+
+__all__ = ["Connection", "connect"]
+
+_LISTED = {"chat": 20, "text": 5}
+"""How many log-probabilities the services list at most: OpenAI's documented limits for its two endpoints."""
+_LISTED_LOCALLY = 500
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client together with the endpoint that it talks to."""
+
+    client: Client
+    endpoint: Endpoint
+    place: str | None = None
+    """What names the endpoint in the cache, where its address does not: the embedded model has another in each run."""
+
+    source: Client | None = None
+    """The client that this one stands before for a while: what is learnt of the models belongs to that one."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, as the endpoint knows it."""
+        return self.endpoint.model
+
+    @property
+    def local(self) -> bool:
+        """Whether this is the embedded model."""
+        return self.endpoint.local
+
+    @property
+    def form(self) -> Form:
+        """The form that suits the endpoint."""
+        return self.endpoint.form
+
+    @property
+    def extra(self) -> tuple[tuple[str, Any], ...]:
+        """Body parameters that the endpoint's models want."""
+        return self.endpoint.extra
+
+    def top_logprobs(self, form: Form | None) -> int | None:
+        """How many log-probabilities to ask for; None where the model is known to give none."""
+        if self.model in _SILENT.get(self._learner, ()):
+            return None
+        if self.endpoint.base_url is None:  # the caller's own: it says itself whether it lists any
+            listed: int | None = getattr(self.client, "top_logprobs", None)
+            return listed
+        return _LISTED_LOCALLY if self.local else _LISTED[form or self.form]
+
+    def decides(self, wanted: bool | None) -> bool:
+        """Whether to ask the decisions endpoint: when wanted, or by default where it is known to be."""
+        known = self.endpoint.host == "api.openai.com" and self.model == DEFAULT_MODEL
+        return (known if wanted is None else wanted) and self.model not in _UNDECIDED.get(self._learner, ())
+
+    def gives_no_decisions(self) -> None:
+        """Remember that this endpoint has no decisions for this model."""
+        _UNDECIDED.setdefault(self._learner, set()).add(self.model)
+
+    @property
+    def room(self) -> int:
+        """Tokens that answers of this model were seen to need; 0 where the task's own limit was enough."""
+        return _ROOM.get(self._learner, {}).get(self.model, 0)
+
+    @property
+    def _learner(self) -> Client:
+        return self.source or self.client
+
+    def through(self, client: Client) -> Connection:
+        """Give the same connection through a client that stands before this one, with all that is learnt shared."""
+        return replace(self, client=client, source=self._learner)
+
+    def needs_room(self, tokens: int) -> None:
+        """Remember that this model answered only when it was given so many tokens, or more."""
+        _ROOM.setdefault(self._learner, {})[self.model] = max(tokens, self.room)
+
+    def gives_no_logprobs(self) -> None:
+        """Remember that this model listed no log-probabilities although it was asked to."""
+        _SILENT.setdefault(self._learner, set()).add(self.model)
+
+
+async def connect(settings: Settings) -> Connection:
+    """Give a connection for these settings; the embedded model is started when it is meant.
+
+    Raises:
+        ConfigError: a key, a model or an extra is missing, or the settings contradict each other.
+    """
+    connection = await _uncached(settings)
+    if settings.reasoning_effort is not None:
+        extra = {**dict(connection.extra), "reasoning_effort": settings.reasoning_effort}
+        connection = replace(connection, endpoint=replace(connection.endpoint, extra=tuple(extra.items())))
+    if not settings.cache:
+        return connection
+    client = cached_client(connection.client, connection.endpoint, connection.place)
+    return replace(connection, client=client)
+
+
+async def _uncached(settings: Settings) -> Connection:
+    if settings.client is not None and hasattr(settings.client, "complete"):
+        return Connection(settings.client, _endpoint_of(settings))
+    if settings.client is not None:
+        return _through(settings.client, settings)
+    endpoint = resolve(model=settings.model, base_url=settings.base_url, api_key=settings.api_key, form=settings.form)
+    if endpoint.local:
+        from fewshot.models.local import server as local
+
+        server = await asyncio.to_thread(local.serve, endpoint.model)
+        endpoint = replace(endpoint, base_url=server.base_url, api_key=server.api_key, model=server.model)
+        status = server.path.stat()
+        place = f"gguf:{server.path.name}:{status.st_size}:{status.st_mtime_ns}"
+        return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint, place)
+    return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)
+
+
+def _endpoint_of(settings: Settings) -> Endpoint:
+    """Give the endpoint of a client with a `complete` method: its own where it knows one, as ours do."""
+    known = getattr(settings.client, "endpoint", None)
+    if isinstance(known, Endpoint):
+        return replace(known, model=settings.model or known.model)
+    return Endpoint(model=settings.model or "scripted", base_url=None, form=settings.form or "chat")
+
+
+def _through(client: Any, settings: Settings) -> Connection:
+    """Give a connection through the caller's own openai client; made once for each client."""
+    wanted = (settings.model, settings.base_url, settings.form, settings.max_retries)
+    known = _OWN.setdefault(client, {})
+    if wanted not in known:
+        base_url = settings.base_url or str(client.base_url)
+        endpoint = resolve(model=settings.model, base_url=base_url, api_key=client.api_key, form=settings.form)
+        own = OpenAIClient(endpoint, client=client, max_retries=settings.max_retries)
+        known[wanted] = Connection(own, endpoint)
+    return known[wanted]
+
+
+_SILENT: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+"""Models that were seen to give no log-probabilities, for each client."""
+
+_UNDECIDED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+"""Models that were seen to have no decisions endpoint, for each client."""
+
+_ROOM: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
+"""Tokens that models were seen to need, for each client."""
+
+_OWN: WeakKeyDictionary[Any, dict[object, Connection]] = WeakKeyDictionary()
+"""Connections through the caller's own clients, for as long as those live."""

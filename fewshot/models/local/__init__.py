@@ -1,0 +1,1 @@
+"""The embedded model: fetching it and its server in this process."""

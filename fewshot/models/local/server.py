@@ -1,0 +1,220 @@
+"""The embedded model: llama.cpp inside this process, behind the same kind of API as any service.
+
+It listens on a loopback port behind a random key, so the one client path talks to it as to any other server. It is
+started at first use, once for each model file, and again in a forked child. The same request gets the same answer
+and the same log-probabilities to the last bit, whatever was asked before or is asked meanwhile.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import secrets
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fewshot.errors import ConfigError
+from fewshot.models.endpoint import EMBEDDED_MODEL, Secret
+from fewshot.models.local.cores import free_cores
+from fewshot.models.local.download import model_file
+
+__all__ = ["LocalServer", "serve", "serve_embeddings"]
+
+_CONTEXT = 8192
+"""Tokens that a prompt may hold: what the embedded model was trained for."""
+_SLOTS = 1
+"""Requests worked on at a time: with more, what shares a batch moves log-probabilities (by up to 0.19 seen), so that
+the same question could get another answer, and two cores gain no speed by it."""
+_CONNECTIONS = 32
+"""Connections that are served, each by a thread: one too many would wait until another closes, and kept ones do not."""
+_BATCH = 63
+"""Tokens computed at a time. From 64 on, attention is computed in tiles (`GGML_FA_TILE_Q` in ggml), which rounds
+otherwise: what a prompt's cached beginning spares then moved log-probabilities by up to 0.37. The price, measured:
+none where the beginning is cached, else a tenth more time for a prompt of 400 tokens, 40% more for one of 1,500."""
+_LONGEST_EMBEDDED = 2048
+"""Tokens of the longest text that an embedding is given of: it must fit in one batch."""
+_PROMPT_CACHE_MIB = 512
+"""Memory for the beginnings of other prompts, so that tasks that alternate keep theirs."""
+_LOUDEST = -1
+"""llama.cpp's log level: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServer:
+    """An embedded server that is running."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    model: str
+    path: Path
+
+
+_lock = threading.Lock()
+_running: dict[tuple[str, bool], tuple[LocalServer, Any]] = {}
+"""By model and purpose, with llama.cpp's own object, which stops serving when the last reference to it goes."""
+_forked = False
+"""This process was forked from one that was serving, and so inherited llama.cpp's state without its threads."""
+
+
+def serve(model: str = "local") -> LocalServer:
+    """Start the embedded server, or give the one that runs.
+
+    Arguments:
+        model: `"local"` for the model that the package knows, or the path of a GGUF file.
+
+    Raises:
+        ConfigError: the extra is not installed, or the model cannot be had or read.
+    """
+    return _serve(model, embeddings=False)
+
+
+def serve_embeddings(model: str = "local") -> LocalServer:
+    """Start a second server of the same model that gives embeddings, which one for completions cannot."""
+    return _serve(model, embeddings=True)
+
+
+def _serve(model: str, *, embeddings: bool) -> LocalServer:
+    key = (model if model == "local" else str(Path(model).expanduser().absolute()), embeddings)
+    with _lock:
+        if key not in _running:
+            _running[key] = _start(*key)
+        return _running[key][0]
+
+
+def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
+    xllamacpp = _llama()
+    path = model_file() if model == "local" else _own_file(model)
+    name = EMBEDDED_MODEL if model == "local" else path.stem
+    api_key = Secret(secrets.token_urlsafe(24))
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.model_alias = {name}
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [str(api_key)]
+    params.ui = False
+    params.verbosity = _LOUDEST
+    params.n_ctx = _CONTEXT
+    params.n_parallel = _SLOTS
+    params.n_threads_http = _CONNECTIONS
+    params.n_batch = params.n_ubatch = _LONGEST_EMBEDDED if embeddings else _BATCH
+    params.cache_ram_mib = _PROMPT_CACHE_MIB
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = free_cores()
+    if embeddings:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    try:
+        server = xllamacpp.Server(params)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConfigError(f"llama.cpp cannot load {path}: {error}; is it a GGUF model that it knows?") from error
+    _await_loop(server.listening_address, api_key)
+    return LocalServer(f"{server.listening_address}/v1", api_key, name, path), server
+
+
+def _await_loop(address: str, api_key: str) -> None:
+    """Wait until llama.cpp's loop runs: one that is stopped before it began never ends, and so nor would the process.
+
+    The state of the slots is told by the loop itself, so an answer proves that it runs.
+    """
+    with contextlib.closing(HTTPConnection(urlsplit(address).netloc)) as connection:
+        connection.request("GET", "/slots", headers={"Authorization": f"Bearer {api_key}"})
+        connection.getresponse().read()
+
+
+def _llama() -> Any:
+    """Import llama.cpp so that its threads sleep while they wait for each other.
+
+    On two busy cores, threads that spin instead take eight times as long. The variable is read when libgomp is loaded.
+    """
+    chosen = os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = chosen or "passive"
+    try:
+        import xllamacpp
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "the embedded model needs an extra: pip install 'fewshot[local]'; or set OPENAI_API_KEY for a service"
+        ) from error
+    except ImportError as error:
+        raise ConfigError(
+            f"xllamacpp is installed but cannot be loaded ({error}): install what it misses (libgomp.so.1 is in the "
+            "system package libgomp1 or libgomp), or set OPENAI_API_KEY for a service"
+        ) from error
+    finally:
+        if chosen is None:
+            del os.environ["OMP_WAIT_POLICY"]
+    return xllamacpp
+
+
+def _own_file(model: str) -> Path:
+    path = Path(model).expanduser()
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ConfigError(f"the model file {model!r} cannot be read: {error.strerror}") from error
+    if magic != b"GGUF":
+        raise ConfigError(f"{model!r} is no GGUF model file")
+    return path.absolute()
+
+
+def _stop() -> None:
+    """Stop serving before the interpreter ends; what is still being computed is given up.
+
+    llama.cpp waits for the end of every request whose connection is open, so the connections are cut first.
+    """
+    if _forked:
+        _keep_for_ever()
+    ports = {urlsplit(server.base_url).port for server, _ in _running.values()}
+    for connection in _open_sockets():
+        with contextlib.suppress(OSError):  # not a connection, or closed meanwhile
+            if connection.family == socket.AF_INET and connection.getsockname()[1] in ports:
+                connection.getpeername()
+                connection.shutdown(socket.SHUT_RDWR)
+    _running.clear()
+
+
+def _open_sockets() -> Iterator[socket.socket]:
+    """Give every socket of this process, where the system lists them (not on Windows)."""
+    folder = Path("/dev/fd")
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                with socket.socket(fileno=os.dup(int(entry.name))) as found:
+                    yield found
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: forget the parent's servers without stopping them, since their threads are not here.
+
+    Nor are the threads that llama.cpp's global state waits for when a process ends, so this one has to end without
+    running C++ destructors; Python's own end is not cut short by that.
+    """
+    global _lock, _forked
+    _lock = threading.Lock()  # may be held by a thread that is gone
+    if _running:
+        _keep_for_ever()
+        libc = ctypes.CDLL(None)
+        if not _forked and hasattr(libc, "on_exit"):  # glibc
+            libc.on_exit(getattr(libc, "_exit"), None)  # noqa: B009 - a C function, not a private attribute
+        _forked = True
+
+
+def _keep_for_ever() -> None:
+    """Forget the servers in a way that never stops them: stopping would wait for threads that do not exist."""
+    for _, server in _running.values():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
+    _running.clear()
+
+
+atexit.register(_stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -1,0 +1,356 @@
+"""Asking a model: one request in, one checked completion out, or one error that says what to do.
+
+`OpenAIClient` talks to any OpenAI-compatible service; `ScriptedClient` answers from a script, for tests. Whatever has
+this `complete` method can stand in for them, or be wrapped round them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from fewshot import _background_loop as loop
+from fewshot._background_loop import PerLoop
+from fewshot.errors import ConfigError, InputError, ServiceError
+from fewshot.models.endpoint import Endpoint, offline, resolve
+from fewshot.models.wire import audit
+from fewshot.models.wire.decisions import decision_body, read_decision
+from fewshot.models.wire.request import Dialect, encode, parameters
+from fewshot.models.wire.response import Reply, in_order, read_completion, read_json, rubbish
+from fewshot.models.wire.retry import retrying
+from fewshot.models.wire.service_errors import failure, read_complaint, redacted
+from fewshot.models.wire.transport import StaleConnectionError, wire_for
+from fewshot.types import Completion, Form, Request
+
+if TYPE_CHECKING:
+    import openai
+
+__all__ = ["Client", "Gate", "OpenAIClient", "ScriptedClient", "client_for"]
+
+T = TypeVar("T")
+
+_PATHS: Mapping[Form, str] = {"chat": "/chat/completions", "text": "/completions"}
+_LEAST_ATTEMPT = 15.0
+"""Seconds that a single attempt may always take when the deadline leaves them."""
+_LOCAL_TURNS = 4
+"""Requests that the embedded model holds at a time. It works on one, so the others wait here, where they keep their
+order: each connection takes one of llama.cpp's threads, and one that gets none waits until a kept one closes."""
+
+
+class Client(Protocol):
+    """Whatever answers requests."""
+
+    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
+        """Answer a request by a `time.monotonic()` deadline.
+
+        Raises:
+            ServiceError: no answer came, after every retry that made sense.
+        """
+        ...
+
+
+class Gate(Protocol):
+    """Stands before the wire: lets each HTTP request pass when it may, and hears how each one went."""
+
+    async def enter(self, request: Request | None) -> None:
+        """Wait until the next HTTP request may go; None for one that is no completion."""
+        ...
+
+    def leave(self, request: Request | None, status: int | None, headers: Mapping[str, str]) -> None:
+        """Hear the status and headers of the reply; None when no reply came."""
+        ...
+
+
+class OpenAIClient:
+    """Talks to an OpenAI-compatible service, with retries, deadlines and negotiation of parameters.
+
+    May be used from any thread, event loop and forked process; connections are kept and reused in each.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint | None = None,
+        *,
+        client: openai.OpenAI | openai.AsyncOpenAI | None = None,
+        max_retries: int = 5,
+        timeout: float = 60.0,
+        fast: bool | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        """Make a client; nothing is sent.
+
+        Arguments:
+            endpoint: where to ask; by default what the environment says.
+            client: an openai client of your own, through which everything is then sent.
+            max_retries: how often a failing request is sent again.
+            timeout: seconds for a whole call when it is given no deadline.
+            fast: True for the direct wire, False for the plain one; by default direct where it works.
+            gate: asked before and told after every HTTP request.
+
+        Raises:
+            ConfigError: the settings contradict each other, or the endpoint may not be used.
+        """
+        if endpoint is None:
+            endpoint = resolve(base_url=str(client.base_url), api_key=client.api_key) if client else resolve()
+        if offline() and not endpoint.local:
+            raise ConfigError(f"FEWSHOT_OFFLINE is set, so nothing may be sent to {endpoint.host}: use model='local'")
+        if endpoint.base_url is None:
+            raise ConfigError("the embedded model is not started: fewshot.local.serve gives its base_url")
+        self.endpoint = endpoint
+        self.max_retries = max_retries
+        self.timeout = timeout
+        self.gate = gate
+        self.heard: deque[Mapping[str, str]] = deque(maxlen=1)
+        """The headers of the latest reply, which may announce a rate limit; copies of this client share it."""
+        self._wire = wire_for(endpoint, client, fast=fast)
+        self._before = _azure_path(client)
+        self._turns = PerLoop(lambda: asyncio.Semaphore(_LOCAL_TURNS), _nothing_to_close)
+        self._dialects: dict[tuple[Form, str], Dialect] = {}
+
+    def __repr__(self) -> str:
+        return f"OpenAIClient({self.endpoint!r})"
+
+    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
+        """Answer a request.
+
+        Parameters that the model refuses are left out or renamed, remembered, and named in `Completion.dropped`.
+
+        Arguments:
+            deadline: a `time.monotonic()` value by which everything is over.
+
+        Raises:
+            ServiceError: no answer came in time, after every retry that made sense.
+            InputError: the request holds text that cannot be sent.
+        """
+        if request.choices:
+            return await self._decide(request, deadline)
+        dialect = self._dialects.setdefault((request.form, request.model), Dialect())
+        path = self._before(request.model) + _PATHS[request.form]
+
+        async def once(tries: _Tries) -> Completion:
+            while True:
+                known = dialect.known
+                sent, dropped = dialect.apply(parameters(request, self.endpoint), request.schema)
+                reply = await self._post(path, encode(request, sent, dialect.roles), tries)
+                if reply.status == 200:
+                    if request.schema and request.form == "text" and "json_schema" not in sent:
+                        dropped += ("response_format",)
+                    if dialect.roles:
+                        dropped += tuple(dialect.roles.keys() & {message.role for message in request.chat})
+                    return read_completion(reply, request, dropped=dropped, attempts=tries.sent)
+                if reply.status in (400, 422) and (
+                    dialect.known != known or dialect.learn(read_complaint(reply), sent, request)
+                ):
+                    continue
+                raise failure(reply, self.endpoint)
+
+        return await self._persist(once, _Tries(request, self._deadline(deadline)))
+
+    async def _decide(self, request: Request, deadline: float | None) -> Completion:
+        """Ask for a distribution over choices (`/decisions`)."""
+        path, body = self._before(request.model) + "/decisions", decision_body(request)
+
+        async def once(tries: _Tries) -> Completion:
+            reply = await self._post(path, body, tries)
+            if reply.status != 200:
+                raise failure(reply, self.endpoint)
+            return read_decision(reply, request, attempts=tries.sent)
+
+        return await self._persist(once, _Tries(request, self._deadline(deadline)))
+
+    async def embed(
+        self, texts: Sequence[str], *, model: str | None = None, deadline: float | None = None
+    ) -> list[list[float]]:
+        """Give a vector for each text, in their order (`/embeddings`).
+
+        Raises:
+            ServiceError: no vectors came in time, after every retry that made sense.
+        """
+        model = model or self.endpoint.model
+        path = self._before(model) + "/embeddings"
+        try:
+            wanted = {"model": model, "input": list(texts), "encoding_format": "float"}
+            body = json.dumps(wanted, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"a text holds {error.object[error.start]!r}, which is no character") from None
+
+        async def once(tries: _Tries) -> list[list[float]]:
+            reply = await self._post(path, body, tries)
+            if reply.status != 200:
+                raise failure(reply, self.endpoint)
+            return _vectors(reply, len(texts))
+
+        return await self._persist(once, _Tries(None, self._deadline(deadline)))
+
+    def refused(self, model: str | None = None, form: Form | None = None) -> frozenset[str]:
+        """Give the parameters that a model is known to refuse altogether."""
+        dialect = self._dialects.get((form or self.endpoint.form, model or self.endpoint.model))
+        return dialect.refused if dialect else frozenset()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; the client stays usable."""
+        await self._wire.aclose()
+
+    def close(self) -> None:
+        """Close the connections of blocking calls; the client stays usable."""
+        loop.run(self.aclose())
+
+    def _deadline(self, deadline: float | None) -> float:
+        return time.monotonic() + self.timeout if deadline is None else deadline
+
+    async def _persist(self, once: Callable[[_Tries], Awaitable[T]], tries: _Tries) -> T:
+        """Try until it works, cannot work, or time is up."""
+        error, allowed = None, tries.left
+        try:
+            async with asyncio.timeout(max(0.0, tries.left)):
+                async for attempt in retrying(max_retries=self.max_retries, deadline=tries.deadline):
+                    with attempt:
+                        return await once(tries)
+        except TimeoutError:
+            waited = f"within the {max(0.0, allowed):.3g} s that the call had: give it a longer timeout, or ask later"
+            error = tries.last or ServiceError(f"{self.endpoint.host} gave no answer {waited}", transient=True)
+        except ServiceError as failed:
+            error = failed
+        assert error is not None  # noqa: S101 - the loop returns or raises
+        raise self._told(error, tries)
+
+    async def _post(self, path: str, body: bytes, tries: _Tries) -> Reply:
+        """Make one attempt; with the embedded model, when it is its turn."""
+        if self.endpoint.local:
+            async with await self._turns.get():
+                return await self._attempt(path, body, tries)
+        return await self._attempt(path, body, tries)
+
+    async def _attempt(self, path: str, body: bytes, tries: _Tries) -> Reply:
+        """Send one request, and at once a second one when the kept connection turns out to be dead."""
+        if self.gate:
+            await self.gate.enter(tries.request)
+        if not self.endpoint.local:
+            audit.sent(self.endpoint.host, path, body)
+        # A service that is silent may answer at the second try; the embedded model is slow, and would only start again.
+        limit = tries.left if self.endpoint.local else max(tries.left / 2, min(tries.left, _LEAST_ATTEMPT))
+        reply: Reply | None = None
+        try:
+            async with asyncio.timeout(limit):
+                tries.sent += 1
+                try:
+                    reply = await self._wire.post(path, body, timeout=limit, fresh=tries.found_stale)
+                except StaleConnectionError:
+                    tries.sent += 1
+                    tries.found_stale = True  # once a call: who breaks off after the work would be paid for each
+                    reply = await self._wire.post(path, body, timeout=limit, fresh=True)
+            self.heard.append(reply.headers)
+            return reply
+        except TimeoutError:
+            error = ServiceError(f"{self.endpoint.host} gave no answer within {limit:.3g} s: try later", transient=True)
+        except ServiceError as failed:
+            error = failed
+        finally:
+            if self.gate:
+                headers = reply.headers if reply else {}
+                self.gate.leave(tries.request, reply.status if reply else None, headers)
+        tries.last = error
+        raise error
+
+    def _told(self, error: ServiceError, tries: _Tries) -> ServiceError:
+        """Complete an error by what is known only at the end."""
+        message = redacted(str(error), (self.endpoint.api_key,))
+        if error.transient and error.retry_after and error.retry_after >= tries.left:
+            message += f"; it asks to wait {error.retry_after:.3g} s, and the call has {max(0, tries.left):.3g} s left"
+        if tries.sent > 1:
+            message += f" (after {tries.sent} requests)"
+        error.args = (message,)
+        error.request = tries.request
+        error.attempts = tries.sent
+        return error
+
+
+async def _nothing_to_close(_: object) -> None:
+    """Close what needs no closing."""
+
+
+@dataclass(slots=True)
+class _Tries:
+    """The state of one call: what is asked, until when, and how many HTTP requests it took so far."""
+
+    request: Request | None
+    deadline: float
+    sent: int = 0
+    last: ServiceError | None = None
+    found_stale: bool = False
+    """A kept connection turned out to be dead: the others may be, too."""
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.monotonic()
+
+
+@lru_cache(maxsize=128)
+def client_for(
+    endpoint: Endpoint, *, max_retries: int = 5, timeout: float = 60.0, fast: bool | None = None
+) -> OpenAIClient:
+    """Give the client for an endpoint; the same one for the same settings, so that connections are reused."""
+    return OpenAIClient(endpoint, max_retries=max_retries, timeout=timeout, fast=fast)
+
+
+Answer = str | Completion | Exception
+
+
+class ScriptedClient:
+    """Answers from a script, for tests; `requests` holds what was asked.
+
+        client = ScriptedClient("positive", "negative")           # one answer after the other
+        client = ScriptedClient(lambda request: "positive")       # or worked out from the request
+
+    An answer is a text, a `Completion`, or an exception to raise.
+    """
+
+    def __init__(self, *answers: Answer | Callable[[Request], Answer]) -> None:
+        self.requests: list[Request] = []
+        self._answers = answers
+
+    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:  # noqa: ARG002
+        """Give the next answer of the script; a function answers for good.
+
+        Raises:
+            ConfigError: the script is at its end.
+        """
+        self.requests.append(request)
+        if not self._answers:
+            raise ConfigError(f"the script has no answer to request {len(self.requests)}: give ScriptedClient another")
+        answer = self._answers[0]
+        if callable(answer):
+            answer = answer(request)
+        else:
+            self._answers = self._answers[1:]
+        if isinstance(answer, Exception):
+            raise answer
+        return Completion(text=answer, model=request.model) if isinstance(answer, str) else answer
+
+
+def _azure_path(client: Any) -> Callable[[str], str]:
+    """Give what comes before a path: Azure's older API wants the deployment there, as its own client adds it."""
+    if type(client).__name__ in ("AzureOpenAI", "AsyncAzureOpenAI") and "/deployments" not in str(client.base_url):
+        return lambda model: f"/deployments/{model}"
+    return lambda _: ""
+
+
+def _vectors(reply: Reply, count: int) -> list[list[float]]:
+    data: Any = read_json(reply).get("data")
+    if not isinstance(data, list) or len(data) != count or not all(isinstance(item, dict) for item in data):
+        rubbish("not one vector for each text")
+    vectors = [item.get("embedding") for item in in_order(data)]
+    if not all(isinstance(vector, list) and all(map(_is_small_number, vector)) for vector in vectors):
+        rubbish("a vector that is no list of numbers")
+    return vectors
+
+
+def _is_small_number(value: object) -> bool:
+    return isinstance(value, int | float) and -1e38 < value < 1e38  # vectors are kept as 32-bit floats

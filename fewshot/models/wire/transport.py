@@ -1,0 +1,180 @@
+"""How the bytes of a request reach a service and those of a reply come back. Nothing here is tried twice.
+
+There are two wires, which send the same bytes and give the same replies:
+
+- the direct one speaks HTTP/1.1 over asyncio itself (`fewshot.models.wire.http11`), at a tenth of the processor time;
+- the plain one goes through the official client's public `post`: for a client of the caller's own (Azure, custom
+  transports, workload identity), for proxies, and for who sets `FEWSHOT_WIRE=plain` or `fast=False`.
+
+The plain wire asks the service to close each connection, because httpcore2 keeps bytes that nobody asked for and reads
+them as the answer to the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from fewshot._background_loop import PerLoop
+from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.wire.response import Reply
+
+if TYPE_CHECKING:
+    import openai
+
+__all__ = [
+    "MAX_REPLY",
+    "PlainWire",
+    "StaleConnectionError",
+    "Wire",
+    "is_proxied",
+    "lost",
+    "official",
+    "too_long",
+    "unreachable",
+    "wire_for",
+]
+
+MAX_REPLY = 32 * 2**20
+"""Bytes that a reply may hold, unpacked."""
+
+
+class StaleConnectionError(ServiceError):
+    """A kept connection broke before a byte of the reply came: the request goes out again at once."""
+
+
+class Wire(Protocol):
+    """Sends one request and gives the reply to it, whatever its status."""
+
+    async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ASYNC109
+        """Send a JSON body to a path below the base URL.
+
+        Arguments:
+            timeout: seconds; the caller cancels then, this is for what cannot be cancelled.
+            fresh: do not use a connection that has served before.
+
+        Raises:
+            ServiceError: no reply came; transient unless trying again is no use.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is open on the running loop."""
+        ...
+
+
+def wire_for(endpoint: Endpoint, client: Any = None, *, fast: bool | None = None) -> Wire:
+    """Choose the wire: direct, unless the caller's client, a proxy or a switch asks for the plain one.
+
+    Raises:
+        ConfigError: `fast=True` where only the plain wire works.
+    """
+    switch = os.environ.get("FEWSHOT_WIRE", "").strip().lower()
+    if switch not in ("", "plain", "direct"):
+        raise ConfigError(f"FEWSHOT_WIRE={switch!r}: set it to plain or direct, or leave it unset")
+    wanted = fast if fast is not None else {"plain": False, "direct": True}.get(switch)
+    needs_plain = "a client of your own" if client is not None else "a proxy" if is_proxied(endpoint) else ""
+    if fast and needs_plain:
+        raise ConfigError(f"fast=True does not work with {needs_plain}: leave it out")
+    if wanted is False or needs_plain:
+        return PlainWire(endpoint, client)
+    try:
+        from fewshot.models.wire.http11 import DirectWire
+    except ImportError:  # h11 comes with openai's HTTP client, which may change it for another
+        return PlainWire(endpoint, client)
+    return DirectWire(endpoint)
+
+
+def is_proxied(endpoint: Endpoint) -> bool:
+    """Tell whether the environment names a proxy for this endpoint; the embedded model never has one."""
+    parts = urlsplit(endpoint.base_url or "")
+    if endpoint.local or not parts.hostname:
+        return False
+    proxies = getproxies()
+    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname)
+
+
+def official(endpoint: Endpoint) -> openai.AsyncOpenAI:
+    """Give the official client for an endpoint: it knows the headers, and reads `OPENAI_ORG_ID` and the like."""
+    import openai
+
+    parts = urlsplit(endpoint.base_url or "")
+    return openai.AsyncOpenAI(
+        api_key=endpoint.api_key,
+        base_url=parts._replace(query="").geturl(),
+        default_query=dict(parse_qsl(parts.query)),
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, trust_env=not endpoint.local),
+    )
+
+
+def lost(what: str, *, transient: bool = True) -> ServiceError:
+    """Give the error for a request to which no usable reply came."""
+    return ServiceError(what, transient=transient)
+
+
+def too_long() -> ServiceError:
+    """Give the error for a reply beyond `MAX_REPLY`."""
+    return lost(f"the reply is longer than {MAX_REPLY >> 20} MiB, which no answer is: try again")
+
+
+def unreachable(host: str, cause: BaseException) -> ServiceError:
+    """Give the error for a connection that could not be made or broke."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        return lost(f"the TLS certificate of {host} is not trusted ({cause}): set SSL_CERT_FILE", transient=False)
+    return lost(f"the connection to {host} failed ({cause}): is the server up, and base_url right?")
+
+
+class PlainWire:
+    """Sends through the official client, or through one of the caller's own, blocking or not."""
+
+    def __init__(self, endpoint: Endpoint, client: openai.OpenAI | openai.AsyncOpenAI | None = None) -> None:
+        self._endpoint = endpoint
+        self._client = client
+        self._own = PerLoop(lambda: official(endpoint), _close)
+
+    async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ARG002, ASYNC109
+        """Send a JSON body to a path below the base URL; every connection is a fresh one."""
+        import httpx2
+        import openai
+
+        client = self._client or await self._own.get()
+        options: Any = {
+            "max_retries": 0,
+            "follow_redirects": False,
+            "timeout": timeout,
+            "headers": {"Accept-Encoding": "identity", "Connection": "close"},
+        }
+        failed: ServiceError | None = None
+        try:
+            if isinstance(client, openai.AsyncOpenAI):
+                response = await client.post(path, content=body, cast_to=httpx2.Response, options=options)
+            else:
+                response = await asyncio.to_thread(
+                    client.post, path, content=body, cast_to=httpx2.Response, options=options
+                )
+        except openai.APIStatusError as error:
+            response = error.response
+        except openai.APITimeoutError:
+            failed = lost(f"{self._endpoint.host} gave no answer within {timeout:.3g} s: try again later")
+        except openai.APIConnectionError as error:
+            failed = unreachable(self._endpoint.host, error.__cause__ or error)
+        except openai.OpenAIError as error:
+            failed = lost(f"the openai client refuses to send: {error}", transient=False)
+        if failed:  # raised here, so that no frame of the official client, with the key in it, hangs on the error
+            raise failed
+        if len(response.content) > MAX_REPLY:
+            raise too_long()
+        return Reply(response.status_code, dict(reversed(response.headers.multi_items())), response.content)
+
+    async def aclose(self) -> None:
+        """Close our own client on the running loop; the caller's is the caller's."""
+        await self._own.aclose()
+
+
+async def _close(client: openai.AsyncOpenAI) -> None:
+    await client.close()

@@ -1,0 +1,286 @@
+"""Read one label out of an answer, or refuse: never a guess.
+
+An answer is read literally first, then with its wrapping off, then by its first line, then as JSON, then as prose. In
+prose a label counts where it stands as a word of its own; two labels, a denial or a question are refused.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+
+from fewshot._wording import (
+    MAX_ANSWER,
+    bare,
+    blocks,
+    cue_name,
+    denies,
+    drop_cue,
+    excerpt,
+    fold,
+    json_in,
+    json_objects,
+    sentences,
+    tidy,
+)
+from fewshot.errors import OutputError
+
+__all__ = ["LabelReader"]
+
+_SHORT = 3
+"""Words up to which a sentence is read together with its neighbour: "Positive? No way.", "It is not. Positive."."""
+
+
+class LabelReader:
+    """Reads answers that name one of several labels.
+
+    Arguments:
+        shown: for each label the word that the model is asked for. Both are understood, the word first.
+    """
+
+    def __init__(self, shown: Mapping[str, str]) -> None:
+        self._shown = tuple(shown.values())
+        self.literal = {word: label for label, word in shown.items()}
+        for label in shown:
+            self.literal.setdefault(label, label)
+        self._fold = _distinct_fold(self._shown)
+        self._folded: dict[str, str] = {}
+        for form, label in self.literal.items():
+            self._folded.setdefault(self._fold(form), label)
+        self._bare = _unambiguous((bare(form), label) for form, label in self._folded.items())
+        self._in_prose = tuple(form for form in self._folded if any(map(str.isalnum, form)))
+
+    def read(self, text: str, cue: str) -> str:
+        """Give the label that an answer names; raises OutputError when it names none, several or a denied one."""
+        answer = drop_cue(tidy(text), cue)
+        if not answer:
+            raise OutputError("the answer is empty; " + self._wanted(), reason="empty", raw=text)
+        try:
+            return self._lookup(answer) or self._on_first_line(answer) or self._searched(answer, cue)
+        except _RefusedError as refused:
+            message = f"{refused.why}: {excerpt(tidy(text))}; {self._wanted()}"
+            raise OutputError(message, reason="ambiguous" if refused.ambiguous else "invalid", raw=text) from None
+
+    def _wanted(self) -> str:
+        more = ", …" if len(self._shown) > 20 else ""
+        return f"answer with exactly one of: {', '.join(self._shown[:20])}{more}"
+
+    def _lookup(self, text: str) -> str | None:
+        """Give the label that a text is, its wrapping aside."""
+        if len(text) > 10_000:
+            return None
+        folded = self._fold(text)
+        core = bare(folded)
+        return self._folded.get(folded) or self._folded.get(core) or self._bare.get(core)
+
+    def _searched(self, answer: str, cue: str) -> str:
+        if len(answer) > MAX_ANSWER:
+            raise _RefusedError("the answer is far too long")
+        return self._in_json(answer, cue) or self._on_last_line(answer, cue) or self._mentioned(answer)
+
+    def _in_json(self, answer: str, cue: str) -> str | None:
+        fenced = [json_in(content) for _, content in blocks(answer)] if "```" in answer else []
+        found = {
+            label
+            for value in (*fenced, *_json_values(answer))
+            if value is not None and (label := self._in_value(value, cue)) is not None
+        }
+        if len(found) > 1:
+            raise _RefusedError("the answer names several labels", ambiguous=True)
+        return found.pop() if found else None
+
+    def _in_value(self, value: object, cue: str) -> str | None:
+        if isinstance(value, dict):
+            by_key = {fold(str(key)): held for key, held in value.items()}
+            held = by_key.get("label", by_key.get(fold(cue_name(cue)), list(value.values())))
+        else:
+            held = value
+        texts = [_json_text(item) for item in (held if isinstance(held, list) else [held])]
+        found = {label for text in texts if (label := self._lookup(text)) is not None}
+        if not found and len(texts) == 1:
+            return self._mentioned(texts[0])
+        if len(found) != 1:
+            raise _RefusedError(f"the answer names {'several labels' if found else 'no label'}", ambiguous=bool(found))
+        return found.pop()
+
+    def _on_first_line(self, answer: str) -> str | None:
+        """Give the label that the first line is, where the rest is run-on text and no second answer."""
+        first, _, rest = answer.partition("\n")
+        rest = rest.strip()
+        label = self._lookup(first) if rest and not rest[0].islower() else None
+        if label is not None and self._lookup(rest.partition("\n")[0]) not in (None, label):
+            raise _RefusedError("the answer names several labels", ambiguous=True)
+        return label
+
+    def _on_last_line(self, answer: str, cue: str) -> str | None:
+        """Give the label of the one line that repeats the cue, after some reasoning."""
+        cues = dict.fromkeys((cue, "Answer:", "Final answer:"))
+        lines = answer.split("\n")[1:]
+        marked = {line: rest for line in lines for cue in cues if (rest := drop_cue(line, cue)) != line}
+        return self._lookup(marked.popitem()[1]) if len(marked) == 1 else None
+
+    def _mentioned(self, answer: str) -> str:
+        """Give the one label that stands in some prose, if nothing there denies it or asks for it."""
+        parts = [self._fold(part) for part in sentences(answer)]
+        whole = "\n".join(parts)
+        present = sorted((form for form in self._in_prose if form in whole), key=len, reverse=True)
+        if not present:
+            raise _RefusedError("the answer names no label")
+        pattern = re.compile("|".join(map(re.escape, present)))
+        found: dict[str, None] = {}
+        places: list[tuple[int, list[tuple[int, int]]]] = []
+        for number, part in enumerate(parts):
+            spans = [span for match in pattern.finditer(part) if _stands_alone(part, *(span := match.span()))]
+            found.update(dict.fromkeys(self._folded[part[start:end]] for start, end in spans))
+            if len(found) > 1:
+                raise _RefusedError(f"the answer names several labels ({', '.join(found)})", ambiguous=True)
+            if spans:
+                places.append((number, spans))
+        if not found:
+            raise _RefusedError("the answer names no label")
+        if any(_denied(parts, number, spans) for number, spans in places):
+            raise _RefusedError("the answer names a label but seems to deny or doubt it", ambiguous=True)
+        return found.popitem()[0]
+
+
+class _RefusedError(Exception):
+    """Why an answer was refused; turned into an OutputError where the whole answer is known."""
+
+    def __init__(self, why: str, *, ambiguous: bool = False) -> None:
+        super().__init__(why)
+        self.why = why
+        self.ambiguous = ambiguous
+
+
+def _distinct_fold(words: Iterable[str]) -> Callable[[str], str]:
+    """Choose the most forgiving comparison under which the words stay distinct."""
+    words = list(words)
+    return fold if len({fold(word) for word in words}) == len(words) else _squeeze
+
+
+def _squeeze(text: str) -> str:
+    """Normalise composition and spacing only."""
+    return " ".join(unicodedata.normalize("NFC", text).split()) or text
+
+
+def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Make a mapping of the keys that lead to one value only."""
+    values: dict[str, set[str]] = {}
+    for key, value in pairs:
+        values.setdefault(key, set()).add(value)
+    return {key: held.pop() for key, held in values.items() if key and len(held) == 1}
+
+
+def _json_values(answer: str) -> list[object]:
+    whole = json_in(answer) if answer[0] in '["{' else None
+    return [whole] if whole is not None else [value for _, value in json_objects(answer)]
+
+
+def _json_text(value: object) -> str:
+    if isinstance(value, str):
+        return tidy(value)
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else ""
+
+
+def _denied(parts: list[str], number: int, spans: list[tuple[int, int]]) -> bool:
+    """Tell whether a sentence or a short one next to it denies, doubts or merely asks for the label it names."""
+    part = parts[number]
+    if part.rstrip("\"'”’»)]*_`").endswith("?") or any(_is_key(part, end) for _, end in spans):
+        return True
+    around = [_short(parts, number - 1), _short(parts, number + 1)]
+    start, end = spans[0]
+    if denies(part[start:end]):
+        return denies(f"{around[0]} {part[:start]}")
+    masked, last = [], 0
+    for start, end in spans:
+        masked.append(part[last:start])
+        last = end
+    claim = _REASON.split(part[last:], maxsplit=1)[0]
+    return denies(" … ".join([around[0], *masked, claim, around[1]]))
+
+
+_REASON = re.compile(r"\b(?:because|since)\b")
+_KEY = re.compile(r"[\"'”’]\s*:")
+
+
+def _is_key(part: str, end: int) -> bool:
+    """Tell whether a mention is the key of something like broken JSON, whose value says what it means."""
+    return _KEY.match(part, end) is not None
+
+
+def _short(parts: list[str], number: int) -> str:
+    part = parts[number] if 0 <= number < len(parts) else ""
+    return part if len(part.split(maxsplit=_SHORT)) <= _SHORT else ""
+
+
+# What may follow or precede a label inside one run of letters, in scripts that write particles without a space.
+_ENDINGS = frozenset(
+    "은 는 이 가 을 를 의 에 도 만 로 으로 과 와 다 이다 입니다 이에요 예요 이예요 임 이라고 라고 으로서 이며 이고 인 "  # noqa: SIM905
+    "적 적인 적이다 적입니다 적이에요 적으로 적임 적이며 적이고 적이라고 的 です だ である でした".split()
+)
+_OPENINGS = frozenset("是为為属屬")
+_LETTER_WORDS = frozenset("aeiouyAEIOUY")
+_JOINED = re.compile(r"\s(?:or|and|vs|nor|than)\b", re.IGNORECASE)
+_CHOICE = re.compile(r"\b(?:option|answer|choice|class|category|label|letter|grade|type)\s$")
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    """Tell whether a span is a word of its own, and no part of another word, name or number."""
+    if not (_free_before(text, start) and _free_after(text, end)):
+        return False
+    if end - start == 1 and text[start] in _LETTER_WORDS and text[end : end + 1].isspace():
+        # "A man came in" names no label A; "(A)", "A.", "A or B" and "option A is right" do.
+        chosen = _CHOICE.search(text[max(0, start - 12) : start].lower())
+        return bool(chosen or _JOINED.match(text, end))
+    return True
+
+
+def _free_before(text: str, start: int) -> bool:
+    before, first = text[start - 1 : start], text[start]
+    beyond = text[start - 2 : start - 1] if start > 1 else ""
+    if not before:
+        return True
+    if _is_letter(before):
+        same = _script(before) == _script(first) or not first.isalnum()
+        return not same or (_script(first) == "han" and before in _OPENINGS)
+    if first.isdigit() and before in "-−.,/":
+        return before not in "-−" and not beyond.isdigit()
+    return not (before in "-_&@" and _is_letter(beyond))
+
+
+def _free_after(text: str, end: int) -> bool:
+    last, after, beyond = text[end - 1], text[end : end + 1], text[end + 1 : end + 2]
+    if not after:
+        return True
+    if after in "+#":
+        return False
+    if not last.isalnum():
+        return True
+    if _is_letter(after):
+        return _script(after) != _script(last) or _run(text, end) in _ENDINGS
+    if last.isdigit() and after in ".,/" and beyond.isdigit():
+        return False
+    return not (after in "-_'&@" and _is_letter(beyond))
+
+
+def _run(text: str, start: int) -> str:
+    """Give the next letters of one script, up to a few more than any ending has."""
+    end = start
+    while end < min(len(text), start + 6) and _is_letter(text[end]) and _script(text[end]) == _script(text[start]):
+        end += 1
+    return text[start:end]
+
+
+def _is_letter(sign: str) -> bool:
+    return sign.isalnum() or (sign > "\x7f" and unicodedata.category(sign)[0] == "M")
+
+
+def _script(sign: str) -> str:
+    if "가" <= sign <= "힣":
+        return "hangul"
+    if "\u3040" <= sign <= "\u309f":
+        return "hiragana"
+    if "\u30a0" <= sign <= "\u30ff":
+        return "katakana"
+    return "han" if "\u3400" <= sign <= "\u9fff" else "other"

@@ -1,0 +1,26 @@
+"""What can be given as the output of a task in code, for type checkers: from it they infer what calls give.
+
+Only imported while types are checked. `TypeForm` (PEP 747) is what lets a `Literal` say its own values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from typing_extensions import TypeForm
+
+from fewshot.outputs.kinds import Output
+
+__all__ = ["AsGiven", "AsNumber", "AsSchema", "AsText", "AsType"]
+
+T = TypeVar("T")
+
+AsText: TypeAlias = Literal["text"]
+AsNumber: TypeAlias = type[int] | type[float] | type[Decimal] | Literal["number"]
+AsType: TypeAlias = TypeForm[T]
+"""A `Literal` or an enum, whose values are the labels, or a pydantic model."""
+AsGiven: TypeAlias = Output[T] | list[T] | tuple[T, ...]
+"""Labels as a list or tuple, or an output that is made already."""
+AsSchema: TypeAlias = Mapping[str, Any]

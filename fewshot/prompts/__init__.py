@@ -1,0 +1,1 @@
+"""From examples to the exact prompt; pure."""

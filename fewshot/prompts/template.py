@@ -1,0 +1,210 @@
+"""How one example looks: a Jinja template of three blocks, rendered in a sandbox.
+
+    {% block instruction %}Classify the sentiment as {{ labels | join(", ") }}.{% endblock %}
+    {% block input %}Text: {{ text }}{% endblock %}
+    {% block output %}Sentiment: {{ output }}{% endblock %}
+
+Every shot and the question go through the same two blocks, so they cannot drift apart. Values are data: they are
+put in by name and never read as template source. What stands before `{{ output }}` is the cue.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewshot.errors import TaskError
+from fewshot.prompts.sandbox import environment, rendered, vet
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
+
+__all__ = ["BLOCKS", "PROVIDED", "Template", "did_you_mean", "plain_template", "variables_of"]
+
+BLOCKS = ("instruction", "input", "output")
+PROVIDED = frozenset({"labels", "descriptions", "output"})
+"""Variables that a template may use without declaring them."""
+
+_MARK = "\x00output\x00"
+_MAX_SOURCE = 100_000
+
+
+class Template:
+    """A compiled prompt template.
+
+    Arguments:
+        source: the template text, with the blocks `input` and `output`, and mostly `instruction`.
+        path: where it was read from, for error messages.
+
+    Raises:
+        TaskError: the text is no valid template, or a block is missing; with file and line.
+    """
+
+    def __init__(self, source: str, path: str | Path = "<template>") -> None:
+        self.source = source
+        self.path = str(path)
+        if len(source) > _MAX_SOURCE:
+            raise TaskError(f"the template is longer than {_MAX_SOURCE:,} characters", path=self.path)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Template, (self.source, self.path)
+
+    @classmethod
+    def of(cls, text: str, name: str) -> Template:
+        """Make a template in code: of the three blocks, or of just an instruction."""
+        return cls(text if "{%" in text and "block" in text else plain_template(text), f"<{name}>")
+
+    @classmethod
+    def read(cls, path: Path) -> Template:
+        """Read a template file; raises TaskError when it is missing or not UTF-8."""
+        try:
+            return cls(path.read_text(encoding="utf-8"), path)
+        except OSError as error:
+            raise TaskError(f"cannot read the template: {error.strerror}", path=path) from error
+        except UnicodeDecodeError as error:
+            raise TaskError("the template is not UTF-8 text; save it as UTF-8", path=path) from error
+
+    @cached_property
+    def _compiled(self) -> jinja2.Template:
+        from jinja2 import TemplateSyntaxError
+
+        try:
+            vet(environment().parse(self.source), self.path)
+            compiled = environment().from_string(self.source)
+        except TemplateSyntaxError as error:
+            raise TaskError(f"{error.message}", path=self.path, line=error.lineno) from error
+        except RecursionError as error:
+            raise TaskError("the template is nested too deep", path=self.path) from error
+        except ValueError as error:  # a number of thousands of digits, say
+            raise TaskError(f"the template cannot be read: {error}", path=self.path) from error
+        missing = [name for name in ("input", "output") if name not in compiled.blocks]
+        if missing:
+            raise TaskError(
+                f"no block {missing[0]!r}; add {{% block {missing[0]} %}}…{{% endblock %}}", path=self.path, line=1
+            )
+        return compiled
+
+    @cached_property
+    def variables(self) -> Mapping[str, Mapping[str, int]]:
+        """For each block, the variables that it takes from outside, and the line where each stands first."""
+        return variables_of(environment().parse(self.source))
+
+    def free(self, parameters: Iterable[str]) -> list[str]:
+        """Give the variables of the input block that nothing else provides: the inputs, in their order."""
+        constant = {*parameters, *PROVIDED}
+        return [name for name in self.variables.get("input", {}) if name not in constant]
+
+    def check(self, inputs: Iterable[str], parameters: Iterable[str]) -> None:
+        """Compare the variables used with those declared.
+
+        Raises:
+            TaskError: an unknown variable, an input that the input block leaves out, an input in the instruction
+                (it must stay the same from call to call), or no `{{ output }}`; with file and line.
+        """
+        inputs, parameters = list(inputs), list(parameters)
+        self._compiled  # noqa: B018 - compiling first gives the better message for a syntax error
+        allowed = {
+            "instruction": {*parameters, *PROVIDED} - {"output"},
+            "input": {*inputs, *parameters, *PROVIDED} - {"output"},
+            "output": {*parameters, *PROVIDED},
+        }
+        for block, used in self.variables.items():
+            if block not in allowed:
+                raise TaskError(f"unknown block {block!r}; the blocks are {', '.join(BLOCKS)}", path=self.path)
+            for name, line in used.items():
+                if name not in allowed[block]:
+                    raise TaskError(_unknown(name, block, inputs, allowed[block]), path=self.path, line=line)
+        if "output" not in self.variables["output"]:
+            raise TaskError("the output block must contain {{ output }}", path=self.path)
+        unused = [name for name in inputs if name not in self.variables["input"]]
+        if unused:
+            raise TaskError(f"the input {unused[0]!r} is declared but not used in the input block", path=self.path)
+
+    def instruction(self, variables: Mapping[str, Any]) -> str:
+        """Render what the task is; empty when the template has no such block."""
+        return self._render("instruction", variables).strip() if "instruction" in self._compiled.blocks else ""
+
+    def input(self, variables: Mapping[str, Any]) -> str:
+        """Render one input, without the cue."""
+        return self._render("input", variables).strip("\n")
+
+    def cue(self, variables: Mapping[str, Any]) -> str:
+        """Render what stands before the output, such as `Sentiment:`; it ends a prompt."""
+        before, mark, _ = self._render("output", {**variables, "output": _MARK}).partition(_MARK)
+        if not mark:
+            raise TaskError("the output block must print {{ output }} whatever the variables", path=self.path)
+        return before.strip()
+
+    def _render(self, block: str, variables: Mapping[str, Any]) -> str:
+        from jinja2 import TemplateError
+
+        context = self._compiled.new_context(dict(variables))
+        try:
+            return rendered(self._compiled.blocks[block](context))
+        except TemplateError as error:
+            raise TaskError(f"in block {block!r}: {error.message}", path=self.path, line=self._line(error)) from error
+        except (ArithmeticError, TypeError, ValueError, LookupError, RecursionError) as error:
+            raise TaskError(f"in block {block!r}: {error}", path=self.path, line=self._line(error)) from error
+
+    def _line(self, error: BaseException) -> int | None:
+        """Find the template line that an error raised while rendering comes from."""
+        line, trace = None, error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == "<template>":
+                line = self._compiled.get_corresponding_lineno(trace.tb_lineno)
+            trace = trace.tb_next
+        return line
+
+
+def variables_of(tree: nodes.Template) -> Mapping[str, Mapping[str, int]]:
+    """Give the variables that each block of a syntax tree takes from outside, and the line where each stands first."""
+    from jinja2 import meta, nodes
+
+    found: dict[str, dict[str, int]] = {}
+    for block in tree.find_all(nodes.Block):
+        names = meta.find_undeclared_variables(_whole(block))
+        lines: dict[str, int] = {}
+        for node in block.find_all(nodes.Name):
+            if node.name in names:
+                lines.setdefault(node.name, node.lineno)
+        found[block.name] = lines
+    return found
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Give ` (did you mean 'x'?)` for a near miss, else nothing."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _whole(block: nodes.Block) -> nodes.Template:
+    """Make a template of one block, since Jinja looks for variables in whole templates only."""
+    from jinja2 import nodes
+
+    template = nodes.Template(block.body, lineno=block.lineno)
+    template.set_environment(environment())
+    return template
+
+
+def _unknown(name: str, block: str, inputs: Iterable[str], allowed: Iterable[str]) -> str:
+    if name in inputs:
+        return f"{name!r} is an input and changes with every call: use it in the input block, not in {block!r}"
+    if name == "output":
+        return "{{ output }} belongs in the output block"
+    names = sorted(allowed)
+    return f"unknown variable {name!r}{did_you_mean(name, names)}; known here: {', '.join(names)}"
+
+
+def plain_template(instruction: str) -> str:
+    """Make the three blocks from an instruction; it is put in as data, not as template source."""
+    quoted = json.dumps(instruction, ensure_ascii=False)
+    return (
+        f"{{% block instruction %}}{{{{ {quoted} }}}}{{% endblock %}}\n"
+        "{% block input %}Input: {{ text }}{% endblock %}\n"
+        "{% block output %}Output: {{ output }}{% endblock %}\n"
+    )
