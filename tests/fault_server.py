@@ -88,7 +88,7 @@ Fault = tuple[int, dict[str, str], bytes]
 """A reply of one's own: status, headers and body."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
     """One request that arrived."""
 
@@ -99,6 +99,7 @@ class Seen:
     time: float
     method: str = "POST"
     raw: bytes = b""
+    id: str | None = None
 
 
 def echo(text: str) -> str:
@@ -111,8 +112,14 @@ class FaultServer:
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.requests: list[Seen] = []
-        self.connections = 0
+        self.connections = self._count = 0
         self.answer: Callable[[dict[str, Any]], str] = lambda body: echo(_question(body))
+        self.work = 0.0
+        """Seconds that each answer takes."""
+        self.twice: Callable[[int], float | None] = lambda _: None
+        """From the number of a request to the seconds after which its reply is sent once more; None for never."""
+        self.ids: Callable[[int], str | None] = "reply-{}".format
+        """From the number of a request to the id of its reply."""
         self._script: deque[str | Fault] = deque()
         self._tls = tls
         self._loop = asyncio.new_event_loop()
@@ -154,11 +161,16 @@ class FaultServer:
         number = self.connections
         try:
             while (seen := await _read(reader, number)) is not None:
+                self._count += 1
+                seen.id = self.ids(self._count)
                 self.requests.append(seen)
+                await asyncio.sleep(self.work)
                 for piece in self._pieces(seen):
                     if isinstance(piece, bytes):
                         writer.write(piece)
                         await writer.drain()
+                        if (late := self.twice(self._count)) is not None:
+                            self._loop.call_later(late, _write_again, writer, piece)
                     elif isinstance(piece, float):
                         await asyncio.sleep(piece)
                     elif piece == HANG:
@@ -182,10 +194,10 @@ class FaultServer:
             key = seen.headers.get("authorization", "").removeprefix("Bearer ")
             elsewhere = f"http://localhost:{self.port}{seen.path}"
             named = {name: value.replace("{elsewhere}", elsewhere) for name, value in headers.items()}
-            return iter([http_reply(body.replace(b"{key}", key.encode()), status, named)])
+            return iter([http_reply(body.replace(b"{key}", key.encode()), status, {**about(seen.id), **named})])
         if fault in BODY:
-            return iter([http_reply(BODY[fault](good))])
-        return transport(fault, json.dumps(good).encode())
+            return iter([http_reply(BODY[fault](good), headers=about(seen.id))])
+        return transport(fault, json.dumps(good).encode(), about(seen.id))
 
     def _good(self, seen: Seen) -> dict[str, Any]:
         body = seen.body
@@ -197,7 +209,13 @@ class FaultServer:
         chat = "messages" in body
         answer = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         choices = [{"index": i, "finish_reason": "stop", **answer} for i in range(body.get("n", 1))]
-        return {"id": "x", "model": body.get("model"), "choices": choices, "usage": usage, "system_fingerprint": "fp"}
+        good = {"model": body.get("model"), "choices": choices, "usage": usage, "system_fingerprint": "fp"}
+        return {"id": seen.id, **good} if seen.id else good
+
+
+def _write_again(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(piece)
 
 
 async def _read(reader: asyncio.StreamReader, connection: int) -> Seen | None:
@@ -220,19 +238,24 @@ def _question(body: dict[str, Any]) -> str:
 def http_reply(
     body: bytes, status: int = 200, headers: dict[str, str] | None = None, length: int | None = None
 ) -> bytes:
-    named = {"content-type": "application/json", "x-request-id": "req_1", **(headers or {})}
+    named = {"content-type": "application/json", **(headers or {})}
     named["content-length"] = str(len(body) if length is None else length)
     lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + body
 
 
-def transport(fault: str, body: bytes) -> Iterator[Piece]:
-    good = http_reply(body)
+def about(reply_id: str | None) -> dict[str, str]:
+    """Give the header that names a reply."""
+    return {"x-request-id": reply_id} if reply_id else {}
+
+
+def transport(fault: str, body: bytes, headers: dict[str, str] | None = None) -> Iterator[Piece]:
+    good = http_reply(body, headers=headers)
     head = good[: len(good) - len(body)]
-    stray = http_reply(body.replace(b"answer", b"STRAY"))
+    stray = http_reply(body.replace(b"answer", b"STRAY"), headers=headers)
     half = body[: len(body) // 2]
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-    packed = {"content-encoding": "gzip"}
+    packed = {"content-encoding": "gzip", **(headers or {})}
     plays: dict[str, list[Piece]] = {
         "ok": [good],
         "reset_before": [RESET],

@@ -109,6 +109,75 @@ def test_the_direct_wire_works_on_another_event_loop() -> None:
         assert uvloop.run(main(server)) == [echo("x")] * 8
 
 
+def many(server: FaultServer, fast: bool, rows: int = 64) -> list[str]:
+    """Ask so many different things, eight at a time."""
+
+    async def main() -> list[str]:
+        client = OpenAIClient(Endpoint(model="m", base_url=server.base_url), fast=fast)
+        places = asyncio.Semaphore(8)
+
+        async def one(number: int) -> str:
+            async with places:
+                request = Request(model="m", messages=(Message("user", f"row {number}"),))
+                return (await client.complete(request)).text
+
+        answers = await asyncio.gather(*map(one, range(rows)))
+        await client.aclose()
+        return answers
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("work", "delay"), [(0.02, 0.0), (0.02, 0.03), (0.05, 0.05), (0.03, 0.1)])
+def test_a_copy_of_a_reply_never_becomes_another_rows_answer(fast: bool, work: float, delay: float) -> None:
+    with FaultServer() as server:
+        server.work, server.twice = work, lambda number: None if number % 6 else delay
+        assert many(server, fast) == [echo(f"row {number}") for number in range(64)]
+
+
+@pytest.mark.parametrize("reply_id", [None, "chatcmpl-1", ""])
+def test_a_service_without_ids_of_its_own_gets_a_connection_for_each_request(reply_id: str | None) -> None:
+    with FaultServer() as server:
+        server.work, server.twice, server.ids = 0.02, lambda number: None if number % 6 else 0.02, lambda _: reply_id
+        assert many(server, fast=True) == [echo(f"row {number}") for number in range(64)]
+        assert len({seen.connection for seen in server.requests}) == len(server.requests) == 64
+
+
+def test_ids_that_come_again_by_chance_cost_one_request_at_most_for_each_connection() -> None:
+    with FaultServer() as server:
+        server.ids = lambda number: f"chatcmpl-{number * number % 97}"
+        assert many(server, fast=True, rows=200) == [echo(f"row {number}") for number in range(200)]
+        assert len(server.requests) <= 208
+
+
+def test_a_service_that_stutters_is_told_of_once_and_trusted_no_longer(caplog: pytest.LogCaptureFixture) -> None:
+    with FaultServer() as server:
+        server.twice = lambda number: 0.0
+        many(server, fast=True)
+        assert sum("nobody asked for" in record.message for record in caplog.records) == 1
+        assert len({seen.connection for seen in server.requests[-40:]}) == 40
+
+
+def test_a_connection_whose_request_was_answered_before_it_was_read_is_not_kept() -> None:
+    async def main(server: FaultServer) -> None:
+        client = OpenAIClient(Endpoint(model="m", base_url=server.base_url), fast=True, max_retries=0)
+        large = Request(model="m", messages=(Message("user", "x" * 100_000),))
+        for _ in range(3):
+            await client.complete(ASK)
+        for _ in range(3):
+            server.play("413")
+            with pytest.raises(ServiceError, match="413"):
+                await client.complete(large)
+            await asyncio.sleep(0.02)  # a connection rests before it is used again
+            assert (await client.complete(ASK)).text == echo("x")
+            assert server.requests[0].connection != server.requests[1].connection
+        await client.aclose()
+
+    with FaultServer() as server:
+        asyncio.run(main(server))
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """Make a certificate for localhost that nobody trusts."""

@@ -8,10 +8,12 @@ Runs in its own process, so that a client's processor time is the client's alone
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import sys
 
+_numbers = itertools.count()
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _TOP = [{"token": t, "bytes": list(t.encode()), "logprob": p} for t, p in (("positive", -0.1), ("negative", -3.0))]
 
@@ -25,7 +27,7 @@ def _reply(*, scored: bool) -> bytes:
     }
     body = json.dumps(
         {
-            "id": "chatcmpl-1",
+            "id": "chatcmpl-0000000000",
             "object": "chat.completion",
             "created": 1,
             "model": "stub",
@@ -60,7 +62,7 @@ class Stub(asyncio.Protocol):
 
     def _answer(self, reply: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(reply)
+            self.transport.write(reply.replace(b"0000000000", b"%010d" % next(_numbers)))
 
 
 async def main(latency_ms: float) -> None:

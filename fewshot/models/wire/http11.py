@@ -2,19 +2,23 @@
 
 Why this exists: the official client spends milliseconds of processor time where this spends a tenth of one, its pool
 looks at every open connection for every request, and it takes bytes that nobody asked for as the answer to the next
-request. Here a connection is kept only when its reply ended exactly where it said, and is used again only after a rest
-in which nothing more came; every fault closes it. Redirects are not followed; proxies are left to the plain wire.
+request. Here a connection is kept only when its reply ended exactly where it said and carries an id that this host gave
+to no other; every fault closes it. A reply on a kept connection with an id that was seen before is a copy that came
+late, and the request goes out again. A host that gives no ids, gives one twice, or sends what nobody asked for gets a
+connection for each request from then on. Redirects are not followed; proxies are left to the plain wire.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import select
 import threading
 import time
 import zlib
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import h11
@@ -38,6 +42,14 @@ _REST = 0.01
 """Seconds that a connection rests after a reply: an unasked-for second one comes on the heels of the first."""
 _LONGEST_IDLE = 30.0
 """Seconds that an unused connection is kept: servers and routers drop them silently after a minute or so."""
+_HEAD_START = 0.25
+"""Seconds after which the next address of a name is tried beside the first (RFC 8305)."""
+_REMEMBERED = 20_000
+"""Replies of a host whose ids are remembered."""
+_LARGE = 64 * 2**10
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]+)"')
+
+_log = logging.getLogger("fewshot")
 
 
 class DirectWire:
@@ -49,9 +61,7 @@ class DirectWire:
         self._secure = parts.scheme == "https"
         self._address = (parts.hostname or "", parts.port or (443 if self._secure else 80))
         self._authority = parts.netloc
-        self._rest = (
-            0.0 if endpoint.local else _REST
-        )  # ours: it has a thread for each connection, and no proxy before it
+        self._history = None if endpoint.local else _History(endpoint.host)
         self._path, self._query = parts.path, f"?{parts.query}" if parts.query else ""
         self._idle: PerLoop[deque[_Connection]] = PerLoop(deque, _close)
         self._headers: _Hidden | None = None
@@ -61,12 +71,19 @@ class DirectWire:
     async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ARG002, ASYNC109
         """Send a JSON body to a path below the base URL, over a kept connection when one is fit."""
         idle = await self._idle.get()
-        connection = None if fresh else _fit(idle, self._rest)
+        history = self._history
+        connection = None if fresh else _fit(idle, 0.0 if history is None else _REST)
         if connection is None:
             connection = await self._connect()
         reply = await connection.exchange(self._path + path + self._query, body)
-        if connection.fit:
+        is_copy = history is not None and history.is_copy(reply, connection)
+        if connection.fit and (history is None or history.keeps):
             idle.append(connection)
+        else:
+            connection.abort()
+        if is_copy:
+            await _close(idle)
+            raise StaleConnectionError(f"{self._endpoint.host} sent an answer twice: try again", transient=True)
         return reply
 
     async def aclose(self) -> None:
@@ -77,10 +94,14 @@ class DirectWire:
         if self._headers is None:
             await asyncio.to_thread(self._prepare)  # imports openai, which takes about a second
         loop, host = asyncio.get_running_loop(), self._endpoint.host
+        staggered: Any = {"happy_eyeballs_delay": _HEAD_START, "interleave": 1}  # uvloop has neither
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(host, self._headers or _Hidden()), *self._address, ssl=self._tls
+                    lambda: _Connection(host, self._headers or _Hidden(), self._history),
+                    *self._address,
+                    ssl=self._tls,
+                    **(staggered if isinstance(loop, asyncio.BaseEventLoop) else {}),
                 )
         except TimeoutError:
             failed = lost(
@@ -108,6 +129,42 @@ class DirectWire:
         self._headers = _Hidden([("Host", self._authority), *headers, ("Accept-Encoding", "identity")])
 
 
+class _History:
+    """What a host sent so far, as far as it tells whether a reply on a kept connection can be believed."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._seen: dict[bytes, None] = {}
+        self._first = 0
+        self._condemned = False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether connections are kept: two replies on new ones had ids, and no id came twice."""
+        return self._first > 1 and not self._condemned
+
+    def is_copy(self, reply: Reply, connection: _Connection) -> bool:
+        """Tell whether a reply may be another request's, which the first one on a connection never is."""
+        found = _ID.search(reply.body)
+        ids = [b"header " + reply.headers.get("x-request-id", "").encode(), b"body " + (found[1] if found else b"")]
+        ids = [each for each in ids if not each.endswith(b" ")]
+        if not ids:
+            connection.fit = False
+        if any(each in self._seen for each in ids) or (not ids and reply.status < 300):
+            self._condemned = True
+        self._first += connection.served == 1 and bool(ids)
+        self._seen.update(dict.fromkeys(ids))
+        while len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return self._condemned and connection.served > 1
+
+    def condemn(self) -> None:
+        """The host sent what nobody asked for, so that nothing on a kept connection is certain."""
+        if not self._condemned:
+            _log.warning("fewshot: %s sends replies that nobody asked for: one request a connection now", self._host)
+        self._condemned = True
+
+
 class _Hidden(list[tuple[str, str]]):
     """Headers with a key among them: not for tracebacks."""
 
@@ -127,25 +184,28 @@ def _fit(idle: deque[_Connection], rest: float) -> _Connection | None:
         connection = idle.popleft()
         if now - connection.since < _LONGEST_IDLE and connection.is_untouched():
             return connection
-        connection.abort()
+        asyncio.get_running_loop().call_later(_REST, connection.abort)  # what waits there is read first, and judged
     return None
 
 
 class _Connection(asyncio.Protocol):
     """One connection: one request at a time, and nothing that was not asked for."""
 
-    def __init__(self, host: str, headers: _Hidden) -> None:
+    def __init__(self, host: str, headers: _Hidden, history: _History | None) -> None:
         self.fit = False
         """May serve another request."""
         self.since = 0.0
         """When its last reply ended, by `time.monotonic()`."""
         self._host = host
         self._headers = headers
+        self._history = history
         self._http = h11.Connection(h11.CLIENT)
         self._body = bytearray()
         self._waiting: asyncio.Future[Reply] | None = None
-        self._served = 0
-        self._heard = False
+        self.served = 0
+        """Replies that came."""
+        self._large = False
+        self._heard = self._unread = False
 
     # -- what the wire asks -----------------------------------------------------------------------------------------
 
@@ -169,7 +229,7 @@ class _Connection(asyncio.Protocol):
             self._waiting = None
         if not self.fit:
             self.abort()
-        self._served += 1
+        self.served += 1
         self.since = time.monotonic()
         return reply
 
@@ -187,7 +247,8 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _send(self, target: str, body: bytes) -> None:
-        headers = [*self._headers, ("Content-Length", str(len(body)))]
+        self._large = len(body) > _LARGE
+        headers = _Hidden([*self._headers, ("Content-Length", str(len(body)))])
         parts = (
             self._http.send(h11.Request(method="POST", target=target, headers=headers)),
             self._http.send(h11.Data(data=body)),
@@ -202,8 +263,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._waiting is None:  # an answer to nothing
-            self.abort()
+            self._condemn()
             return
+        if not self._heard:
+            self._unread = self._transport.get_write_buffer_size() > 0
         self._heard = True
         self._read(data)
 
@@ -219,7 +282,9 @@ class _Connection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         waiting = self._waiting
         if waiting is None or waiting.done():
-            self.abort()  # bytes after the end of the reply
+            if data:
+                self._condemn()  # bytes after the end of the reply
+            self.abort()
             return
         try:
             self._http.receive_data(data)
@@ -236,6 +301,11 @@ class _Connection(asyncio.Protocol):
         except ServiceError as error:
             waiting.set_exception(error)
 
+    def _condemn(self) -> None:
+        if self._history is not None:
+            self._history.condemn()
+        self.abort()
+
     def _keep(self, data: bytes | bytearray) -> None:
         self._body += data
         if len(self._body) > MAX_REPLY:
@@ -246,7 +316,11 @@ class _Connection(asyncio.Protocol):
         response = self._response
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(list(response.headers))}
         after, closed = self._http.trailing_data
-        if not after and not closed and self._http.our_state is self._http.their_state is h11.DONE:
+        if after:
+            self._condemn()
+        # Who answers before the request was read may take the rest of it for another.
+        early = self._unread or (self._large and response.status_code >= 400)
+        if not early and not after and not closed and self._http.our_state is self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self.fit = True
         return Reply(response.status_code, headers, _unpacked(bytes(self._body), headers.get("content-encoding", "")))
@@ -254,7 +328,7 @@ class _Connection(asyncio.Protocol):
     def _fail(self, what: str) -> None:
         if self._waiting is None or self._waiting.done():
             return
-        kind = StaleConnectionError if self._served and not self._heard else ServiceError
+        kind = StaleConnectionError if self.served and not self._heard else ServiceError
         self._waiting.set_exception(kind(f"{self._host} {what}: try again", transient=True))
 
 
