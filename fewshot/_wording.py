@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from math import isfinite
 
@@ -16,6 +17,7 @@ __all__ = [
     "blocks",
     "cue_name",
     "denies",
+    "distinct_fold",
     "drop_cue",
     "enclosed",
     "excerpt",
@@ -56,6 +58,17 @@ def fold(text: str) -> str:
     """Give the form in which two texts are the same answer: case, width, apostrophe and spacing aside."""
     text = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(text.replace("’", "'").replace("\u200c", "").replace("\u200d", "").split())
+
+
+def distinct_fold(words: Iterable[str]) -> Callable[[str], str]:
+    """Choose the most forgiving comparison under which the words stay distinct: `fold`, else spacing alone."""
+    words = list(words)
+    return fold if len({fold(word) for word in words}) == len(words) else _squeeze
+
+
+def _squeeze(text: str) -> str:
+    """Normalise composition and spacing only."""
+    return " ".join(unicodedata.normalize("NFC", text).split()) or text
 
 
 _QUOTES = "\"'“”„‟‘’‚‛«»‹›「」『』"

@@ -6,11 +6,11 @@ same without blocking, `.render` shows the prompt and calls nothing, `.task` giv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, get_origin
 
 from fewshot.errors import InputError
 from fewshot.folders.loader import load
@@ -18,11 +18,13 @@ from fewshot.outputs.kinds import Labels, Output, output_of
 from fewshot.outputs.strict_schema import model_schema, outline
 from fewshot.settings import Options
 from fewshot.task import Task
-from fewshot.types import Form, Message, Result
+from fewshot.types import Form, Message, Result, label_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from typing_extensions import Unpack
+
+    from fewshot.outputs.typing import AsLabels
 
 __all__ = [
     "Call",
@@ -40,7 +42,7 @@ __all__ = [
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Label = TypeVar("Label", bound=str)
+Label = TypeVar("Label")
 Model = TypeVar("Model", bound="BaseModel")
 Sentiment = Literal["positive", "negative", "neutral"]
 
@@ -116,7 +118,7 @@ def classify_sentiment(text: str, **options: Unpack[Options]) -> Call[Sentiment]
 @Function
 def classify(
     text: str,
-    labels: Sequence[Label] | Mapping[Label, str],
+    labels: AsLabels[Label],
     *,
     examples: Iterable[Any] = (),
     **options: Unpack[Options],
@@ -124,14 +126,15 @@ def classify(
     """Tell which of your labels fits a text.
 
     Arguments:
-        labels: the labels; a mapping gives each a description that the model is shown.
+        labels: the labels as `Task.of` takes them: a list of texts, whole numbers or booleans, a `Literal`, an enum
+            or `bool`; a mapping gives each label a description that the model is shown.
         examples: pairs (text, label), as many as you have.
 
     Raises:
-        InputError: fewer than two labels, or two that are the same. TaskError: an example's label is not among them.
+        InputError: `labels` is a text, or has fewer than two labels or two that are the same; or an example's label is
+            not among them.
     """
-    descriptions = dict(labels) if isinstance(labels, Mapping) else {}
-    output: Output[Any] = _labels(tuple(labels), tuple(descriptions.items()))
+    output: Output[Any] = _labels(labels)
     return Call(load("classify", output=output, examples=examples, **options), {"text": text})
 
 
@@ -212,14 +215,31 @@ def detect_injection(text: str, **options: Unpack[Options]) -> Call[Literal["inj
     return Call(load("detect_injection", **options), {"text": text})
 
 
-@lru_cache(maxsize=256)
-def _labels(labels: tuple[str, ...], descriptions: tuple[tuple[str, str], ...]) -> Labels:
-    if len(labels) < 2:
-        raise InputError(f"labels={list(labels)!r}: give at least two labels", field="labels")
+def _labels(given: Any) -> Output[Any]:
+    """Make the output of some labels, the same object for the same labels."""
+    if isinstance(given, str | bytes | set | frozenset):
+        what = "a set, which has no order" if isinstance(given, set | frozenset) else f"the text {given!r:.60}"
+        raise InputError(f"labels is {what}; give a list of labels", field="labels")
+    descriptions = {label_of(label): text for label, text in given.items()} if isinstance(given, Mapping) else {}
+    if isinstance(given, Iterable) and not isinstance(given, type) and get_origin(given) is None:
+        given = tuple(given)
+        if len(given) < 2:
+            raise InputError(f"labels={list(given)!r}: give at least two labels", field="labels")
     try:
-        return Labels(labels, descriptions=dict(descriptions))
+        # 1, 1.0 and True are equal, and so one key of a cache, unless their types stand beside them.
+        kinds = tuple(map(type, given)) if isinstance(given, tuple) else ()
+        output = _output_of_labels(given, kinds, tuple(descriptions.items()))
     except (ValueError, TypeError) as error:
         raise InputError(f"labels: {error}", field="labels") from error
+    if output.labels is None or len(output.labels) < 2:
+        raise InputError(f"labels={given!r:.60}: give at least two labels", field="labels")
+    return output
+
+
+@lru_cache(maxsize=256)
+def _output_of_labels(given: Any, kinds: tuple[type, ...], descriptions: tuple[tuple[str, str], ...]) -> Output[Any]:  # noqa: ARG001 - a part of the cache's key
+    output = output_of(given)
+    return replace(output, descriptions=dict(descriptions)) if isinstance(output, Labels) else output
 
 
 @lru_cache(maxsize=256)

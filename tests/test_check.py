@@ -297,6 +297,16 @@ def test_a_good_folder_has_no_finding(tmp_path: Path):
     assert found.longest[0] == 2
 
 
+@pytest.mark.parametrize(("listed", "label", "value"), [("[1, 2, 3]", 2, 2), ("[true, false]", "True", True)])
+def test_whole_numbers_and_booleans_are_labels(tmp_path: Path, listed: str, label: object, value: object):
+    toml = GOOD_TOML.replace('["bug", "question"]', listed)
+    path = folder(tmp_path / "good", toml=toml, examples=json.dumps({"text": "a", "output": label}))
+    assert not [f for f in check(path).findings if f.code in ("label", "output", "invalid-output")]
+    task = load(path)
+    given = task.output.value(task.examples[0].output)
+    assert (given, type(given)) == (value, type(value))
+
+
 def test_set_loops_and_macros_are_understood(tmp_path: Path):
     prompt = """\
 {% block instruction %}

@@ -260,8 +260,8 @@ def test_the_strict_answer_is_read_and_prose_in_its_place_too() -> None:
 def test_values_of_example_files_are_checked() -> None:
     assert DIGITS.check(10) == "10"
     assert Labels(("true", "false")).check(True) == "true"
-    with pytest.raises(InputError, match="'Positive' is none of the labels: positive, negative, neutral"):
-        SENTIMENT.check("Positive")
+    with pytest.raises(InputError, match="'Postive' is none of the labels: positive, negative, neutral"):
+        SENTIMENT.check("Postive")
 
 
 def test_blanks_and_the_composition_of_characters_are_no_other_label() -> None:

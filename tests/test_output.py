@@ -55,6 +55,51 @@ def test_an_output_is_made_of_what_a_task_says(spec: Any, output: Output[Any]) -
     assert hash(output_of(spec)) == hash(output)
 
 
+@pytest.mark.parametrize(
+    ("labels", "written", "label"),
+    [
+        (["positive", "negative"], "Positive", "positive"),
+        (["positive", "negative"], " NEGATIVE ", "negative"),
+        (["Positive", "positive"], " positive", "positive"),
+        (["not  so", "so"], "Not so", "not  so"),
+        ([True, False], "True", "true"),
+        ([True, False], "FALSE", "false"),
+        ([True, False], 1, "true"),
+        ([True, False], "0", "false"),
+        ([True, False], 1.0, "true"),
+        ([True, False], "no", "false"),
+        (["True", "False"], True, "True"),
+        ([1, 2, 3], 2.0, "2"),
+        ([1, 2, 3], "3.0", "3"),
+        ([1, 2, 3], Decimal("3.00"), "3"),
+        (["1", "1.0"], "1.0", "1.0"),
+        (Mood, "GOOD", "good"),
+        (Mood, Mood.BAD, "bad"),
+    ],
+)
+def test_a_label_is_known_in_another_dress(labels: Any, written: object, label: str) -> None:
+    assert output_of(labels).check(written) == label
+
+
+@pytest.mark.parametrize(
+    ("labels", "written"),
+    [
+        (["Positive", "positive"], "POSITIVE"),
+        (["nan", "b"], float("nan")),
+        ([1, 2], 1.5),
+        ([1, 2], "1.50"),
+        ([1, 10], "10.0.0"),
+        (["yes", "no"], True),
+        ([True, False], 2),
+        ([True, False], None),
+        (["a", "b"], ["a"]),
+    ],
+)
+def test_what_is_another_label_or_none_is_refused(labels: Any, written: object) -> None:
+    with pytest.raises(InputError, match="none of the labels"):
+        output_of(labels).check(written)
+
+
 @pytest.mark.parametrize("spec", ["texts", [], None, 3, [["a"]], {"a": 1}, ["a", "a"], object])
 def test_what_makes_no_output_is_refused(spec: Any) -> None:
     with pytest.raises(InputError):

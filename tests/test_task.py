@@ -54,6 +54,11 @@ def folder(path: Path, *, toml: str = 'output = ["yes", "no"]', examples: str = 
     return path
 
 
+class Mood(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
 @pytest.mark.parametrize(
     ("call", "said", "value"),
     [
@@ -152,6 +157,23 @@ def test_labels_may_have_descriptions() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "answer", "value"),
+    [
+        ([1, 2, 3], "2", 2),
+        ((1, 0), "1", 1),
+        ((True, False), "true", True),
+        (bool, "False", False),
+        (Literal["a", "b"], "b", "b"),
+        (Mood, "good", Mood.GOOD),
+        ({1: "bad", 2: "good"}, "2", 2),
+    ],
+)
+def test_classify_takes_labels_as_task_of_does(labels: Any, answer: str, value: Any) -> None:
+    given = classify("x", labels, client=ScriptedClient(lambda request: answer))
+    assert (given, type(given)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
     ("call", "says"),
     [
         (lambda: classify_sentiment(""), "text is empty"),
@@ -162,6 +184,10 @@ def test_labels_may_have_descriptions() -> None:
         (lambda: classify_sentiment("x", k=-1), "k=-1: must be 0 or more"),
         (lambda: classify_sentiment("x", min_confidence=7), "must be from 0 to 1"),
         (lambda: classify("x", ["one"]), "at least two labels"),
+        (lambda: classify("x", "bug"), "give a list of labels"),  # type: ignore[arg-type]
+        (lambda: classify("x", {"a", "b"}), "no order"),  # type: ignore[arg-type]
+        (lambda: classify("x", ["a", 1.5]), "a whole number or a boolean"),
+        (lambda: classify("x", int), "at least two labels"),
         (lambda: classify("x", ["a", "b"], examples=[("t", "c")]), "'c'"),
         (lambda: complete_pattern([], "x"), "at least one example"),
         (lambda: load("sentiment")(txt="x"), "unknown input 'txt' (did you mean 'text'?)"),

@@ -15,6 +15,7 @@ from fewshot.folders.loader import KEYS, default_of, line_of, read_output, read_
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.template import PROVIDED, did_you_mean
 from fewshot.settings import Settings
+from fewshot.types import label_of
 
 __all__ = ["PLACEHOLDER", "Spec", "check_spec", "idle_settings"]
 
@@ -173,20 +174,23 @@ def _output(said: Mapping[str, Any], folder: Path, path: Path) -> tuple[Output[A
 
 def _labels(said: Mapping[str, Any], labels: list[Any], path: Path) -> Iterator[Finding]:
     line = line_of(path, "output")
-    for label, count in Counter(map(str, labels)).items():
+    names = [label_of(label) for label in labels]
+    for label, count in Counter(names).items():
         if count > 1:
             yield error("duplicate-label", path, line, f"the label {label!r} stands {count} times", "keep one")
     for label in labels:
-        if not isinstance(label, str) or not label.strip():
-            yield error("label", path, line, f"a label must be a text that is not blank, not {label!r}", "quote it")
+        if not isinstance(label, str | int) or not label_of(label).strip():
+            what = "a text that is not blank" if isinstance(label, str) else "a text, a whole number or a boolean"
+            message = f"a label must be {what}, not {label!r}"
+            yield error("label", path, line, message, "quote it")
     if len(labels) < 2:
         yield error("label", path, line, "one label leaves nothing to choose", "give at least two")
     for key in ("words", "descriptions"):
         table = said.get(key, {})
         for label in table if isinstance(table, dict) else ():
-            if label not in labels:
-                message = f"[{key}] names {label!r}, which is none of the labels{did_you_mean(label, map(str, labels))}"
-                fix = f"the labels are {', '.join(map(str, labels))}"
+            if label not in names:
+                message = f"[{key}] names {label!r}, which is none of the labels{did_you_mean(label, names)}"
+                fix = f"the labels are {', '.join(names)}"
                 yield error("unknown-label", path, line_of(path, label), message, fix)
 
 

@@ -13,13 +13,13 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
-from fewshot._wording import enclosed, excerpt, json_in, json_objects, tidy
+from fewshot._wording import distinct_fold, enclosed, excerpt, json_in, json_objects, tidy
 from fewshot.errors import InputError, OutputError
 from fewshot.outputs.labels import LabelReader
 from fewshot.outputs.numbers import literal_number, read_number
@@ -125,13 +125,30 @@ class Labels(Output[str]):
         return self.word(self.check(value))
 
     def check(self, value: object) -> str:
-        """Take a label, or the JSON or enum value that it was made of; blanks round it do not count."""
-        label = label_of(value)
-        if label not in self.labels:
-            label = next((own for own in self.labels if tidy(own) == tidy(label)), label)
-        if label not in self.labels or not isinstance(value, str | int | enum.Enum):
-            raise InputError(f"{plain(value)!r} is none of the labels: {_listed(self.labels)}")
-        return label
+        """Take a label, the value that it was made of, or either as a file or a data frame writes it.
+
+        Case and spacing do not count where the labels stay distinct without them (`POSITIVE `), nor does a fraction of
+        zero (`5.0`); for the labels true and false the words that pydantic reads as booleans count too (`1`, `no`).
+        """
+        value = value.item() if hasattr(value, "item") else value  # a scalar of NumPy
+        if isinstance(value, str | int | float | Decimal | enum.Enum) and value == value:  # not NaN
+            label = label_of(value)
+            if label in self.labels:
+                return label
+            by_form, same = self._forms
+            whole = re.sub(r"(?<=\d)\.0+$", "", same(tidy(label)))
+            found = by_form.get(same(tidy(label)), by_form.get(whole))
+            if found is None and by_form.keys() == {"true", "false"}:
+                found = by_form.get(_truth_of(whole))
+            if found is not None:
+                return found
+        raise InputError(f"{plain(value)!r} is none of the labels: {_listed(self.labels)}")
+
+    @cached_property
+    def _forms(self) -> tuple[dict[str, str], Callable[[str], str]]:
+        """The labels by the form in which they are compared, and what brings a text into that form."""
+        same = distinct_fold(map(tidy, self.labels))
+        return {same(tidy(label)): label for label in self.labels}, same
 
     def value(self, found: Any) -> Any:
         """Give the value that a label stands for."""
@@ -388,8 +405,18 @@ def labels_of(values: Sequence[object]) -> Labels:
     """Make labels of the values that a call is to give; raises InputError for one that is no text, number or truth."""
     for value in values:
         if not isinstance(value.value if isinstance(value, enum.Enum) else value, str | int):
-            raise InputError(f"a label must be a text, not {value!r}")
+            raise InputError(f"a label must be a text, a whole number or a boolean, not {value!r}")
     return Labels(tuple(map(label_of, values)), values={label_of(v): v for v in values if type(v) is not str})
+
+
+def _truth_of(word: str) -> str:
+    """Give `true` or `false` for a word that pydantic reads as a boolean, else nothing."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return label_of(TypeAdapter(bool).validate_python(word))
+    except ValidationError:
+        return ""
 
 
 def _listed(labels: tuple[str, ...]) -> str:

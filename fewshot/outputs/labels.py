@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from fewshot._wording import (
     MAX_ANSWER,
@@ -16,6 +16,7 @@ from fewshot._wording import (
     blocks,
     cue_name,
     denies,
+    distinct_fold,
     drop_cue,
     excerpt,
     fold,
@@ -44,7 +45,7 @@ class LabelReader:
         self.literal = {word: label for label, word in shown.items()}
         for label in shown:
             self.literal.setdefault(label, label)
-        self._fold = _distinct_fold(self._shown)
+        self._fold = distinct_fold(self._shown)
         self._folded: dict[str, str] = {}
         for form, label in self.literal.items():
             self._folded.setdefault(self._fold(form), label)
@@ -151,17 +152,6 @@ class _RefusedError(Exception):
         super().__init__(why)
         self.why = why
         self.ambiguous = ambiguous
-
-
-def _distinct_fold(words: Iterable[str]) -> Callable[[str], str]:
-    """Choose the most forgiving comparison under which the words stay distinct."""
-    words = list(words)
-    return fold if len({fold(word) for word in words}) == len(words) else _squeeze
-
-
-def _squeeze(text: str) -> str:
-    """Normalise composition and spacing only."""
-    return " ".join(unicodedata.normalize("NFC", text).split()) or text
 
 
 def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

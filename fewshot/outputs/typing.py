@@ -13,7 +13,7 @@ from typing_extensions import TypeForm
 
 from fewshot.outputs.kinds import Output
 
-__all__ = ["AsGiven", "AsNumber", "AsSchema", "AsText", "AsType"]
+__all__ = ["AsGiven", "AsLabels", "AsNumber", "AsSchema", "AsText", "AsType"]
 
 T = TypeVar("T")
 
@@ -23,4 +23,6 @@ AsType: TypeAlias = TypeForm[T]
 """A `Literal` or an enum, whose values are the labels, or a pydantic model."""
 AsGiven: TypeAlias = Output[T] | list[T] | tuple[T, ...]
 """Labels as a list or tuple, or an output that is made already."""
+AsLabels: TypeAlias = type[T] | list[T] | tuple[T, ...] | Mapping[T, str]
+"""Labels as an enum, `bool`, a list, tuple or a mapping to descriptions; from a `Literal` mypy infers nothing here."""
 AsSchema: TypeAlias = Mapping[str, Any]

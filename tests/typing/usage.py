@@ -104,7 +104,8 @@ def of_teams(text: str, known: list[Team]) -> Team:
 
 classify_sentiment("Lovely.", k="three")  # type: ignore[arg-type]
 classify_sentiment("Lovely.", modle="x")  # type: ignore[call-arg]
-classify("Lovely.", [1, 2])  # type: ignore[type-var]
+assert_type(classify("Lovely.", [1, 2]), int)
+assert_type(classify("Lovely.", bool), bool)
 extract("It crashes.", dict)  # type: ignore[type-var]
 
 
