@@ -61,8 +61,9 @@ class Settings:
     """Longest answer, in tokens; by default enough for the labels, or 512."""
     stop: tuple[str, ...] = ()
     reasoning_effort: str | None = None
-    timeout: float = 60.0
-    """Seconds for one call as a whole, retries and repairs included."""
+    timeout: float | None = None
+    """Seconds for one call as a whole, retries and repairs included; by default 60, and without end for the embedded
+    model, which is as fast as the machine and never silent."""
     max_retries: int = 5
     """How often a failing service is asked again."""
     max_repairs: int = 2
@@ -89,7 +90,7 @@ class Settings:
                 check_count(name, value, least=least)
         self._check("order", self.order in get_args(Order), f"must be one of {', '.join(get_args(Order))}")
         self._check("diversity", 0 <= self.diversity <= 1, "must be from 0 to 1")
-        self._check("timeout", self.timeout > 0, "must be above 0 seconds")
+        self._check("timeout", self.timeout is None or self.timeout > 0, "must be above 0 seconds")
         self._check("temperature", 0 <= self.temperature <= 2, "must be from 0 to 2")
         confidence = self.min_confidence
         sensible = confidence is None or 0 <= confidence <= 1 or confidence == math.inf
@@ -142,7 +143,7 @@ class Options(TypedDict, total=False):
     max_tokens: int | None
     stop: tuple[str, ...]
     reasoning_effort: str | None
-    timeout: float
+    timeout: float | None
     max_retries: int
     max_repairs: int
     scoring: bool

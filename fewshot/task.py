@@ -198,7 +198,7 @@ class Task(Generic[T]):
         """Give the result for an input, without blocking; see `run`."""
         task, bound = self.bind(*args, **inputs)
         connection = await connect(task.settings)  # fetching and loading the embedded model is not charged to the call
-        return await task.answer(bound, connection, deadline=time.monotonic() + task.settings.timeout)
+        return await task.answer(bound, connection, deadline=connection.deadline(task.settings.timeout))
 
     async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
         """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
@@ -374,7 +374,7 @@ class Task(Generic[T]):
 
     async def question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
         """Make a question of labelled inputs, which are never among its own shots where the question chooses them."""
-        deadline = time.monotonic() + self.settings.timeout
+        deadline = connection.deadline(self.settings.timeout)
         prompt, *others = await self.prompts.drawn(inputs, connection, deadline=deadline, leave_out=True)
         return self.question(inputs, prompt, connection, others=others)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 
 from fewshot.errors import ConfigError
 from fewshot.models import endpoint
-from fewshot.models.endpoint import resolve
+from fewshot.models.endpoint import Endpoint, resolve
 
 NAMES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "FEWSHOT_MODEL", "FEWSHOT_BASE_URL", "FEWSHOT_OFFLINE")
 
@@ -132,3 +133,9 @@ def test_the_key_shows_in_no_representation() -> None:
     found = resolve(api_key="sk-very-secret")
     assert "very-secret" not in repr(found) + repr(found.api_key) + repr({"key": found.api_key})
     assert f"Bearer {found.api_key}" == "Bearer sk-very-secret"
+
+
+def test_the_embedded_model_has_no_deadline_of_its_own_and_messages_name_it() -> None:
+    there = Endpoint(model="m", base_url="http://127.0.0.1:43221/v1", local=True)
+    assert (there.seconds(None), there.seconds(5.0), there.host) == (math.inf, 5.0, "the embedded model")
+    assert Endpoint(model="m", base_url="http://127.0.0.1:43221/v1").seconds(None) == 60.0

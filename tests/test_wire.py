@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import shutil
+import socket
 import ssl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import openai
@@ -212,3 +215,31 @@ def test_tls_works_when_the_certificate_is_trusted_and_only_then(
         assert asyncio.run(ask(server.base_url)) == [echo("x")] * 3
         server.play("truncated", "unsolicited", "reset_before")
         assert asyncio.run(ask(server.base_url)) == [echo("x")] * 3
+
+
+@contextlib.contextmanager
+def nobody_gets_in(host: str, port: int = 0) -> Iterator[int]:
+    """Listen, with the queue full and nobody taken from it: whoever connects is left without an answer."""
+    with contextlib.ExitStack() as stack:
+        listener, *fillers = (stack.enter_context(socket.socket()) for _ in range(4))
+        listener.bind((host, port))
+        listener.listen(0)
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_a_host_with_a_dead_address_is_reached_at_its_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer() as server, nobody_gets_in("127.0.0.2", server.port):
+        addresses = [(2, 1, 6, "", (host, server.port)) for host in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        there = Endpoint(model="m", base_url=f"http://two.internal:{server.port}/v1")
+        assert asyncio.run(OpenAIClient(there, max_retries=0, timeout=20).complete(ASK)).text == echo("x")
+
+
+def test_connecting_has_the_time_of_the_call() -> None:
+    with nobody_gets_in("127.0.0.1") as port:
+        there = Endpoint(model="m", base_url=f"http://127.0.0.1:{port}/v1")
+        with pytest.raises(ServiceError, match=r"within the 0\.3 s that the call had"):
+            asyncio.run(OpenAIClient(there, max_retries=0, timeout=0.3).complete(ASK))

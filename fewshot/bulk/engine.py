@@ -44,6 +44,8 @@ _HOLDS = 8
 """How often a row that was refused for its rate is asked again, each time when the whole run may go on."""
 _HELD = 0.25
 """A row that stood before the gate for more than this share of its time has not had its chance."""
+_PATIENCE = 60.0
+"""Seconds that rows in flight are waited for when a run stops, where no timeout says it."""
 _GRACE = 1.5
 """Seconds that rows in flight have to end when a run is interrupted."""
 """Keys that a row may carry beside the inputs."""
@@ -105,7 +107,7 @@ class Run(Generic[T]):
         self._task = task
         self._source = source
         self._plan = plan
-        self._patience = task.settings.timeout
+        self._patience = task.settings.timeout or _PATIENCE
         self._keeper: Keeper[T] = Keeper(self._report)
         self._limits: Limits
         self._connection: Connection
@@ -304,7 +306,9 @@ class Run(Generic[T]):
     async def _answer(self, row: _Row) -> Result[T]:
         task = row.task
         try:
-            result = await task.answer(row.inputs, self._connection, deadline=time.monotonic() + task.settings.timeout)
+            result = await task.answer(
+                row.inputs, self._connection, deadline=self._connection.deadline(task.settings.timeout)
+            )
         except InputError as problem:
             result = Result(error=_in_row(row.position, problem), inputs=row.inputs, task=task.name)
         return replace(result, row=row.position)

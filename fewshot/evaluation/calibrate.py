@@ -133,7 +133,7 @@ async def calibrated(
     questions = [await one.question_for(inputs, connection) for one, inputs, _ in asked]
     usable = [row for *_, row in asked]
     truths = [row.truth for row in usable]
-    deadline = time.monotonic() + task.settings.timeout * max(2, len(questions) / 4)
+    deadline = time.monotonic() + connection.endpoint.seconds(task.settings.timeout) * max(2, len(questions) / 4)
     if task.output.labels is None:
         fitting = await fit_answerable(questions, truths, connection.client, deadline=deadline)
         if fitting is None:

@@ -59,7 +59,7 @@ _NAMED = 5
 """How many labels a warning names."""
 _IN_FLIGHT = 4
 _PATIENCE = 120.0
-"""Seconds that fitting at first use may take."""
+"""Seconds that fitting at first use may take at a service; what the embedded model gives must not hang on its speed."""
 
 _log = logging.getLogger("fewshot")
 
@@ -307,7 +307,7 @@ _running: dict[tuple[int, str], asyncio.Future[Calibration | None]] = {}
 async def _own(
     key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], connection: Connection
 ) -> Calibration | None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = math.inf if connection.local else time.monotonic() + _PATIENCE
     questions = [question for question, _ in labelled]
     try:
         if len(labelled) >= _ENOUGH:

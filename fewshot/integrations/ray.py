@@ -107,7 +107,7 @@ class TaskRunner:
             connection = await self._connected
             if self._gate is not None:
                 await self._gate.prepay()
-            result = await task.answer(inputs, connection, deadline=time.monotonic() + task.settings.timeout)
+            result = await task.answer(inputs, connection, deadline=connection.deadline(task.settings.timeout))
         except FewshotError as error:  # one exception would fail the block, and in the end the job
             result = Result(error=error)
         return {**row, **record_of(result, self._prefix)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -41,6 +42,10 @@ class Connection:
     def local(self) -> bool:
         """Whether this is the embedded model."""
         return self.endpoint.local
+
+    def deadline(self, timeout: float | None) -> float:
+        """Give the `time.monotonic()` value by which a call that begins now is over."""
+        return time.monotonic() + self.endpoint.seconds(timeout)
 
     @property
     def form(self) -> Form:
@@ -99,6 +104,8 @@ async def connect(settings: Settings) -> Connection:
         ConfigError: a key, a model or an extra is missing, or the settings contradict each other.
     """
     connection = await _uncached(settings)
+    if isinstance(connection.client, OpenAIClient):
+        await connection.client.ready()
     if settings.reasoning_effort is not None:
         extra = {**dict(connection.extra), "reasoning_effort": settings.reasoning_effort}
         connection = replace(connection, endpoint=replace(connection.endpoint, extra=tuple(extra.items())))

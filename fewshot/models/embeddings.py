@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import sqlite3
 import time
@@ -46,7 +47,7 @@ async def embed(
 
     Arguments:
         settings: `embedding_model` counts; by default OpenAI's small one at OpenAI, elsewhere the model that answers.
-        deadline: a `time.monotonic()` value; by default ten minutes.
+        deadline: a `time.monotonic()` value; by default in ten minutes; without end for the embedded model.
         keep: write new vectors to disk; those that are there are used in any case.
 
     Of a long text the embedded model reads the beginning, 2,000 bytes.
@@ -62,7 +63,7 @@ async def embed(
     keys = [_key(text, model, "embedded" if connection.local else connection.endpoint.base_url or "") for text in texts]
     known = _read(keys)
     missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in known}.items())
-    deadline = deadline or time.monotonic() + _PATIENCE
+    deadline = deadline or time.monotonic() + (math.inf if connection.local else _PATIENCE)
     for start in range(0, len(missing), _AT_ONCE):
         part = missing[start : start + _AT_ONCE]
         vectors = await ask([text or " " for _, text in part], model=model, deadline=deadline)

@@ -7,6 +7,7 @@ Nothing here touches the network. What is given in code wins over `FEWSHOT_MODEL
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ DEFAULT_MODEL = "gpt-6-luna"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 _OPENAI = "https://api.openai.com/v1"
 _NO_KEY = "none"
+_TIMEOUT = 60.0
+"""Seconds that a call to a service has when the caller does not say."""
 _REASONS = re.compile(r"(^|/)gpt-[5-9]")
 """Model names (also behind a gateway's `openai/`) that think before they answer unless told not to."""
 _ON, _OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
@@ -59,8 +62,12 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """Host and port, for messages."""
-        return urlsplit(self.base_url).netloc if self.base_url else "the embedded model"
+        """Host and port, for messages; the embedded model's port says nothing to anybody."""
+        return urlsplit(self.base_url).netloc if self.base_url and not self.local else "the embedded model"
+
+    def seconds(self, timeout: float | None) -> float:
+        """Give the seconds that a call may take: those asked for, else 60, or without end for the embedded model."""
+        return timeout or (math.inf if self.local else _TIMEOUT)
 
 
 def resolve(

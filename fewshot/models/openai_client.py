@@ -79,7 +79,7 @@ class OpenAIClient:
         *,
         client: openai.OpenAI | openai.AsyncOpenAI | None = None,
         max_retries: int = 5,
-        timeout: float = 60.0,
+        timeout: float | None = None,
         fast: bool | None = None,
         gate: Gate | None = None,
     ) -> None:
@@ -89,7 +89,7 @@ class OpenAIClient:
             endpoint: where to ask; by default what the environment says.
             client: an openai client of your own, through which everything is then sent.
             max_retries: how often a failing request is sent again.
-            timeout: seconds for a whole call when it is given no deadline.
+            timeout: seconds for a whole call when it is given no deadline; by default 60, embedded without end.
             fast: True for the direct wire, False for the plain one; by default direct where it works.
             gate: asked before and told after every HTTP request.
 
@@ -104,7 +104,7 @@ class OpenAIClient:
             raise ConfigError("the embedded model is not started: fewshot.local.serve gives its base_url")
         self.endpoint = endpoint
         self.max_retries = max_retries
-        self.timeout = timeout
+        self.timeout = endpoint.seconds(timeout)
         self.gate = gate
         self.heard: deque[Mapping[str, str]] = deque(maxlen=1)
         """The headers of the latest reply, which may announce a rate limit; copies of this client share it."""
@@ -192,6 +192,10 @@ class OpenAIClient:
         """Give the parameters that a model is known to refuse altogether."""
         dialect = self._dialects.get((form or self.endpoint.form, model or self.endpoint.model))
         return dialect.refused if dialect else frozenset()
+
+    async def ready(self) -> None:
+        """Do what the first request would otherwise wait for, before its clock starts: import openai, above all."""
+        await self._wire.ready()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; the client stays usable."""
@@ -294,7 +298,7 @@ class _Tries:
 
 @lru_cache(maxsize=128)
 def client_for(
-    endpoint: Endpoint, *, max_retries: int = 5, timeout: float = 60.0, fast: bool | None = None
+    endpoint: Endpoint, *, max_retries: int = 5, timeout: float | None = None, fast: bool | None = None
 ) -> OpenAIClient:
     """Give the client for an endpoint; the same one for the same settings, so that connections are reused."""
     return OpenAIClient(endpoint, max_retries=max_retries, timeout=timeout, fast=fast)

@@ -202,7 +202,10 @@ class BatchRun(Generic[T]):
         connection = await connect(settings)
         own = None if hasattr(settings.client, "complete") else settings.client
         async with batch_api(
-            connection.endpoint, own, max_retries=settings.max_retries, timeout=settings.timeout
+            connection.endpoint,
+            own,
+            max_retries=settings.max_retries,
+            timeout=connection.endpoint.seconds(settings.timeout),
         ) as api:
             with self._store(connection) as store:
                 yield Session(self.task, connection, api, store, *self._limits)

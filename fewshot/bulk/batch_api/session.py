@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -301,7 +300,7 @@ class Session:
         await asyncio.sleep(0)  # the loop is shared with other calls
         try:
             task, inputs = self._bound(row)
-            result = await task.answer(inputs, connection, deadline=time.monotonic() + task.settings.timeout)
+            result = await task.answer(inputs, connection, deadline=connection.deadline(task.settings.timeout))
         except InputError as problem:
             error = InputError(f"row {position + 1}: {problem}", field=problem.field, row=position)
             given = row if isinstance(row, Mapping) else {"given": row}
@@ -325,7 +324,7 @@ class Session:
                 task, inputs = self._bound(row)
             except InputError:  # an error of that row alone, told where its result is
                 continue
-            await task.answer(inputs, self.connection, deadline=time.monotonic() + task.settings.timeout)
+            await task.answer(inputs, self.connection, deadline=self.connection.deadline(task.settings.timeout))
             self.store.note("calibrated", value=True)
             return
 

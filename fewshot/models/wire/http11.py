@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DirectWire"]
 
-_CONNECT_TIMEOUT = 5.0
 _REST = 0.01
 """Seconds that a connection rests after a reply: an unasked-for second one comes on the heels of the first."""
 _LONGEST_IDLE = 30.0
@@ -68,13 +67,13 @@ class DirectWire:
         self._preparing = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ARG002, ASYNC109
+    async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ASYNC109
         """Send a JSON body to a path below the base URL, over a kept connection when one is fit."""
         idle = await self._idle.get()
         history = self._history
         connection = None if fresh else _fit(idle, 0.0 if history is None else _REST)
         if connection is None:
-            connection = await self._connect()
+            connection = await self._connect(timeout)
         reply = await connection.exchange(self._path + path + self._query, body)
         is_copy = history is not None and history.is_copy(reply, connection)
         if connection.fit and (history is None or history.keeps):
@@ -86,17 +85,22 @@ class DirectWire:
             raise StaleConnectionError(f"{self._endpoint.host} sent an answer twice: try again", transient=True)
         return reply
 
+    async def ready(self) -> None:
+        """Import openai, which takes about a second, and read the certificates that are trusted; once."""
+        if self._headers is None:
+            await asyncio.to_thread(self._prepare)
+
     async def aclose(self) -> None:
         """Close the kept connections of the running loop."""
         await self._idle.aclose()
 
-    async def _connect(self) -> _Connection:
-        if self._headers is None:
-            await asyncio.to_thread(self._prepare)  # imports openai, which takes about a second
+    async def _connect(self, limit: float) -> _Connection:
+        """Find the host, connect and agree on TLS, all of it within the attempt's own limit."""
+        await self.ready()
         loop, host = asyncio.get_running_loop(), self._endpoint.host
         staggered: Any = {"happy_eyeballs_delay": _HEAD_START, "interleave": 1}  # uvloop has neither
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
+            async with asyncio.timeout(limit):
                 _, connection = await loop.create_connection(
                     lambda: _Connection(host, self._headers or _Hidden(), self._history),
                     *self._address,
@@ -104,9 +108,7 @@ class DirectWire:
                     **(staggered if isinstance(loop, asyncio.BaseEventLoop) else {}),
                 )
         except TimeoutError:
-            failed = lost(
-                f"no connection to {host} within {_CONNECT_TIMEOUT:.3g} s: is the server up, and base_url right?"
-            )
+            failed = lost(f"no connection to {host} within {limit:.3g} s: is the server up, and base_url right?")
         except OSError as error:
             failed = unreachable(host, error)
         else:
@@ -117,16 +119,22 @@ class DirectWire:
         """Take headers and trust from the official client, so that nothing differs on the wire; once."""
         with self._preparing:
             if self._headers is None:
-                self._take_from(official(self._endpoint))
+                self._headers = _Hidden(
+                    [("Host", self._authority), *self._own_headers(), ("Accept-Encoding", "identity")]
+                )
 
-    def _take_from(self, client: openai.AsyncOpenAI) -> None:
+    def _own_headers(self) -> list[tuple[str, str]]:
+        if self._endpoint.local:  # what the embedded model needs is known without openai
+            return [("Authorization", f"Bearer {self._endpoint.api_key}"), ("Content-Type", "application/json")]
+        return self._taken_from(official(self._endpoint))
+
+    def _taken_from(self, client: openai.AsyncOpenAI) -> list[tuple[str, str]]:
         named = {**client.default_headers, **client.auth_headers}
-        headers = [(name, value) for name, value in named.items() if isinstance(value, str)]
         if self._secure:
             import httpx2
 
             self._tls = httpx2.create_ssl_context()
-        self._headers = _Hidden([("Host", self._authority), *headers, ("Accept-Encoding", "identity")])
+        return [(name, value) for name, value in named.items() if isinstance(value, str)]
 
 
 class _History:

@@ -62,6 +62,10 @@ class Wire(Protocol):
         """
         ...
 
+    async def ready(self) -> None:
+        """Do what the first request would wait for and no deadline should pay for: imports, above all."""
+        ...
+
     async def aclose(self) -> None:
         """Close what is open on the running loop."""
         ...
@@ -170,6 +174,12 @@ class PlainWire:
         if len(response.content) > MAX_REPLY:
             raise too_long()
         return Reply(response.status_code, dict(reversed(response.headers.multi_items())), response.content)
+
+    async def ready(self) -> None:
+        """Import openai and make our own client."""
+        if self._client is None:
+            await asyncio.to_thread(__import__, "openai")
+            await self._own.get()
 
     async def aclose(self) -> None:
         """Close our own client on the running loop; the caller's is the caller's."""
