@@ -20,6 +20,7 @@ import pytest
 
 from fewshot import Completion, ConfigError, OutputError, Request, ScriptedClient, ServiceError, Task
 from fewshot.cli.eval import with_labels
+from fewshot.cli.options import relabelled
 from fewshot.cli.main import main
 from fewshot.data.labelled import read_labelled
 from fewshot.errors import InputError, TaskError
@@ -869,8 +870,7 @@ def test_a_label_without_a_row_to_calibrate_on_is_told(caplog: pytest.LogCapture
 
 def test_labels_named_on_the_command_line_keep_their_words_and_descriptions() -> None:
     output = Labels(("a", "b", "c"), {"a": "apple", "c": "cherry"}, {"a": "a fruit", "b": "another"})
-    words = argparse.Namespace(task="x", labels="c,a", set=[])
-    found = with_labels(Task.of("Say.", output), words, {}).output
+    found = relabelled(Task.of("Say.", output), ["c", "a"]).output
     assert found == Labels(("c", "a"), {"c": "cherry", "a": "apple"}, {"a": "a fruit"})
 
 

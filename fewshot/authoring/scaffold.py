@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fewshot.authoring.check import TEST_FILE
-from fewshot.authoring.check_spec import PLACEHOLDER
-from fewshot.errors import InputError
-from fewshot.folders.loader import NAME
+from fewshot.authoring.scaffold_words import LANGUAGES, Words, language_of
+from fewshot.errors import InputError, TaskError
+from fewshot.folders.loader import NAME, load
 from fewshot.outputs.numbers import literal_number
 
 __all__ = ["Plan", "planned", "write_folder"]
@@ -40,6 +42,13 @@ class Plan:
     """Rows of the inputs and `output`; without any, one to be replaced is written for each label."""
     tests: tuple[Mapping[str, Any], ...] = ()
     """Rows kept apart to evaluate on."""
+    language: str = "en"
+    """What the folder is written in, for the model and for its author."""
+
+    @property
+    def words(self) -> Words:
+        """The texts of the folder's language."""
+        return LANGUAGES[self.language]
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
@@ -49,7 +58,7 @@ class Plan:
         if isinstance(self.output, str) and self.output not in ("text", "number"):
             raise InputError(f"output={self.output!r} must be 'text' or 'number', or give labels", field="output")
         for name in self.inputs:
-            if not name.isidentifier():
+            if not name.isidentifier() or name == "id":
                 raise InputError(f"the input {name!r} is no name: use letters, digits and _", field="inputs")
 
 
@@ -61,6 +70,7 @@ def planned(
     description: str = "",
     rows: Sequence[Mapping[str, Any]] = (),
     hold_out: int = 0,
+    language: str | None = None,
 ) -> Plan:
     """Fill in what is not said from the rows that are given.
 
@@ -68,7 +78,8 @@ def planned(
         output: labels, `"text"` or `"number"`; by default what the rows' outputs look like.
         inputs: names of the inputs; by default the rows' columns, or else `text`.
         rows: labelled rows to take examples from.
-        hold_out: how many of them, drawn at random, to keep apart for evaluation.
+        hold_out: how many of them, drawn at random from each label in turn, to keep apart for evaluation.
+        language: what the folder is written in, `"en"` or `"ko"`; by default the language of the description.
 
     Raises:
         InputError: there is no telling what the output is, or a name cannot be one.
@@ -79,24 +90,41 @@ def planned(
         raise InputError(
             f"say which column holds the answer with --map output=COLUMN: {', '.join(columns)}", field="map"
         )
-    asked = tuple(inputs) or _inputs_in(columns, target) or ("text",)
+    asked = tuple(unicodedata.normalize("NFC", name) for name in inputs or _inputs_in(columns, target) or ("text",))
+    spoken = language or language_of(description)
     kept = [{name: row[name] for name in asked if name in row} | {"output": row[target]} for row in rows if target]
     found = output if output is not None else _output_of([row["output"] for row in kept])
     if not 0 <= hold_out < max(len(kept), 1):
         raise InputError(f"hold_out={hold_out} of {len(kept)} rows leaves no example", field="hold_out")
-    drawn = frozenset(random.Random(0).sample(range(len(kept)), hold_out))  # noqa: S311 - no secret
+    drawn = _held_out(kept, hold_out, by_label=not isinstance(found, str))
     return Plan(
         name=name,
-        description=description or f"Say here in a sentence what the task does. {PLACEHOLDER}",
+        description=description or LANGUAGES[spoken].describe,
         output=found if isinstance(found, str) else tuple(found),
         inputs=asked,
         examples=tuple(row for place, row in enumerate(kept) if place not in drawn),
         tests=tuple(row for place, row in enumerate(kept) if place in drawn),
+        language=spoken,
     )
 
 
+def _held_out(rows: Sequence[Mapping[str, Any]], count: int, *, by_label: bool) -> frozenset[int]:
+    """Draw the rows to keep apart, from the label that has most of them left, so that each keeps its share of shots."""
+    places = random.Random(0).sample(range(len(rows)), len(rows))  # noqa: S311 - no secret
+    if not by_label:
+        return frozenset(places[:count])
+    left: dict[str, list[int]] = {}
+    for place in places:
+        left.setdefault(str(rows[place]["output"]), []).append(place)
+    return frozenset(max(left.values(), key=len).pop() for _ in range(count))
+
+
 def write_folder(plan: Plan, into: Path = Path("templates")) -> Path:
-    """Write a task folder, whole or not at all; raises InputError when there is one of that name."""
+    """Write a task folder, whole or not at all.
+
+    Raises:
+        InputError: there is one of that name, or what was planned is not a valid task.
+    """
     folder = into / plan.name
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another name or edit its files", field="name")
@@ -108,8 +136,13 @@ def write_folder(plan: Plan, into: Path = Path("templates")) -> Path:
     try:
         for name, text in files.items():
             (draft / name).write_text(text, encoding="utf-8")
+        load(draft).render(dict.fromkeys(plan.inputs, "x"))  # a name that the template language keeps for itself, say
         draft.chmod(0o755)
         draft.rename(folder)
+    except TaskError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        fault = str(error).replace(f"{draft}{os.sep}", "")
+        raise InputError(f"this makes no task: {fault}; choose other names or labels", field="inputs") from error
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -133,69 +166,58 @@ def _output_of(values: Sequence[Any]) -> tuple[str, ...] | str:
 
 
 def _toml(plan: Plan) -> str:
-    labels = plan.output if isinstance(plan.output, tuple) else ()
+    words, labels = plan.words, plan.output if isinstance(plan.output, tuple) else ()
     shots = len(_examples(plan))
     k = min(shots, _SHOTS_PER_LABEL * len(labels) if labels else _SHOTS)
-    inputs = "\n".join(f'{name} = "the {_spoken(name)}"' for name in plan.inputs)
+    inputs = "\n".join(f"{_key(name)} = {_quoted(words.an_input.format(name=_spoken(name)))}" for name in plan.inputs)
     lines = [
-        f"# `fewshot show {plan.name}` prints the prompt that this makes; `fewshot check {plan.name}` finds mistakes.",
+        f"# {words.about_file.format(name=plan.name)}",
         f"description = {_quoted(plan.description)}",
-        'version = "1"        # stands in every result; raise it when answers may change',
-        f"output = {_quoted(plan.output)}        # {_about_output(labels)}",
+        f'version = "1"        # {words.version}',
+        f"output = {_quoted(plan.output)}        # {words.labels_or if labels else words.kind_or}",
         "",
-        "[inputs]             # what a call gives: each name with what it means",
+        f"[inputs]             # {words.inputs}",
         inputs,
         "",
     ]
     if labels:
-        lines += [
-            "# [descriptions]     # what a label means; prompt.jinja shows it to the model",
-            *(f'# {_key(label)} = "…"' for label in labels),
-            "",
-        ]
-    lines += [
-        "[settings]           # how it is asked; a call can override each: load(…, k=4)",
-        f"k = {k}{' ' * (17 - len(str(k)))}# how many examples a prompt shows",
-    ]
+        lines += [f"# [descriptions]     # {words.descriptions}", *(f'# {_key(label)} = "…"' for label in labels), ""]
+    lines += [f"[settings]           # {words.settings}", f"k = {k}{' ' * (17 - len(str(k)))}# {words.k}"]
     if labels:
-        lines += ['select = "balanced"  # labels in turn; or "first", "random", "bm25" (those most like the question)']
-        lines += ["# min_confidence = 0.7   # abstain (None) below this probability"]
+        lines += [f'select = "balanced"  # {words.select}', f"# min_confidence = 0.7   # {words.min_confidence}"]
     else:
-        lines += ["# max_tokens = 256   # the longest answer"]
+        lines += [f"# max_tokens = 256   # {words.max_tokens}"]
     return "\n".join(lines) + "\n"
 
 
-def _about_output(labels: Sequence[str]) -> str:
-    return 'the labels; or "text", "number"' if labels else 'or "text", "number", or labels: ["yes", "no"]'
-
-
 def _prompt(plan: Plan) -> str:
-    labels = isinstance(plan.output, tuple)
-    task = plan.description if "{" not in plan.description else f"{{{{ {_quoted(plan.description)} }}}}"
-    instruction = [task]
+    words, labels = plan.words, isinstance(plan.output, tuple)
+    instruction = [plan.description if "{" not in plan.description else f"{{{{ {_quoted(plan.description)} }}}}"]
     if labels:
         instruction += [
-            'Answer with one of: {{ labels | join(", ") }}.',
+            f'{words.one_of} {{{{ labels | join(", ") }}}}.',
             "{% for label in labels if label in descriptions %}",
+            "{{ label }}: {{ descriptions[label] }}",
+            "{% endfor %}",
         ]
-        instruction += ["{{ label }}: {{ descriptions[label] }}", "{% endfor %}"]
     elif plan.output == "number":
-        instruction += ["Answer with a number only."]
+        instruction += [words.number_only]
     shown = [f"{_spoken(name).capitalize()}: {{{{ {name} }}}}" for name in plan.inputs]
+    cue = words.label_cue if labels else words.answer_cue
     return "\n".join(
         [
-            "{# What the model reads. The instruction comes first and stays the same for every call. #}",
+            f"{{# {words.instruction} #}}",
             "{% block instruction %}",
             *instruction,
             "{% endblock %}",
             "",
-            "{# How one input looks, in the examples as in the question. #}",
+            f"{{# {words.input_block} #}}",
             "{% block input %}",
             *shown,
             "{% endblock %}",
             "",
-            "{# How an answer looks: what stands before the output is the cue that the question ends with. #}",
-            f"{{% block output %}}{'Label' if labels else 'Answer'}: {{{{ output }}}}{{% endblock %}}",
+            f"{{# {words.output_block} #}}",
+            f"{{% block output %}}{cue}: {{{{ output }}}}{{% endblock %}}",
             "",
         ]
     )
@@ -204,14 +226,15 @@ def _prompt(plan: Plan) -> str:
 def _examples(plan: Plan) -> Sequence[Mapping[str, Any]]:
     if plan.examples:
         return plan.examples
+    words = plan.words
     if isinstance(plan.output, tuple):
         return [
-            {name: f"Write here a {_spoken(name)} whose answer is {label}. {PLACEHOLDER}" for name in plan.inputs}
+            {name: words.write_for_label.format(name=_spoken(name), label=label) for name in plan.inputs}
             | {"output": label}
             for label in plan.output
         ]
-    answer: object = 42 if plan.output == "number" else f"Write here its answer. {PLACEHOLDER}"
-    return [{name: f"Write here a {_spoken(name)}. {PLACEHOLDER}" for name in plan.inputs} | {"output": answer}]
+    answer: object = 42 if plan.output == "number" else words.write_answer
+    return [{name: words.write_input.format(name=_spoken(name)) for name in plan.inputs} | {"output": answer}]
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -220,7 +243,8 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _quoted(value: str | Sequence[str]) -> str:
     """Write a text or a list of texts so that TOML and Jinja both read it."""
-    return json.dumps(value if isinstance(value, str) else list(value), ensure_ascii=False)
+    text = json.dumps(value if isinstance(value, str) else list(value), ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # JSON lets it stand, TOML does not
 
 
 def _spoken(name: str) -> str:

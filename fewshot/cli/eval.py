@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._wording import tidy
-from fewshot.cli.options import add_column_options, add_task_options, renamed, task_of
+from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, task_of
 from fewshot.data.columns import Columns
 from fewshot.data.examples import read_rows
 from fewshot.data.labelled import Labelled, in_file, read_labelled, target_of
@@ -55,7 +55,6 @@ def add_labelled_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="F", help="labelled rows: JSONL, JSON, CSV, TSV or Parquet")
     parser.add_argument("--target", metavar="COLUMN", help="the column of the answer; by default output, label, …")
     add_column_options(parser)
-    parser.add_argument("--labels", metavar="A,B", help="the labels to choose from, instead of the task's own")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -152,13 +151,9 @@ def with_labels(
     files: Mapping[str, Sequence[Mapping[str, Any]]],
     target: str | None = None,
 ) -> Task[Any]:
-    """Give the task with the labels that are named, its own, or for one without examples those of the rows."""
-    if not isinstance(task.output, Labels):
-        if args.labels:
-            raise InputError(f"{task.name} has no labels, so --labels means nothing to it")
+    """Give the task as it is, or for one without examples and named labels with the labels of the rows."""
+    if args.labels or not isinstance(task.output, Labels):
         return task
-    if args.labels:
-        return _with_labels(task, [label.strip() for label in args.labels.split(",")])
     found: set[str] = set()
     for path, rows in files.items():
         with in_file(path):
@@ -168,16 +163,7 @@ def with_labels(
     if task.examples or not found - set(task.output.labels):
         return task
     print(f"fewshot: the labels are those of the data: {', '.join(sorted(found))}", file=sys.stderr)
-    return _with_labels(task, sorted(found))
-
-
-def _with_labels(task: Task[Any], labels: list[str]) -> Task[Any]:
-    """Give the task with these labels; those that it has keep their words and descriptions."""
-    shots = [example for example in task.examples if example.output in labels]
-    known = task.output
-    assert isinstance(known, Labels)  # noqa: S101 - the caller looked
-    kept = [{la: own[la] for la in labels if la in own} for own in (known.words, known.descriptions, known.values)]
-    return task.using(output=Labels(tuple(labels), *kept), examples=shots)
+    return relabelled(task, sorted(found))
 
 
 def tell(what: str, done: int, total: int) -> None:

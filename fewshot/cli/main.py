@@ -9,31 +9,44 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from keyword import iskeyword
-from typing import Any
+from typing import Any, NoReturn
 
+from fewshot.cli.terminal import painted, tell_line
 from fewshot.errors import ConfigError, FewshotError, InputError, TaskError
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "GROUPS", "main", "parser_of"]
 
-COMMANDS = {
-    "new": "make a task folder that works at once",
-    "run": "run a task on inputs, a file or standard input",
-    "tasks": "list the tasks that can be found",
-    "check": "find everything that is wrong with task folders, with file, line and fix",
-    "show": "show the exact prompt of a task, in both forms",
-    "try": "type inputs and see answers, while the task's files are edited",
-    "lab": "edit and try a task on a local page in the browser",
-    "eval": "measure a task on labelled rows",
-    "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
-    "tune": "search for a better prompt on labelled rows, and measure it on rows kept back",
-    "diff": "compare two files of results row by row",
-    "batch": "run a task over a file through OpenAI's Batch API, at half the price",
-    "cache": "tell what is kept of earlier answers, or delete it",
-    "doctor": "tell what is configured, what would be called and what is missing",
+GROUPS = {
+    "Ask a model": {
+        "run": "run a task on inputs, a file or standard input",
+        "try": "type inputs and see answers, while the task's files are edited",
+        "batch": "run a task over a file through OpenAI's Batch API, at half the price",
+    },
+    "Write a task": {
+        "new": "make a task folder that works at once",
+        "check": "find everything that is wrong with task folders, with file, line and fix",
+        "show": "show the exact prompt of a task, in both forms",
+        "lab": "edit and try a task on a local page in the browser",
+    },
+    "Measure and improve it": {
+        "eval": "measure a task on labelled rows",
+        "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
+        "tune": "search for a better prompt on labelled rows, and measure it on rows kept back",
+        "diff": "compare two files of results row by row",
+    },
+    "Look around": {
+        "tasks": "list the tasks that can be found, and where each comes from",
+        "doctor": "tell what is configured, what would be called and what is missing",
+        "cache": "tell what is kept of earlier answers, or delete it",
+        "completion": "print what makes a shell complete commands, options and tasks",
+    },
 }
 """Each command is a module of `fewshot.cli` with `add_arguments(parser)` and `run(args) -> exit code`."""
+
+COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,10 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(words)
+    asked = next((word for word in words if not word.startswith("-")), None)
+    parser, commands = _parsers([asked] if asked in COMMANDS else [])
     args, later = parser.parse_known_args(words)
     if later and (not hasattr(args, "input") or any(word.startswith("-") for word in later)):
-        parser.error(f"unrecognized arguments: {' '.join(later)}")
+        commands.get(args.command, parser).refuse(later)
     if later:  # argparse takes inputs that follow an option for strangers
         args.input += later
     args.words = words
@@ -71,19 +85,70 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Make the parser; only the command that is asked for is imported."""
-    parser = argparse.ArgumentParser(
-        prog="fewshot", description="Turn a handful of examples into a typed function.", allow_abbrev=False
-    )
+def parser_of(*commands: str) -> argparse.ArgumentParser:
+    """Make the parser, with the options of these commands; by default of all."""
+    return _parsers(commands or tuple(COMMANDS))[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes options by their whole names only, and tells a mistake in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does; the words are kept for what is told of a mistake."""
+        self._words: Sequence[str] = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Tell what is wrong and where to look, and stop with 2."""
+        unknown = [word for word in self._words if word.startswith("--") and not self._knows(word)]
+        if message.startswith("the following arguments are required") and unknown:
+            self.refuse(unknown)
+        if message.startswith("argument COMMAND: invalid choice: "):
+            wrong = message.split("'")[1]
+            message = f"there is no command {wrong!r}{_near(wrong, COMMANDS)}"
+        tell_line(f"{message}; see `{self.prog} --help`", style="red", who=self.prog)
+        self.exit(2)
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """Refuse words that mean nothing here; the first option among them is named, with one that is like it."""
+        wrong = next((word for word in words if word.startswith("-")), words[0]).partition("=")[0]
+        kind = "option" if wrong.startswith("-") else "argument"
+        self.error(f"unknown {kind} {wrong!r}{_near(wrong, self._option_string_actions)}")
+
+    def _knows(self, word: str) -> bool:
+        return word == "--" or word.partition("=")[0] in self._option_string_actions
+
+
+class _Root(_Parser):
+    def format_help(self) -> str:
+        """List the commands by what they are for."""
+        lines = ["usage: fewshot COMMAND …", "", "Turn a handful of examples into a typed function."]
+        for group, commands in GROUPS.items():
+            lines += ["", painted(f"{group}:", "bold", sys.stdout)]
+            lines += [f"  {name:<12}{about}" for name, about in commands.items()]
+        return "\n".join([*lines, "", "fewshot COMMAND --help tells the options of each; --version, the version.", ""])
+
+
+def _near(wrong: str, names: Any) -> str:
+    found = get_close_matches(wrong, list(names), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def _parsers(wanted: Sequence[str]) -> tuple[_Parser, dict[str, _Parser]]:
+    """Make the parsers; only the commands that are wanted are imported."""
+    parser = _Root(prog="fewshot")
     parser.add_argument("--version", action=_Version, help="show the version and stop")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    asked = next((word for word in words if not word.startswith("-")), None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    made = {}
     for name, about in COMMANDS.items():
-        command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-        if name == asked:
-            _module(name).add_arguments(command)
-    return parser
+        sentence = about[0].upper() + about[1:] + "."
+        made[name] = commands.add_parser(name, prog=f"fewshot {name}", help=about, description=sentence)
+        if name in wanted:
+            _module(name).add_arguments(made[name])
+    return parser, made
 
 
 def _module(command: str) -> Any:
@@ -102,7 +167,7 @@ class _Version(argparse.Action):
 
 
 def _say(error: FewshotError, code: int) -> int:
-    print(f"fewshot: {' '.join(str(error).split())}", file=sys.stderr)
+    tell_line(error, style="red")
     return code
 
 

@@ -6,9 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from fewshot.authoring.check import TEST_FILE
 from fewshot.authoring.scaffold import planned, write_folder
+from fewshot.authoring.scaffold_words import LANGUAGES
+from fewshot.cli.options import assigned
+from fewshot.cli.terminal import tell_line
 from fewshot.data.importing import examples_from
 from fewshot.errors import InputError
+from fewshot.folders.loader import shipped
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--map", action="append", default=[], metavar="NAME=COLUMN", help="the column of an input, or of the output"
     )
     parser.add_argument("--hold-out", type=int, default=0, metavar="N", help="keep N rows in test.jsonl to evaluate on")
+    parser.add_argument("--lang", choices=tuple(LANGUAGES), help="by default the language of the description")
     parser.add_argument("--into", type=Path, default=Path("templates"), metavar="DIR", help="by default templates")
 
 
@@ -42,16 +48,22 @@ def run(args: argparse.Namespace) -> int:
         output=_listed(labels) if labels else output,
         inputs=_listed(inputs or ""),
         description=description or "",
-        rows=examples_from(args.source, _columns(args.map)) if args.source else (),
+        rows=examples_from(args.source, dict(assigned(args.map, "--map")) or None) if args.source else (),
         hold_out=args.hold_out,
+        language=args.lang,
     )
+    hidden = shipped(plan.name)
     folder = write_folder(plan, args.into)
     print(folder)
-    name = plan.name if args.into == Path("templates") else folder
-    todo = "" if plan.examples else f"put your own examples into {folder / 'examples.jsonl'}, then "
-    print(f"fewshot: next: {todo}`fewshot check {name}` and `fewshot try {name}`", file=sys.stderr)
+    name, words = plan.name if args.into == Path("templates") else folder, plan.words
+    if hidden is not None and args.into == Path("templates"):
+        tell_line(words.hides.format(name=name), style="yellow")
+    if plan.output == "text" and args.source and output is None:
+        tell_line(words.as_texts, style="yellow")
+    todo = "" if plan.examples else words.own_examples.format(file=folder / "examples.jsonl")
+    tell_line(words.next.format(todo=todo, name=name))
     if plan.tests:
-        print(f"fewshot: measure it: `fewshot eval {name} --data {folder / 'test.jsonl'}`", file=sys.stderr)
+        tell_line(words.measure.format(name=name, file=folder / TEST_FILE))
     return 0
 
 
@@ -64,14 +76,3 @@ def _ask(question: str) -> str:
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _columns(assignments: list[str]) -> dict[str, str] | None:
-    """Read `NAME=COLUMN`s; None when there are none."""
-    columns = {}
-    for assignment in assignments:
-        name, equals, column = assignment.partition("=")
-        if not equals:
-            raise InputError(f"--map {assignment!r} must be NAME=COLUMN", field="map")
-        columns[name] = column
-    return columns or None

@@ -3,54 +3,185 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+from fewshot.cli.config import configured
 from fewshot.data.columns import Columns
-from fewshot.errors import InputError
-from fewshot.folders.loader import load
+from fewshot.data.importing import examples_from
+from fewshot.errors import ConfigError, InputError
+from fewshot.folders.loader import load, ships
+from fewshot.outputs.kinds import Labels, output_of
+from fewshot.outputs.strict_schema import outline
 from fewshot.prompts.selection import SELECTORS
 from fewshot.prompts.template import did_you_mean
+from fewshot.settings import Settings
 from fewshot.task import Task
 
-__all__ = ["add_column_options", "add_task_options", "columns_of", "counts", "renamed", "task_of"]
+__all__ = [
+    "add_column_options",
+    "add_task_options",
+    "assigned",
+    "check_ready",
+    "columns_of",
+    "counts",
+    "relabelled",
+    "renamed",
+    "setting_of",
+    "task_of",
+]
 
 
 def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False) -> None:
     """Add the task and the options that say which model answers it and how; `several_k` takes `--k 0,4,8`."""
     parser.add_argument("task", metavar="TASK", help="a task's name, or a path to its folder")
-    parser.add_argument("--model", help="model name; 'local' or a GGUF file for the embedded model")
-    parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server")
+    who = parser.add_argument_group("who answers")
+    who.add_argument("--model", help="model name or alias; 'local' or a GGUF file for the embedded model")
+    who.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server")
+    who.add_argument("--timeout", type=float, metavar="S", help="seconds for one call as a whole")
+    prompt = parser.add_argument_group("what is asked")
     if several_k:
-        parser.add_argument("--k", type=counts, metavar="K,K", dest="counts", help="how many shots; several: a curve")
+        prompt.add_argument("--k", type=counts, metavar="K,K", dest="counts", help="how many shots; several: a curve")
     else:
-        parser.add_argument("--k", type=int, metavar="K", help="how many shots")
-    parser.add_argument("--select", choices=SELECTORS, help="which shots; bm25 and embedding look at the question")
-    parser.add_argument("--ensemble", type=int, metavar="N", help="average label probabilities over N draws of shots")
-    parser.add_argument("--form", choices=("chat", "text"), help="chat turns or plain completion")
-    parser.add_argument("--timeout", type=float, metavar="S", help="seconds for one call as a whole")
-    parser.add_argument("--min-confidence", type=float, metavar="P", help="abstain below this probability")
-    parser.add_argument(
+        prompt.add_argument("--k", type=int, metavar="K", help="how many shots")
+    prompt.add_argument("--select", choices=SELECTORS, help="which shots; bm25 and embedding look at the question")
+    prompt.add_argument("--examples", metavar="F", help="shots instead of the task's own: JSONL, JSON, CSV or Parquet")
+    prompt.add_argument("--labels", metavar="A,B", help="the labels to choose from, instead of the task's own")
+    prompt.add_argument("--schema", metavar="F", help="a JSON schema of the answer, instead of the task's own")
+    prompt.add_argument("--form", choices=("chat", "text"), help="chat turns or plain completion")
+    prompt.add_argument("--ensemble", type=int, metavar="N", help="average label probabilities over N draws of shots")
+    prompt.add_argument("--redact", action="store_true", help="replace private data before sending; -o redact=email")
+    prompt.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the task, as target=Korean"
+    )
+    answer = parser.add_argument_group("which answer counts")
+    answer.add_argument("--votes", type=int, metavar="N", help="sample N answers and take the majority")
+    answer.add_argument("--min-confidence", type=float, metavar="P", help="abstain below this probability")
+    parser.add_argument(
+        "-o",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME=VALUE",
+        help="any setting, as temperature=0.7 or stop='[\"\\\\n\"]'; the names are those of fewshot.settings.Settings",
     )
 
 
+_NAMED = ("model", "base_url", "timeout", "k", "select", "form", "ensemble", "votes", "min_confidence")
+
+
 def task_of(args: argparse.Namespace) -> Task[Any]:
-    """Load the task that the arguments name, with their options."""
-    names = ("model", "base_url", "k", "select", "ensemble", "form", "timeout", "min_confidence")
-    options: dict[str, Any] = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    """Load the task that the arguments name, with their options, and those of the configuration that it lacks itself.
+
+    Raises:
+        TaskError: there is no such task. InputError: an option is not valid. ConfigError: the configuration is not.
+    """
     task = load(args.task)
-    for assignment in args.set:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise InputError(f"--set {assignment!r} must be NAME=VALUE")
+    options: dict[str, Any] = {name: value for name in _NAMED if (value := getattr(args, name, None)) is not None}
+    if args.redact:
+        options["redact"] = True
+    for name, value in assigned(args.settings, "-o"):
+        options[name] = setting_of(name, value)
+    for name, value in assigned(args.set, "--set"):
         if name not in task.parameters:
-            there = ", ".join(task.parameters)
-            message = (
-                f"--set {assignment!r}: {task.name} has no parameter {name!r}{did_you_mean(name, task.parameters)}"
-            )
-            raise InputError(f"{message}; it has {there or 'none'}", field=name)
+            near, there = did_you_mean(name, task.parameters), ", ".join(task.parameters) or "none"
+            setting = f"; {name} is a setting: -o {name}={value}" if name in _SETTINGS else ""
+            message = f"--set {name}={value}: {task.name} has no parameter {name!r}{near}; it has {there}{setting}"
+            raise InputError(message, field=name)
         options[name] = _like(task.parameters[name], value)
+    found = configured()
+    options = {name: value for name, value in found.settings.items() if _is_default(task, name)} | options
+    if "model" in options:
+        options["model"] = found.aliases.get(options["model"], options["model"])
+    if args.labels:
+        task = relabelled(task, [label.strip() for label in args.labels.split(",")])
+    if args.schema:
+        task = _with_schema(task, Path(args.schema))
+    if args.examples:
+        options["examples"] = examples_from(args.examples)
     return task.using(**options) if options else task
+
+
+def check_ready(task: Task[Any], args: argparse.Namespace) -> None:
+    """Refuse to ask with what only stands in for something that the caller must give.
+
+    Raises:
+        ConfigError: says which option gives it.
+    """
+    option = _STANDS_IN.get(task.name)
+    if option and task.path and ships(task.path) and not getattr(args, option):
+        raise ConfigError(f"{task.name} needs what you want of it: give --{option}, as {_FOR_EXAMPLE[option]}")
+
+
+_STANDS_IN = {"classify": "labels", "pattern": "examples"}
+"""Shipped tasks whose folder holds only a stand-in, and the option that replaces it."""
+_FOR_EXAMPLE = {"labels": "--labels bug,question,refund", "examples": "--examples pairs.jsonl"}
+
+
+def assigned(assignments: Iterable[str], option: str) -> Iterator[tuple[str, str]]:
+    """Read `NAME=VALUE`s; raises InputError, which names the option, for one that is not."""
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name or (option == "--map" and not value):
+            form = "INPUT=COLUMN" if option == "--map" else "NAME=VALUE"
+            raise InputError(f"{option} {assignment!r} must be {form}", field=option.lstrip("-"))
+        yield name, value
+
+
+def setting_of(name: str, text: str) -> Any:
+    """Read a setting as it is typed: a text as it stands, and others as JSON has them."""
+    if name not in _SETTINGS:
+        raise InputError(f"-o {name}={text}: unknown setting {name!r}{did_you_mean(name, _SETTINGS)}", field=name)
+    if name in _SECRET:
+        raise InputError(f"-o {name}: set it in the environment, where no list of processes shows it", field=name)
+    if isinstance(_SETTINGS[name].default, str) or "str |" in str(_SETTINGS[name].type):
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = [part.strip() for part in text.split(",")]
+        return tuple(value) if isinstance(_SETTINGS[name].default, tuple) or len(value) > 1 else text
+    if isinstance(_SETTINGS[name].default, tuple):
+        return tuple(value) if isinstance(value, list) else (str(value),)
+    return value
+
+
+_SETTINGS = {field.name: field for field in fields(Settings)}
+_SECRET = ("api_key", "client")
+
+
+def _is_default(task: Task[Any], name: str) -> bool:
+    return bool(getattr(task.settings, name) == _SETTINGS[name].default)
+
+
+def _with_schema(task: Task[Any], path: Path) -> Task[Any]:
+    """Give the task with another schema, and without the shots that are for its own."""
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        output = output_of(schema)
+    except OSError as error:
+        raise InputError(f"--schema {path} cannot be read: {error.strerror}", field="schema") from error
+    except ValueError as error:
+        raise InputError(f"--schema {path} is not a JSON schema: {error}", field="schema") from error
+    fields_ = {"fields": outline(schema)} if "fields" in task.parameters else {}
+    return task.using(output=output, examples=(), **fields_)
+
+
+def relabelled(task: Task[Any], labels: list[str]) -> Task[Any]:
+    """Give the task with these labels; those that it has keep their words, descriptions and shots.
+
+    Raises:
+        InputError: the task has no labels, or these cannot be told apart.
+    """
+    known = task.output
+    if not isinstance(known, Labels):
+        raise InputError(f"{task.name} has no labels, so --labels means nothing to it", field="labels")
+    shots = [example for example in task.examples if example.output in labels]
+    kept = [{la: own[la] for la in labels if la in own} for own in (known.words, known.descriptions, known.values)]
+    return task.using(output=Labels(tuple(labels), *kept), examples=shots)
 
 
 def counts(text: str) -> list[int]:
@@ -88,12 +219,7 @@ def columns_of(task: Task[Any], args: argparse.Namespace) -> Columns:
 
 def renamed(task: Task[Any], args: argparse.Namespace) -> dict[str, str]:
     """Read which column is meant for which name; whether the task has these is not looked at."""
-    columns = {}
-    for assignment in args.map:
-        name, equals, column = assignment.partition("=")
-        if not equals or not column:
-            raise InputError(f"--map {assignment!r} must be INPUT=COLUMN")
-        columns[name] = column
+    columns = dict(assigned(args.map, "--map"))
     if args.input_column:
         needed = Columns(task).needed
         if len(needed) != 1:

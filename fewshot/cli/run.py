@@ -20,7 +20,8 @@ from fewshot.bulk.progress import Display, summary
 from fewshot.bulk.records import json_bytes
 from fewshot.bulk.tally import Tally
 from fewshot.calibration.running import arecalibrated
-from fewshot.cli.options import add_column_options, add_task_options, columns_of, task_of
+from fewshot.cli.options import add_column_options, add_task_options, check_ready, columns_of, task_of
+from fewshot.cli.terminal import painted, tell_line
 from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.connection import connect
@@ -28,6 +29,10 @@ from fewshot.task import Task
 from fewshot.types import Result
 
 __all__ = ["add_arguments", "run"]
+
+
+_FILES_OF_ROWS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt", ".xlsx")
+_LONGEST_NAME = 255
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_column_options(parser)
     parser.add_argument("--out", metavar="O", help="keep results here: JSON lines, or .csv and .parquet at the end")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with everything about the call")
+    parser.add_argument(
+        "--concise", action="store_true", help="one short JSON object a line: value, confidence, and what went wrong"
+    )
     parser.add_argument("--concurrency", type=int, metavar="N", help="most rows in flight; by default found out")
     parser.add_argument("--rpm", type=float, metavar="N", help="requests a minute, at most")
     parser.add_argument("--tpm", type=float, metavar="N", help="tokens a minute, at most")
@@ -65,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         message = "a file of results keeps each row as it came, and --recalibrate corrects it by the rows before it"
         raise ConfigError(f"{message}: leave --out away, and send --json to a file")
     task = task_of(args)
+    check_ready(task, args)
     if args.recalibrate:
         if task.output.labels is None:
             raise ConfigError(
@@ -99,6 +108,7 @@ def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
         raise ConfigError("give inputs as words or in --file, not both")
     columns = columns_of(task, args)
     if args.input:
+        _tell_of_files(args.input)
         rows = [dict(zip(task.inputs, args.input, strict=False))] if len(task.inputs) > 1 else list(args.input)
         if len(task.inputs) > 1:
             task.bind(*args.input)  # refuses too many
@@ -116,6 +126,20 @@ def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
     digest, lines = digest_of(path)
     total = None if path.suffix.lower() in (".csv", ".tsv", ".parquet") else lines
     return _Given(read_rows(path, columns), total, digest)
+
+
+def _tell_of_files(words: list[str]) -> None:
+    """Refuse the name of a file of rows that is given as a text: it would be answered as if it were one.
+
+    Raises:
+        InputError: names the file, and how to read it.
+    """
+    for word in words:
+        if len(word) > _LONGEST_NAME or "\n" in word or Path(word).suffix.lower() not in _FILES_OF_ROWS:
+            continue
+        if Path(word).is_file():
+            raise InputError(f"{word} is a file, and an INPUT is the text itself: read the file with --file {word}")
+        tell_line(f"{word} is taken as the text itself; there is no file of that name", style="yellow")
 
 
 async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
@@ -160,6 +184,11 @@ async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
             print(summary(tally), file=sys.stderr)
         if stopped and not given.few:
             _tell_how_to_go_on(args)
+    if not tally.done:
+        nothing = f"{args.file or 'standard input'} holds no rows, so nothing was asked"
+        if args.file not in (None, "-"):
+            raise InputError(f"{nothing}: give a file with rows, below its header if it has one")
+        tell_line(nothing, style="yellow")
     return 1 if tally.failed else 0
 
 
@@ -169,14 +198,33 @@ def _writer(args: argparse.Namespace, *, few: bool) -> Callable[[Result[Any]], N
 
     def write(result: Result[Any]) -> None:
         if result.error is not None and not (kept and not args.json):
-            print(f"fewshot: {' '.join(str(result.error).split())}", file=sys.stderr)
+            tell_line(result.error, style="red")
         if kept:
             return
-        line = json_bytes(result.to_dict()) if args.json else _plain(result, alone=alone)
+        if args.json or args.concise:
+            line = json_bytes(result.to_dict() if args.json else _concise(result))
+        else:
+            line = _plain(result, alone=alone) + _beside(result)
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
 
     return write
+
+
+def _concise(result: Result[Any]) -> dict[str, Any]:
+    """Give what most readers want of a result; what is not so is left out."""
+    about = result.to_dict()
+    error = about["error"] and about["error"]["message"]
+    facts = {"confidence": result.confidence, "abstained": result.abstained, "error": error}
+    return {"value": about["value"]} | {k: v for k, v in (facts | {"warnings": about["warnings"]}).items() if v}
+
+
+def _beside(result: Result[Any]) -> bytes:
+    """Give the confidence that stands beside a value on a terminal; what is piped on holds values alone."""
+    if not sys.stdout.isatty() or result.confidence is None:
+        return b""
+    shown = f"  {result.confidence:.2f}" if result.value is not None else f"(abstained, {result.confidence:.2f})"
+    return painted(shown, "dim", sys.stdout).encode()
 
 
 def _plain(result: Result[Any], *, alone: bool) -> bytes:

@@ -39,6 +39,7 @@ __all__ = [
     "read_output",
     "read_settings",
     "search_path",
+    "shipped",
     "ships",
 ]
 
@@ -105,6 +106,11 @@ def search_path() -> list[Path]:
 def ships(folder: Path) -> bool:
     """Tell whether a task folder belongs to this package or to another that is installed, and not to the user."""
     return any(folder.resolve().parent == place.resolve() for place in (*_installed(), _shipped()))
+
+
+def shipped(name: str) -> Path | None:
+    """Give the folder of the task of that name that comes with this package or with another that is installed."""
+    return next((place / name for place in (*_installed(), _shipped()) if (place / name / "task.toml").is_file()), None)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,29 @@
+"""What a person sees on a terminal: colour where there is one, and one line for each thing that is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Literal, TextIO
+
+__all__ = ["has_colour", "painted", "tell_line"]
+
+Style = Literal["bold", "dim", "red", "yellow"]
+_CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33"}
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Tell whether this is a terminal that shows colours, and nobody has asked for none (https://no-color.org)."""
+    asked_for_none = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return bool(not asked_for_none and (os.environ.get("FORCE_COLOR") or stream.isatty()))
+
+
+def painted(text: str, style: Style, stream: TextIO) -> str:
+    """Give a text in a style, or as it is where the stream has no colours."""
+    return f"\033[{_CODES[style]}m{text}\033[0m" if text and has_colour(stream) else text
+
+
+def tell_line(message: object, *, style: Style | None = None, who: str = "fewshot") -> None:
+    """Write one line to standard error, whatever line breaks the message has."""
+    text = " ".join(str(message).split())
+    print(f"{who}: {painted(text, style, sys.stderr) if style else text}", file=sys.stderr)
