@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from fewshot import cli
+from fewshot import cli, load
+from fewshot.cli.main import parser_of
+from fewshot.cli.options import setting_of, task_of
+from fewshot.cli.terminal import painted
 
 
 def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +69,15 @@ def test_doctor_names_the_problem_and_fails(
         (["show", "sentiment", "--k", "-1"], 2, "must be 0 or more"),
         (["show", "translate", "--set", "target"], 2, "must be NAME=VALUE"),
         (["show", "translate", "--set", "traget=Thai"], 2, "no parameter 'traget' (did you mean 'target'?); it has "),
-        (["show", "sentiment", "--set", "votes=5"], 2, "sentiment has no parameter 'votes'; it has none"),
+        (["show", "sentiment", "--set", "votes=5"], 2, "it has none; votes is a setting: -o votes=5"),
+        (["show", "sentiment", "-o", "votes"], 2, "-o 'votes' must be NAME=VALUE"),
+        (["show", "sentiment", "-o", "voots=5"], 2, "unknown setting 'voots' (did you mean 'votes'?)"),
+        (["show", "sentiment", "-o", "api_key=sk-x"], 2, "set it in the environment"),
+        (["show", "sentiment", "-o", "votes=0"], 2, "votes=0: must be 1 or more"),
+        (["show", "summarize", "--labels", "a,b"], 2, "summarize has no labels"),
+        (["show", "extract", "--schema", "none.json"], 2, "--schema none.json cannot be read"),
+        (["run", "classify", "Where is it?"], 2, "give --labels, as --labels bug,question,refund"),
+        (["run", "pattern", "Rust"], 2, "give --examples, as --examples pairs.jsonl"),
         (["show", "../x"], 2, "no task.toml"),
     ],
 )
@@ -87,3 +100,118 @@ def test_the_module_is_the_command_and_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0].startswith("fewshot ")
     assert done.stdout.splitlines()[1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["rnu", "sentiment"], "fewshot: there is no command 'rnu' (did you mean 'run'?); see `fewshot --help`"),
+        (["run", "--votess"], "fewshot run: unknown option '--votess'"),
+        (
+            ["run", "sentiment", "x", "--jsno"],
+            "unknown option '--jsno' (did you mean '--json'?); see `fewshot run --help`",
+        ),
+        (["run", "sentiment", "--input", "ok.csv"], "unknown option '--input' (did you mean '--input-column'?)"),
+        (["show", "sentiment", "--k", "four"], "argument --k: invalid int value: 'four'"),
+    ],
+)
+def test_a_mistyped_command_or_option_is_told_in_one_line(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    told = capsys.readouterr()
+    assert says in told.err
+    assert len(told.err.splitlines()) == 1
+    assert told.out == ""
+
+
+def test_any_setting_is_read_as_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    task = load("sentiment").using(k=2, stop=("\n", "END"), scoring=False, select="bm25", model="12")
+    words = ["k=2", 'stop=["\\n", "END"]', "scoring=false", "select=bm25", "model=12"]
+    given = {word.partition("=")[0]: setting_of(*word.split("=", 1)) for word in words}
+    assert load("sentiment").using(**given).settings == task.settings
+    assert cli.main(["show", "sentiment", "Fine.", "-o", "k=1", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["chat"]) == 4
+
+
+def test_labels_and_a_schema_are_given_from_a_shell(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["show", "classify", "Where is it?", "--labels", "delivery,refund", "--form", "text"]) == 0
+    assert "one of: delivery, refund." in capsys.readouterr().out
+    schema = tmp_path / "order.json"
+    schema.write_text('{"type": "object", "properties": {"count": {"type": "integer"}}}', encoding="utf-8")
+    assert cli.main(["show", "extract", "Three.", "--schema", str(schema), "--form", "text"]) == 0
+    assert "count" in capsys.readouterr().out
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"query": "Java", "output": "Gosling"}\n', encoding="utf-8")
+    assert cli.main(["show", "pattern", "Rust", "--examples", str(pairs), "--form", "text"]) == 0
+    assert "Input: Java\nOutput: Gosling" in capsys.readouterr().out
+
+
+def test_the_configuration_of_a_folder_is_used_where_nothing_else_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pyproject.toml").write_text("[tool.fewshot]\nper_label = 1\nk = 3\n", encoding="utf-8")
+    assert cli.main(["show", "pattern", "x", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["chat"]) == 2 * 3 + 1
+    assert cli.main(["show", "pattern", "x", "--json", "--k", "1"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["chat"]) == 2 + 1
+    Path("fewshot.toml").write_text('model = "fast"\n[aliases]\nfast = "gpt-6-luna"\n', encoding="utf-8")
+    args = parser_of("run").parse_args(["run", "sentiment", "x"])
+    assert task_of(args).settings.model == "gpt-6-luna"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("k = -1", "fewshot.toml: k=-1: must be 0 or more"),
+        ("kk = 1", "fewshot.toml: unknown option 'kk'"),
+        ('base_url = "http://x/v1"', "fewshot.toml: 'base_url' has no place in a file of the folder"),
+        ("k = ", "fewshot.toml cannot be read as TOML"),
+        ("[aliases]\nfast = 3", "[aliases] must be names of models"),
+    ],
+)
+def test_a_wrong_configuration_is_told_in_one_line(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("fewshot.toml").write_text(text, encoding="utf-8")
+    assert cli.main(["show", "sentiment"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_task_that_hides_one_that_ships_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["new", "sentiment", "--labels", "x,y"]) == 0
+    assert "hides the task that ships" in capsys.readouterr().err
+    assert cli.main(["tasks", "--json"]) == 0
+    rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (rows["sentiment"]["ships"], rows["sentiment"]["path"]) == (False, "templates/sentiment")
+    assert rows["sentiment"]["hides"].endswith("sentiment")
+    assert (rows["answer"]["ships"], rows["answer"]["hides"]) == (True, None)
+    assert cli.main(["doctor"]) == 0
+    assert "sentiment  (templates/sentiment, hides the task that ships)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colour_is_for_terminals_that_want_it(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert painted("x", "red", io.StringIO()) == "x"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert painted("x", "red", io.StringIO()) == "\033[31mx\033[0m"
+    monkeypatch.setenv(name, value)
+    assert painted("x", "red", io.StringIO()) == "x"
+
+
+def test_a_shell_completes_commands_and_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", "bash"]) == 0
+    script = tmp_path / "completion.bash"
+    script.write_text(capsys.readouterr().out, encoding="utf-8")
+    asked = 'source "$1"; COMP_WORDS=(fewshot run --vo); COMP_CWORD=2; _shtab_fewshot; echo "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", asked, "-", str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "--votes\n"

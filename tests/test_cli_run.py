@@ -200,7 +200,7 @@ def test_a_dry_run_sends_nothing(run: Any, tmp_path: Path, service: FaultServer)
         (("sentiment", "x", "--fresh"), "--out"),
         (("sentiment", "x", "--out", "y", "--recalibrate"), "leave --out away"),
         (("translate", "x", "--recalibrate"), "has no labels"),
-        (("sentiment", "x", "--map", "text"), "INPUT=COLUMN"),
+        (("sentiment", "x", "--map", "text"), "NAME=COLUMN"),
         (("sentiment", "x", "--concurrency", "0"), "concurrency=0"),
         (("no-such-task", "x"), "no-such-task"),
     ],
@@ -247,3 +247,31 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on(name: str, tmp_path: Path) -> N
         answers = [seen for seen in service.requests if "logprobs" not in seen.body]
         assert len(answers) <= 30 + 2, "what was in flight"
         assert b"kept" in again.stderr
+
+
+def test_a_concise_line_leaves_out_what_is_not_so(run: Any) -> None:
+    code, (line,), _ = run("sentiment", "I love it", "--concise")
+    assert (code, json.loads(line)["value"]) == (0, "positive")
+    assert "error" not in json.loads(line)
+    code, (line,), _ = run("sentiment", "nonsense", "--concise")
+    assert (code, json.loads(line)["value"], "no valid answer" in json.loads(line)["error"]) == (1, None, True)
+
+
+def test_the_name_of_a_file_is_not_taken_for_a_text(run: Any, tmp_path: Path, service: FaultServer) -> None:
+    path = write(tmp_path / "in.jsonl", 1)
+    code, lines, complaints = run("sentiment", str(path))
+    assert (code, lines) == (2, [])
+    assert f"read the file with --file {path}" in complaints
+    assert not service.requests
+    code, _, complaints = run("sentiment", "missing.csv")
+    assert (code, "missing.csv is taken as the text itself" in complaints) == (0, True)
+
+
+def test_a_file_without_rows_is_told(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text("text\n", encoding="utf-8")
+    code, lines, complaints = run("sentiment", "--file", str(path))
+    assert (code, lines) == (2, [])
+    assert "holds no rows, so nothing was asked" in complaints
+    code, _, complaints = run("sentiment", stdin=b"")
+    assert (code, "standard input holds no rows" in complaints) == (0, True)

@@ -20,8 +20,8 @@ import pytest
 
 from fewshot import Completion, ConfigError, OutputError, Request, ScriptedClient, ServiceError, Task
 from fewshot.cli.eval import with_labels
-from fewshot.cli.options import relabelled
 from fewshot.cli.main import main
+from fewshot.cli.options import relabelled
 from fewshot.data.labelled import read_labelled
 from fewshot.errors import InputError, TaskError
 from fewshot.evaluation.perturb import HARMLESS

@@ -142,7 +142,7 @@ def test_the_kind_of_output_is_seen_from_the_rows(rows: list[tuple[str, Any]], o
         (["Mine", "--labels", "a,b"], "'Mine' is no task name"),
         (["mine", "--labels", "a"], "at least two labels"),
         (["mine"], "--labels a,b,c, or --output text, or --output number"),
-        (["mine", "--output", "text", "--inputs", "a b"], "'a b' is no name"),
+        (["mine", "--output", "text", "--inputs", "a b"], "cannot be named 'a b'"),
         (["mine", "--from", "none.csv"], "cannot be read"),
         (["mine", "--from", "rows.csv"], "--map output=COLUMN: message, team, when"),
         (["mine", "--from", "rows.csv", "--map", "output=taem"], "no column 'taem' (did you mean 'team'?)"),
@@ -232,3 +232,33 @@ def test_rows_that_are_none_are_refused():
         examples_from(3)
     with pytest.raises(InputError, match="a row must be a dict"):
         examples_from([("a", "b")])
+
+
+@pytest.mark.parametrize("name", ["문장", "été", "loop", "for", "名前"])
+def test_an_input_may_have_a_name_in_any_script(name: str):
+    assert new("mine", "--labels", "a,b", "--inputs", name) == 0
+    assert check("mine").ok
+    assert load("mine", client=ScriptedClient("a"))(**{name: "x"}) == "a"
+
+
+@pytest.mark.parametrize("name", ["super", "True", "not", "output", "labels", "descriptions", "id", "_x"])
+def test_a_name_that_cannot_be_an_input_is_refused_and_nothing_is_left(name: str, capsys: pytest.CaptureFixture[str]):
+    assert new("mine", "--labels", "a,b", "--inputs", name) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not list(Path("templates").glob("*"))
+
+
+@pytest.mark.parametrize("words", [["--lang", "ko"], ["--description", "은행 문의를 분류하세요."]])
+def test_a_folder_is_written_in_korean(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert new("bank", "--labels", "조회,이체", *words) == 0
+    assert "다음 단계: " in capsys.readouterr().err
+    prompt = load("bank", client=ScriptedClient("조회")).render("잔액이 얼마예요?")
+    assert "다음 중 하나로만 답하세요: 조회, 이체." in prompt[0].content
+    assert check("bank").ok
+
+
+def test_rows_kept_apart_are_drawn_from_each_label():
+    rows = [{"text": f"{label} {i}", "label": label} for label in "abc" for i in range(4)]
+    Path("rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert new("mine", "--from", "rows.json", "--hold-out", "6") == 0
+    assert sorted(example.output for example in load("mine").examples) == ["a", "a", "b", "b", "c", "c"]

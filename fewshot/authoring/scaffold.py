@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.authoring.check import TEST_FILE
-from fewshot.authoring.scaffold_words import LANGUAGES, Words, language_of
+from fewshot.authoring.check_spec import PLACEHOLDER
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.loader import NAME, load
 from fewshot.outputs.numbers import literal_number
 
-__all__ = ["Plan", "planned", "write_folder"]
+__all__ = ["LANGUAGES", "Plan", "planned", "write_folder"]
 
+_WORDS = tomllib.loads(Path(__file__).with_name("scaffold.toml").read_text(encoding="utf-8"))
+LANGUAGES = tuple(_WORDS)
+"""In which a folder can be written, by their codes."""
 _MOST_LABELS = 20
 """A column with more different values is taken for texts."""
 _SHOTS_PER_LABEL = 3
@@ -45,10 +49,9 @@ class Plan:
     language: str = "en"
     """What the folder is written in, for the model and for its author."""
 
-    @property
-    def words(self) -> Words:
-        """The texts of the folder's language."""
-        return LANGUAGES[self.language]
+    def say(self, text: str, **names: object) -> str:
+        """Give one of the texts of `scaffold.toml` in the folder's language."""
+        return _WORDS[self.language][text].format(placeholder=PLACEHOLDER, **names)
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
@@ -58,8 +61,8 @@ class Plan:
         if isinstance(self.output, str) and self.output not in ("text", "number"):
             raise InputError(f"output={self.output!r} must be 'text' or 'number', or give labels", field="output")
         for name in self.inputs:
-            if not name.isidentifier() or name == "id":
-                raise InputError(f"the input {name!r} is no name: use letters, digits and _", field="inputs")
+            if not name.isidentifier() or name in ("id", "labels"):
+                raise InputError(f"the input cannot be named {name!r}: use letters, digits and _", field="inputs")
 
 
 def planned(
@@ -91,7 +94,7 @@ def planned(
             f"say which column holds the answer with --map output=COLUMN: {', '.join(columns)}", field="map"
         )
     asked = tuple(unicodedata.normalize("NFC", name) for name in inputs or _inputs_in(columns, target) or ("text",))
-    spoken = language or language_of(description)
+    spoken = language or ("ko" if any("\uac00" <= sign <= "\ud7a3" for sign in description) else "en")
     kept = [{name: row[name] for name in asked if name in row} | {"output": row[target]} for row in rows if target]
     found = output if output is not None else _output_of([row["output"] for row in kept])
     if not 0 <= hold_out < max(len(kept), 1):
@@ -99,7 +102,7 @@ def planned(
     drawn = _held_out(kept, hold_out, by_label=not isinstance(found, str))
     return Plan(
         name=name,
-        description=description or LANGUAGES[spoken].describe,
+        description=description or _WORDS[spoken]["describe"].format(placeholder=PLACEHOLDER),
         output=found if isinstance(found, str) else tuple(found),
         inputs=asked,
         examples=tuple(row for place, row in enumerate(kept) if place not in drawn),
@@ -166,57 +169,64 @@ def _output_of(values: Sequence[Any]) -> tuple[str, ...] | str:
 
 
 def _toml(plan: Plan) -> str:
-    words, labels = plan.words, plan.output if isinstance(plan.output, tuple) else ()
+    labels = plan.output if isinstance(plan.output, tuple) else ()
     shots = len(_examples(plan))
     k = min(shots, _SHOTS_PER_LABEL * len(labels) if labels else _SHOTS)
-    inputs = "\n".join(f"{_key(name)} = {_quoted(words.an_input.format(name=_spoken(name)))}" for name in plan.inputs)
+    inputs = "\n".join(f"{_key(name)} = {_quoted(plan.say('an_input', name=_spoken(name)))}" for name in plan.inputs)
     lines = [
-        f"# {words.about_file.format(name=plan.name)}",
+        f"# {plan.say('about_file', name=plan.name)}",
         f"description = {_quoted(plan.description)}",
-        f'version = "1"        # {words.version}',
-        f"output = {_quoted(plan.output)}        # {words.labels_or if labels else words.kind_or}",
+        f'version = "1"        # {plan.say("version")}',
+        f"output = {_quoted(plan.output)}        # {plan.say('labels_or') if labels else plan.say('kind_or')}",
         "",
-        f"[inputs]             # {words.inputs}",
+        f"[inputs]             # {plan.say('inputs')}",
         inputs,
         "",
     ]
     if labels:
-        lines += [f"# [descriptions]     # {words.descriptions}", *(f'# {_key(label)} = "…"' for label in labels), ""]
-    lines += [f"[settings]           # {words.settings}", f"k = {k}{' ' * (17 - len(str(k)))}# {words.k}"]
+        lines += [
+            f"# [descriptions]     # {plan.say('descriptions')}",
+            *(f'# {_key(label)} = "…"' for label in labels),
+            "",
+        ]
+    lines += [f"[settings]           # {plan.say('settings')}", f"k = {k}{' ' * (17 - len(str(k)))}# {plan.say('k')}"]
     if labels:
-        lines += [f'select = "balanced"  # {words.select}', f"# min_confidence = 0.7   # {words.min_confidence}"]
+        lines += [
+            f'select = "balanced"  # {plan.say("select")}',
+            f"# min_confidence = 0.7   # {plan.say('min_confidence')}",
+        ]
     else:
-        lines += [f"# max_tokens = 256   # {words.max_tokens}"]
+        lines += [f"# max_tokens = 256   # {plan.say('max_tokens')}"]
     return "\n".join(lines) + "\n"
 
 
 def _prompt(plan: Plan) -> str:
-    words, labels = plan.words, isinstance(plan.output, tuple)
+    labels = isinstance(plan.output, tuple)
     instruction = [plan.description if "{" not in plan.description else f"{{{{ {_quoted(plan.description)} }}}}"]
     if labels:
         instruction += [
-            f'{words.one_of} {{{{ labels | join(", ") }}}}.',
+            f'{plan.say("one_of")} {{{{ labels | join(", ") }}}}.',
             "{% for label in labels if label in descriptions %}",
             "{{ label }}: {{ descriptions[label] }}",
             "{% endfor %}",
         ]
     elif plan.output == "number":
-        instruction += [words.number_only]
+        instruction += [plan.say("number_only")]
     shown = [f"{_spoken(name).capitalize()}: {{{{ {name} }}}}" for name in plan.inputs]
-    cue = words.label_cue if labels else words.answer_cue
+    cue = plan.say("label_cue") if labels else plan.say("answer_cue")
     return "\n".join(
         [
-            f"{{# {words.instruction} #}}",
+            f"{{# {plan.say('instruction')} #}}",
             "{% block instruction %}",
             *instruction,
             "{% endblock %}",
             "",
-            f"{{# {words.input_block} #}}",
+            f"{{# {plan.say('input_block')} #}}",
             "{% block input %}",
             *shown,
             "{% endblock %}",
             "",
-            f"{{# {words.output_block} #}}",
+            f"{{# {plan.say('output_block')} #}}",
             f"{{% block output %}}{cue}: {{{{ output }}}}{{% endblock %}}",
             "",
         ]
@@ -226,15 +236,14 @@ def _prompt(plan: Plan) -> str:
 def _examples(plan: Plan) -> Sequence[Mapping[str, Any]]:
     if plan.examples:
         return plan.examples
-    words = plan.words
     if isinstance(plan.output, tuple):
         return [
-            {name: words.write_for_label.format(name=_spoken(name), label=label) for name in plan.inputs}
+            {name: plan.say("write_for_label", name=_spoken(name), label=label) for name in plan.inputs}
             | {"output": label}
             for label in plan.output
         ]
-    answer: object = 42 if plan.output == "number" else words.write_answer
-    return [{name: words.write_input.format(name=_spoken(name)) for name in plan.inputs} | {"output": answer}]
+    answer: object = 42 if plan.output == "number" else plan.say("write_answer")
+    return [{name: plan.say("write_input", name=_spoken(name)) for name in plan.inputs} | {"output": answer}]
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> str:

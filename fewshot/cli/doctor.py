@@ -9,6 +9,8 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from fewshot.cli.config import configured
+from fewshot.cli.tasks import origin
 from fewshot.errors import ConfigError
 from fewshot.folders.loader import names, search_path
 from fewshot.models.endpoint import resolve
@@ -52,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     facts |= {name: os.environ.get(name) or "not set" for name in _VARIABLES}
     facts |= {f"extra {name}": _installed(name, modules) for name, modules in _EXTRAS.items()}
     facts["task folders"] = ", ".join(str(place) for place in search_path() if place.is_dir())
-    facts["tasks"] = ", ".join(names())
+    facts["tasks"] = ", ".join(f"{name}{origin(name)}" for name in names())
+    facts["configuration"] = str(configured().path or "none")
     problem = None
     try:
         endpoint = resolve(model=args.model, base_url=args.base_url)

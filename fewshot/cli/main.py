@@ -133,7 +133,7 @@ class _Root(_Parser):
 
 
 def _near(wrong: str, names: Any) -> str:
-    found = get_close_matches(wrong, list(names), n=1)
+    found = [name for name in names if name.startswith(wrong)] or get_close_matches(wrong, list(names), n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from fewshot.authoring.check import TEST_FILE
-from fewshot.authoring.scaffold import planned, write_folder
-from fewshot.authoring.scaffold_words import LANGUAGES
+from fewshot.authoring.scaffold import LANGUAGES, planned, write_folder
 from fewshot.cli.options import assigned
 from fewshot.cli.terminal import tell_line
 from fewshot.data.importing import examples_from
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--map", action="append", default=[], metavar="NAME=COLUMN", help="the column of an input, or of the output"
     )
     parser.add_argument("--hold-out", type=int, default=0, metavar="N", help="keep N rows in test.jsonl to evaluate on")
-    parser.add_argument("--lang", choices=tuple(LANGUAGES), help="by default the language of the description")
+    parser.add_argument("--lang", choices=LANGUAGES, help="by default the language of the description")
     parser.add_argument("--into", type=Path, default=Path("templates"), metavar="DIR", help="by default templates")
 
 
@@ -55,15 +54,15 @@ def run(args: argparse.Namespace) -> int:
     hidden = shipped(plan.name)
     folder = write_folder(plan, args.into)
     print(folder)
-    name, words = plan.name if args.into == Path("templates") else folder, plan.words
+    name = plan.name if args.into == Path("templates") else folder
     if hidden is not None and args.into == Path("templates"):
-        tell_line(words.hides.format(name=name), style="yellow")
+        tell_line(plan.say("hides", name=name), style="yellow")
     if plan.output == "text" and args.source and output is None:
-        tell_line(words.as_texts, style="yellow")
-    todo = "" if plan.examples else words.own_examples.format(file=folder / "examples.jsonl")
-    tell_line(words.next.format(todo=todo, name=name))
+        tell_line(plan.say("as_texts"), style="yellow")
+    todo = "" if plan.examples else plan.say("own_examples", file=folder / "examples.jsonl")
+    tell_line(plan.say("next", todo=todo, name=name))
     if plan.tests:
-        tell_line(words.measure.format(name=name, file=folder / TEST_FILE))
+        tell_line(plan.say("measure", name=name, file=folder / TEST_FILE))
     return 0
 
 

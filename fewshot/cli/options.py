@@ -126,7 +126,7 @@ def assigned(assignments: Iterable[str], option: str) -> Iterator[tuple[str, str
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name or (option == "--map" and not value):
-            form = "INPUT=COLUMN" if option == "--map" else "NAME=VALUE"
+            form = "NAME=COLUMN" if option == "--map" else "NAME=VALUE"
             raise InputError(f"{option} {assignment!r} must be {form}", field=option.lstrip("-"))
         yield name, value
 

@@ -6,15 +6,24 @@ import argparse
 import json
 import sys
 
+from fewshot.cli.terminal import painted
 from fewshot.errors import TaskError
-from fewshot.folders.loader import find, load, names
+from fewshot.folders.loader import find, hides, load, names, ships
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "origin", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def origin(name: str) -> str:
+    """Tell where a task of one's own comes from, and whether it hides one that ships; nothing for those that ship."""
+    folder, hidden = find(name), hides(name)
+    if ships(folder):
+        return ""
+    return f"  ({folder}{', hides the task that ships' if hidden else ''})"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
             continue
         if args.json:
             about = {"name": name, "description": task.description, "version": task.version, "path": str(find(name))}
+            about |= {"ships": ships(find(name)), "hides": None if (hidden := hides(name)) is None else str(hidden)}
             print(json.dumps(about | {"inputs": list(task.inputs), "parameters": dict(task.parameters)}))
         else:
-            print(f"{name:<18}{task.description}")
+            print(f"{name:<18}{task.description}{painted(origin(name), 'dim', sys.stdout)}")
     return 1 if broken else 0

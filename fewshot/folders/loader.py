@@ -33,6 +33,7 @@ __all__ = [
     "NAME",
     "default_of",
     "find",
+    "hides",
     "line_of",
     "load",
     "names",
@@ -111,6 +112,12 @@ def ships(folder: Path) -> bool:
 def shipped(name: str) -> Path | None:
     """Give the folder of the task of that name that comes with this package or with another that is installed."""
     return next((place / name for place in (*_installed(), _shipped()) if (place / name / "task.toml").is_file()), None)
+
+
+def hides(name: str) -> Path | None:
+    """Give the folder of the shipped task that a task of one's own of the same name stands before."""
+    there = shipped(name)
+    return None if there is None or ships(find(name)) else there
 
 
 @lru_cache(maxsize=1)
