@@ -51,7 +51,7 @@ class Plan:
 
     def say(self, text: str, **names: object) -> str:
         """Give one of the texts of `scaffold.toml` in the folder's language."""
-        return _WORDS[self.language][text].format(placeholder=PLACEHOLDER, **names)
+        return str(_WORDS[self.language][text]).format(placeholder=PLACEHOLDER, **names)
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):

@@ -37,7 +37,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name}: {error}", file=sys.stderr)
             continue
         if args.json:
-            about = {"name": name, "description": task.description, "version": task.version, "path": str(find(name))}
+            about: dict[str, object] = {
+                "name": name,
+                "description": task.description,
+                "version": task.version,
+                "path": str(find(name)),
+            }
             about |= {"ships": ships(find(name)), "hides": None if (hidden := hides(name)) is None else str(hidden)}
             print(json.dumps(about | {"inputs": list(task.inputs), "parameters": dict(task.parameters)}))
         else:
