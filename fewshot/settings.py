@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fewshot._checks import check_count
 from fewshot.errors import InputError
@@ -15,14 +15,11 @@ from fewshot.types import Form
 if TYPE_CHECKING:
     from fewshot.models.openai_client import Client
 
-__all__ = ["Options", "Order", "Settings", "TaskOptions"]
+__all__ = ["Options", "Settings", "TaskOptions"]
 
-Order = Literal["similar_last", "similar_first", "file"]
-
-_COUNTS = {"k": 0, "per_label": 1, "shot_tokens": 0, "ensemble": 1, "max_tokens": 1, "max_retries": 0, "max_repairs": 0,
-           "votes": 1}  # fmt: skip
+_COUNTS = {"k": 0, "max_tokens": 1, "max_retries": 0, "max_repairs": 0, "votes": 1}
 """Settings that are whole numbers, each with its least."""
-_OPTIONAL = ("k", "per_label", "shot_tokens", "max_tokens")
+_OPTIONAL = ("k", "max_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +39,6 @@ class Settings:
     """How many shots; by default all examples that fit."""
     select: str = "first"
     """Which shots: `"first"`, `"random"`, `"balanced"`, `"bm25"` or `"embedding"`."""
-    order: Order = "similar_last"
-    """Shots chosen by the question: the most similar last or first; `"file"` for the order of the example file."""
-    diversity: float = 0.0
-    """From 0 to 1: how much shots chosen by the question should differ from each other (MMR)."""
-    per_label: int | None = None
-    """At most this many shots with the same output."""
-    shot_tokens: int | None = None
-    """At most this many tokens for all shots together, by the endpoint's tokenizer or else by an estimate."""
-    ensemble: int = 1
-    """Ask with this many draws of shots, the labels named in another order in each, and average the label
-    probabilities: so many requests instead of one."""
     embedding_model: str | None = None
     """The model for `select="embedding"`; by default OpenAI's small one there, and elsewhere the model itself."""
     temperature: float = 0.0
@@ -88,8 +74,6 @@ class Settings:
             value = getattr(self, name)
             if value is not None or name not in _OPTIONAL:
                 check_count(name, value, least=least)
-        self._check("order", self.order in get_args(Order), f"must be one of {', '.join(get_args(Order))}")
-        self._check("diversity", 0 <= self.diversity <= 1, "must be from 0 to 1")
         self._check("timeout", self.timeout is None or self.timeout > 0, "must be above 0 seconds")
         self._check("temperature", 0 <= self.temperature <= 2, "must be from 0 to 2")
         confidence = self.min_confidence
@@ -113,9 +97,7 @@ class Settings:
     @property
     def deciding_the_prompt(self) -> list[Any]:
         """The settings on which the prompt depends: what a calibration is fitted for."""
-        chosen = [self.order, self.diversity, self.per_label, self.shot_tokens, self.embedding_model]
-        draws = [f"ensemble {self.ensemble}"] if self.ensemble > 1 else []
-        return [self.k, self.select, self.seed, self.form, *chosen, *draws]
+        return [self.k, self.select, self.seed, self.form, self.embedding_model]
 
     def _check(self, name: str, good: bool, problem: str) -> None:
         if not good:
@@ -132,11 +114,6 @@ class Options(TypedDict, total=False):
     form: Form | None
     k: int | None
     select: Literal["first", "random", "balanced", "bm25", "embedding"]
-    order: Order
-    diversity: float
-    per_label: int | None
-    shot_tokens: int | None
-    ensemble: int
     embedding_model: str | None
     temperature: float
     seed: int

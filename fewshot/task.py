@@ -205,12 +205,12 @@ class Task(Generic[T]):
         inputs, private = redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
-            prompt, *others = await self.prompts.drawn(inputs, connection, deadline=deadline)
+            prompt = await self.prompts.chosen(inputs, connection, deadline=deadline)
         except ServiceError as error:
             return self._failed(error, self.question(inputs, self.prompts.of(()), connection), connection)
-        calibration = await calibration_for(self, inputs, prompt, connection, others)
+        calibration = await calibration_for(self, inputs, prompt, connection)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
-        question = self.question(inputs, prompt, connection, calibration, others)
+        question = self.question(inputs, prompt, connection, calibration)
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
         except (ServiceError, OutputError) as error:
@@ -229,7 +229,6 @@ class Task(Generic[T]):
             probabilities=found.probabilities and {self.output.value(la): p for la, p in found.probabilities.items()},
             confidence=found.confidence,
             method=found.method,
-            ensemble=found.ensemble,
             calibration=found.calibration,
             coverage=found.coverage,
             warnings=found.warnings,
@@ -354,12 +353,10 @@ class Task(Generic[T]):
         prompt: Prompt,
         connection: Connection,
         calibration: Calibration | None = None,
-        others: Iterable[Prompt] = (),
     ) -> Question:
         """Join inputs, prompt, settings and endpoint to what a conversation needs."""
         return Question(
             prompt=prompt,
-            others=tuple(others),
             inputs=inputs,
             settings=self.settings,
             model=connection.model,
@@ -375,8 +372,8 @@ class Task(Generic[T]):
     async def question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
         """Make a question of labelled inputs, which are never among its own shots where the question chooses them."""
         deadline = connection.deadline(self.settings.timeout)
-        prompt, *others = await self.prompts.drawn(inputs, connection, deadline=deadline, leave_out=True)
-        return self.question(inputs, prompt, connection, others=others)
+        prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=True)
+        return self.question(inputs, prompt, connection)
 
     def calibration_key(self, connection: Connection, inputs: Mapping[str, Any] | None = None) -> str:
         """Name what a calibration of this task is for: its content, the kind of question, the model and the way."""

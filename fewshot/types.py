@@ -190,7 +190,6 @@ class Result(Generic[T_co]):
     error: FewshotError | None = None
     method: str = "answer"
     """How the value was found: `"logprobs"`, `"decisions"`, `"votes"`, `"schema"` or `"answer"`."""
-    ensemble: int = 1
     """Over how many draws of shots the probabilities are averaged."""
     calibration: str = "none"
     """The calibration applied to the probabilities, by name."""
@@ -210,7 +209,7 @@ class Result(Generic[T_co]):
     completions: tuple[Completion, ...] = ()
     """All that the model said, oldest first, with the 20 likeliest tokens at each place."""
     examples: tuple[Example, ...] = ()
-    """The shots that the prompt held, in their order; of an ensemble those of the first draw."""
+    """The shots that the prompt held, in their order."""
     task: str = ""
     """`name@version` and content hash of the task, as `sentiment@1#3f2a9c`."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -227,7 +226,6 @@ class Result(Generic[T_co]):
             "abstained": self.abstained,
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
             "method": self.method,
-            "ensemble": self.ensemble,
             "calibration": self.calibration,
             "coverage": self.coverage,
             "warnings": list(self.warnings),

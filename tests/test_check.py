@@ -68,8 +68,8 @@ question = "somebody wants to know something"
 
 [settings]
 k = 99
-order = "similar_first"
-diversity = 0.5
+embedding_model = "x"
+max_repairs = -1
 votes = 3
 temprature = 0.2
 timeout = -1
@@ -118,8 +118,8 @@ ALL_FAULTS = [
     ("task.toml", 24, "setting", "unknown option 'temprature' (did you mean 'temperature'?)"),
     ("task.toml", 25, "setting", "timeout=-1: must be above 0"),
     ("task.toml", 26, "setting", "'api_key' has no place in a task folder"),
-    ("task.toml", 22, "setting", "diversity needs shots chosen by the question"),
-    ("task.toml", 21, "idle-setting", "order does nothing"),
+    ("task.toml", 22, "setting", "max_repairs=-1"),
+    ("task.toml", 21, "idle-setting", "embedding_model does nothing"),
     ("task.toml", 23, "idle-setting", "votes does nothing"),
     ("task.toml", 20, "idle-setting", "k does nothing: no question has more than"),
     ("task.toml", 14, "unused-parameter", "the parameter 'tone' is used by no block"),

@@ -94,12 +94,11 @@ def test_a_probability_that_a_softmax_rounds_beyond_one_is_one() -> None:
     assert completion.probabilities == {"good": 1.0, "bad": 0.0}
 
 
-@pytest.mark.parametrize("ensemble", [1, 2])
-def test_a_client_that_knows_of_no_decisions_is_asked_another_way(ensemble: int) -> None:
+def test_a_client_that_knows_of_no_decisions_is_asked_another_way() -> None:
     client = ScriptedClient(lambda _: "yes")
-    task = Task.of("Nice?", ["yes", "no"], client=client, decisions=True, ensemble=ensemble)
+    task = Task.of("Nice?", ["yes", "no"], client=client, decisions=True)
     assert (task.run("a day").value, task.run("a night").method) == ("yes", "answer")
-    assert [bool(request.choices) for request in client.requests] == [True] * ensemble + [False] * 2
+    assert [bool(request.choices) for request in client.requests] == [True, False, False]
 
 
 class Both(ScriptedClient):

@@ -672,20 +672,6 @@ def test_labelled_rows_may_come_from_a_pipe(folder: Path, capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["rows"] == 30
 
 
-def test_draws_that_are_averaged_have_shots_of_their_own_from_the_pool_and_one_order_of_labels() -> None:
-    client = Leaning()
-    report = task(client, ensemble=3).evaluate(ROWS[:6], pool=POOL, k=4, consistency=True, calibrate=False)
-    shown = {request.prefix.messages for request in client.requests[:18]}
-    questions = [turn.content for messages in shown for turn in messages if turn.role == "user"]
-    assert (len(shown), len(questions), len(set(questions))) == (3, 12, 12)
-    assert report.metrics["flip_rate_labels"].value == 0.0
-    permuted = {request.prefix.messages for request in client.requests} - shown
-    assert len(permuted) == 6  # two other orders of the shots of each draw
-    assert {frozenset(m.content for m in ms) for ms in permuted} == {frozenset(m.content for m in ms) for ms in shown}
-    few = task(Leaning(), ensemble=3).evaluate(ROWS[:2], pool=POOL[:20], k=4)
-    assert few.k == 4  # too few for three times four: the same shots in other orders
-
-
 def test_a_vote_is_as_sure_as_its_share_of_all_ballots_those_that_are_no_answer_included() -> None:
     client = ScriptedClient(*["no", "hm", "hm", "no"] * 2)
     report = task(client, votes=4).evaluate([("one", "no"), ("two", "yes")])

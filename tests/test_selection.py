@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sqlite3
 import subprocess
@@ -19,7 +18,7 @@ from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError, InputError
 from fewshot.inference.shots import estimated_tokens
 from fewshot.prompts.selection import Shelf, choose
-from fewshot.prompts.similarity import Bm25, Vectors, diverse, words
+from fewshot.prompts.similarity import Bm25, Vectors, words
 from fewshot.settings import Settings
 
 ANIMALS = (
@@ -81,13 +80,11 @@ print(Bm25(texts).rank("a b c d e f g h i j", 30))
 
 def test_bm25_takes_the_examples_that_share_rare_words_the_most_similar_last() -> None:
     assert chosen("a cat and a mouse", select="bm25", k=2) == "02"
-    assert chosen("a cat and a mouse", select="bm25", k=2, order="similar_first") == "20"
-    assert chosen("wolf and cat and mouse", select="bm25", k=3, order="file") == "012"
 
 
 def test_examples_that_share_nothing_fill_up_in_file_order() -> None:
-    assert chosen("xyzzy", select="bm25", k=3, order="similar_first") == "012"
-    assert chosen("bear", select="bm25", order="similar_first") == "40123"
+    assert chosen("xyzzy", select="bm25", k=3) == "210"
+    assert chosen("bear", select="bm25") == "32104"
 
 
 def test_an_example_can_be_asked_about_without_seeing_itself() -> None:
@@ -95,36 +92,10 @@ def test_an_example_can_be_asked_about_without_seeing_itself() -> None:
     assert chosen("the cat chased a mouse", select="bm25", k=1, leave_out=True) == "0"
 
 
-def test_at_most_so_many_shots_of_one_label() -> None:
-    assert chosen("cat mouse dogs", select="bm25", k=3, per_label=1, order="similar_first") == "21"
-    assert chosen("", select="first", per_label=1) == "01"
-
-
-def test_diversity_prefers_what_is_not_said_yet() -> None:
-    ranked = [(0, 1.0), (1, 0.99), (2, 0.6)]
-    alike = {frozenset((0, 1)): 1.0, frozenset((0, 2)): 0.0, frozenset((1, 2)): 0.0}
-    assert diverse(ranked, lambda a, b: alike[frozenset((a, b))], 2, diversity=0.0) == [0, 1]
-    assert diverse(ranked, lambda a, b: alike[frozenset((a, b))], 2, diversity=0.5) == [0, 2]
-
-
-def test_diversity_needs_a_choice_by_the_question() -> None:
-    with pytest.raises(InputError, match="needs select='bm25' or 'embedding'"):
-        shelf(select="first", diversity=0.5)
-
-
-def test_a_token_budget_drops_what_does_not_fit() -> None:
-    found = shelf(shot_tokens=10)
-    candidates = found.candidates({"text": "x"})
-    assert ids(found.arranged(candidates, [4, 7, 5, 3, 1])) == "024"
-    assert ids(found.arranged(candidates, [4, 7, 5, 1, 1])) == "023"
-
-
 def test_korean_and_chinese_are_compared_by_pairs_of_characters() -> None:
     assert words("영화가 좋다 GREAT") == ["영화", "화가", "좋다", "great"]
     index = Bm25(["영화가 재미없다", "배우가 훌륭하다"])
     assert index.rank("영화는 별로", 1)[0][0] == 0
-    assert index.alike(0, 0) == pytest.approx(1.0)
-    assert index.alike(0, 1) == 0.0
 
 
 def test_vowel_signs_and_odd_forms_of_letters_are_parts_of_words() -> None:
@@ -214,23 +185,6 @@ def test_bm25_shots_can_be_shown_without_a_call() -> None:
 def test_a_fixed_prefix_stays_the_same_object() -> None:
     task = animals(ScriptedClient(lambda r: "pet"), k=2)
     assert task.run("a").request.prefix is task.run("b").request.prefix  # type: ignore[union-attr]
-    budgeted = animals(ScriptedClient(lambda r: "pet"), shot_tokens=60)
-    first, second = budgeted.run("a"), budgeted.run("b")
-    assert first.request.prefix is second.request.prefix  # type: ignore[union-attr]
-    assert 0 < len(first.examples) < len(ANIMALS)
-
-
-def test_tokens_are_counted_by_the_endpoint_or_estimated_aloud(caplog: pytest.LogCaptureFixture) -> None:
-    class Counting(ScriptedClient):
-        async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-            return [1] * len(texts)
-
-    task = animals(Counting(lambda r: "pet"), shot_tokens=3)
-    assert len(task.run("x").examples) == 3
-    assert not caplog.records
-    with caplog.at_level(logging.WARNING, "fewshot"):
-        animals(ScriptedClient("pet"), shot_tokens=3, model="untold").run("x")
-    assert "by an estimate" in caplog.text
 
 
 def test_estimates_err_on_the_long_side() -> None:
@@ -240,12 +194,12 @@ def test_estimates_err_on_the_long_side() -> None:
 
 def test_what_decides_the_prompt_decides_the_fingerprint() -> None:
     task = animals(ScriptedClient())
-    others = [task.using(order="file"), task.using(per_label=1), task.using(shot_tokens=9), task.using(select="bm25")]
-    assert len({t.fingerprint for t in [task, *others]}) == 5
+    others = [task.using(k=1), task.using(seed=9), task.using(select="bm25")]
+    assert len({t.fingerprint for t in [task, *others]}) == 4
     assert task.using(timeout=5.0).fingerprint == task.fingerprint
 
 
-@pytest.mark.parametrize("bad", [{"diversity": 2.0}, {"per_label": 0}, {"shot_tokens": -1}, {"order": "sorted"}])
+@pytest.mark.parametrize("bad", [{"k": -1}, {"votes": 0}, {"timeout": 0}, {"form": "prose"}])
 def test_settings_out_of_range_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(bad))):
         replace(Settings(), **bad)

@@ -187,21 +187,6 @@ def test_the_same_prompt_is_not_tried_under_two_names() -> None:
     assert [trial.name for trial in tuned.trials] == ["start"]
 
 
-def test_an_instruction_of_the_author_is_found() -> None:
-    def answer(request: Request) -> str:
-        told = "EXACTLY" in request.chat[0].content
-        right = next(label for word, label in WORDS.items() if word in request.chat[-1].content.split())
-        return right if told or luck(request) < 0.5 else "no"
-
-    wanted = ["Is it?", 'EXACTLY one of {{ labels | join(", ") }}.']
-    tuned = task(ScriptedClient(answer)).tune(ROWS, budget=500, instructions=wanted)
-    assert "instruction 2" in tuned.chosen
-    assert tuned.task.render("a day")[0].content == "EXACTLY one of yes, no."
-    with pytest.raises(InputError, match="does not fit the template") as caught:
-        task().tune(ROWS, instructions=["{{ texts }}"])
-    assert caught.value.field == "instructions"
-
-
 def test_open_answers_are_searched_by_their_own_score() -> None:
     def answer(request: Request) -> str:
         number = request.chat[-1].content.split("\n")[0].split()[-1]
@@ -212,7 +197,6 @@ def test_open_answers_are_searched_by_their_own_score() -> None:
     tuned = echo.tune(rows, budget=300)
     assert tuned.score == "token_f1"
     assert tuned.after.metrics["exact_match"].value == 1.0 > tuned.before.metrics["token_f1"].value
-    assert not any("balanced" in trial.name for trial in tuned.trials)
     echo = Task.of("Repeat.", "number", [("say 1", 1)], client=ScriptedClient(answer))
     assert echo.tune([(f"say {n}", n) for n in range(100, 200)], budget=100).score == "numeric_match"
 
@@ -237,10 +221,7 @@ def test_a_refused_account_ends_the_search() -> None:
         ({"budget": 10}, "budget", "50 requests or more"),
         ({"draws": 0}, "draws", "1 or more"),
         ({"k": [-1]}, "k", "0 or more"),
-        ({"selectors": ["balance"]}, "selectors", "did you mean 'balanced'"),
         ({"forms": ["talk"]}, "forms", "not one of chat, text"),
-        ({"instructions": ["  "]}, "instructions", "text 1 is empty"),
-        ({"instructions": "none.txt"}, "instructions", "cannot be read"),
     ],
 )
 def test_faulty_arguments_are_named(options: dict[str, Any], field: str, problem: str) -> None:
@@ -265,7 +246,7 @@ def test_few_rows_are_refused_and_examples_and_copies_do_not_count() -> None:
 def test_writing_puts_shots_first_and_keeps_lines_comments_and_copies(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tuned = load(folder, client=Learner()).tune(ROWS, budget=800, selectors=["balanced"], k=[8])
+    tuned = load(folder, client=Learner()).tune(ROWS, budget=800, k=[8])
     assert tuned.changed
     done = tuned.write()
     assert done.task.fingerprint == tuned.task.fingerprint
@@ -281,19 +262,6 @@ def test_writing_puts_shots_first_and_keeps_lines_comments_and_copies(
     assert (folder / "task.toml.bak").read_text() == FOLDER["task.toml"]
     with pytest.raises(InputError, match="another template, output or examples"):
         tuned.write()
-
-
-def test_an_instruction_is_written_into_its_block(folder: Path) -> None:
-    def answer(request: Request) -> str:
-        right = next(label for word, label in WORDS.items() if word in request.chat[-1].content.split())
-        return right if "please" in request.chat[0].content else "no"
-
-    (folder / "instructions.txt").write_text("Say it.\n---\nYes or no,\nplease.\n")
-    tuned = load(folder, client=ScriptedClient(answer)).tune(ROWS, budget=300)
-    tuned.write()
-    kept = FOLDER["prompt.jinja"].replace('Say {{ labels | join(" or ") }}.', "Yes or no,\nplease.")
-    assert (folder / "prompt.jinja").read_text() == kept
-    assert (folder / "prompt.jinja.bak").read_text() == FOLDER["prompt.jinja"]
 
 
 def test_a_task_given_other_examples_than_its_folder_is_not_written(folder: Path) -> None:
@@ -360,7 +328,7 @@ def test_the_command_shows_the_search_and_writes_only_when_told(
     assert "rows that the search never saw" in shown.out
     assert "nothing was written; with --write" in shown.err
     assert {path.name: path.read_text() for path in folder.iterdir()} == FOLDER
-    assert main(command(folder, "--json", "--write", "--selectors", "balanced", "--k", "0,8")) == 0
+    assert main(command(folder, "--json", "--write", "--k", "0,8")) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["written"] == [str(folder / name) for name in ("examples.jsonl", "task.toml")]
     assert found["settings"]["k"] == load(folder).settings.k == 8
@@ -418,44 +386,11 @@ def test_the_command_refuses_to_write_into_a_task_that_ships(
 @pytest.mark.usefixtures("embedded")
 def test_the_embedded_model_is_tuned_and_keeps_its_calibration(folder: Path) -> None:
     (folder / "task.toml").write_text(FOLDER["task.toml"].replace("[settings]", '[settings]\nmodel = "local"'))
-    tuned = load(folder).tune(ROWS[:60], budget=80, k=[0, 4], selectors=["first", "balanced"])
+    tuned = load(folder).tune(ROWS[:60], budget=80, k=[0, 4])
     assert tuned.requests <= 80
     assert tuned.task.fitted is not None
     assert tuned.after.calibration is not None
     assert tuned.after.metrics["accuracy"].value >= 0.5
-
-
-class Varied(Leaning):
-    """Leans as strongly as its shots have it, one way or the other: the mean over several draws leans less."""
-
-    def answer(self, request: Request) -> Completion:
-        right = next(label for word, label in WORDS.items() if word in request.chat[-1].content.split())
-        lean = 4 * random.Random(repr(request.chat[:-1]) + request.chat[-1].content).random() - 2
-        yes = 1 / (1 + math.exp(lean - (0.6 if right == "yes" else -0.6)))
-        top = ((b"yes", math.log(yes)), (b"no", math.log(1 - yes)))
-        best = max(top, key=lambda pair: pair[1])
-        return Completion(text=best[0].decode(), tokens=(TokenLogprob(*best, top),))
-
-
-def test_several_draws_averaged_are_found_where_they_help_and_paid_for_from_the_budget(folder: Path) -> None:
-    client = Varied()
-    start = load(folder).using(client=client)
-    tuned = start.tune(ROWS, budget=2000, k=2, selectors=["balanced"], ensembles=[1, 9], draws=1)
-    drawn = "k=2 balanced, draw 1"
-    assert {trial.name for trial in tuned.trials} == {"start", drawn, f"{drawn}, other order", f"{drawn}, 9 averaged"}
-    assert tuned.chosen == f"{drawn}, 9 averaged"
-    assert tuned.after.metrics["accuracy"].value > tuned.before.metrics["accuracy"].value
-    assert tuned.requests == len(client.requests) <= 2000
-    assert tuned.write().task.settings.ensemble == 9
-    assert load(folder).fingerprint == tuned.task.fingerprint
-
-
-def test_what_cannot_be_averaged_is_refused() -> None:
-    with pytest.raises(InputError, match="1 or more"):
-        task().tune(ROWS, ensembles=[0])
-    with pytest.raises(InputError, match="has no labels"):
-        Task.of("Echo.", "text", client=Learner()).tune(ROWS, ensembles=[1, 3])
-    assert all("averaged" not in t.name for t in task().tune(ROWS, budget=300).trials)  # a service is paid by request
 
 
 def test_where_there_is_no_other_prompt_to_try_it_is_told() -> None:
@@ -473,4 +408,4 @@ def test_rows_that_differ_from_a_shot_by_an_optional_input_alone_are_searched_wi
     rows = [{"text": text, "output": label} for text, label in ROWS[:60]]
     rows += [{"text": text, "context": "it rains", "output": label} for text, label in ROWS[:12]]
     for seed in range(3):
-        assert task.tune(rows, budget=600, seed=seed, k=[0, 8, 32], selectors=["random"]).requests <= 600
+        assert task.tune(rows, budget=600, seed=seed, k=[0, 8, 32]).requests <= 600

@@ -185,13 +185,13 @@ def _long(tokens: Mapping[int, int], task: Task[Any], folder: Path) -> Iterator[
     shown = tokens[len(_shown(task))]
     if shown > _LONG_PROMPT:
         message = f"a prompt has about {shown:,} tokens before the question"
-        yield warning("long-prompt", folder / "task.toml", None, message, "set k or shot_tokens in [settings]")
+        yield warning("long-prompt", folder / "task.toml", None, message, "set k in [settings]")
 
 
 def _shown(task: Task[Any]) -> tuple[Example, ...]:
     """Give the shots of a prompt for which nothing is known of the question."""
     by_question = task.settings.select in ("bm25", "embedding")
-    plain = task.using(select="first", diversity=0.0) if by_question else task
+    plain = task.using(select="first") if by_question else task
     return plain.prompt(_placeholders(task)).examples
 
 

@@ -81,21 +81,15 @@ def check_spec(folder: Path) -> tuple[Spec, list[Finding]]:
 def idle_settings(spec: Spec, shots: int) -> Iterator[Finding]:
     """Give the settings that do nothing; `shots` is how many examples can be shown at once."""
     settings, given = spec.settings, spec.given
-    by_question = settings.select in ("bm25", "embedding")
     closed = spec.output is not None and spec.output.labels is not None
     probable = closed or getattr(spec.output, "optional", None) is not None
     idle = {
         "seed": (settings.select != "random" and settings.votes == 1 and settings.temperature == 0)
         and "nothing is drawn: select is not 'random', there is one vote and the temperature is 0",
-        "order": (not by_question and settings.order != "file")
-        and "only shots chosen by the question (bm25, embedding) have an order of likeness",
         "embedding_model": settings.select != "embedding" and "select is not 'embedding'",
-        "per_label": not shots and "there are no examples",
         "select": not shots and "there are no examples",
-        "shot_tokens": not shots and "there are no examples",
         "scoring": not probable and "only labels, and texts that may be missing, have probabilities",
         "decisions": not closed and "only labels have probabilities",
-        "ensemble": settings.ensemble > 1 and not closed and "only the probabilities of labels are averaged",
         "calibrate": not (closed and settings.scoring) and "only scored labels have probabilities to calibrate",
         "votes": closed
         and settings.scoring
@@ -107,9 +101,6 @@ def idle_settings(spec: Spec, shots: int) -> Iterator[Finding]:
         if why and name in given:
             fix = "lower it or add examples" if name == "k" else _fixes.get(name, "remove it")
             yield warning("idle-setting", spec.path, spec.line(name), f"{name} does nothing: {why}", fix)
-    if "diversity" in given and settings.diversity and not by_question:
-        message = "diversity needs shots chosen by the question"
-        yield error("setting", spec.path, spec.line("diversity"), message, 'set select = "bm25" or "embedding"')
     if settings.min_confidence is not None and not probable:
         message = (
             "min_confidence holds all back where no log-probabilities come, else compares how likely the words are"

@@ -156,8 +156,7 @@ def _question(task: Task[Any], row: Any, connection: Connection) -> Question:
     task, inputs = task.bind_row(row)
     if task.settings.select == "embedding":  # only the endpoint could tell the shots: take others of the same number
         task = task.using(select="first")
-    prompt, *others = (draw.offline(inputs) for draw in task.prompts.draws)
-    return task.question(inputs, prompt, connection, others=others)
+    return task.question(inputs, task.prompts.offline(inputs), connection)
 
 
 def _most_rounds(question: Question, first: Request) -> int:

@@ -72,7 +72,6 @@ def result_of(line: bytes, task: Task[Any]) -> Result[Any]:
         abstained=about["abstained"],
         error=_error(about["error"]),
         method=about["method"],
-        ensemble=about.get("ensemble", 1),
         calibration=about["calibration"],
         coverage=about["coverage"],
         warnings=tuple(about["warnings"]),

@@ -11,10 +11,9 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from operator import mul
 
-__all__ = ["Readout", "Ridge", "Top", "mixed", "next_tokens", "token_features", "vocabulary"]
+__all__ = ["Readout", "Ridge", "Top", "next_tokens", "token_features", "vocabulary"]
 
 Top = Sequence[tuple[bytes, float]]
 Matrix = list[list[float]]
@@ -90,16 +89,6 @@ def vocabulary(tops: Iterable[Top], *, most: int = 1500) -> tuple[str, ...]:
     counts = Counter(name for names in seen for name in names)
     least = max(2, len(seen) // 50)
     return tuple(name for name, count in sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:most] if count >= least)
-
-
-def mixed(tops: Sequence[Top]) -> Top:
-    """Average the probabilities of the tokens that several prompts listed; one that is not listed counts as 0."""
-    if len(tops) < 2:
-        return tops[0] if tops else ()
-    shares: dict[bytes, float] = {}
-    for token, logprob in chain.from_iterable(tops):
-        shares[token] = shares.get(token, 0.0) + math.exp(logprob) / len(tops)
-    return sorted(((t, math.log(max(share, 1e-300))) for t, share in shares.items()), key=lambda pair: -pair[1])
 
 
 def token_features(top: Top, wanted: Iterable[str]) -> dict[str, float]:

@@ -52,7 +52,6 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
     prompt.add_argument("--labels", metavar="A,B", help="the labels to choose from, instead of the task's own")
     prompt.add_argument("--schema", metavar="F", help="a JSON schema of the answer, instead of the task's own")
     prompt.add_argument("--form", choices=("chat", "text"), help="chat turns or plain completion")
-    prompt.add_argument("--ensemble", type=int, metavar="N", help="average label probabilities over N draws of shots")
     prompt.add_argument("--redact", action="store_true", help="replace private data before sending; -o redact=email")
     prompt.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the task, as target=Korean"

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from fewshot.cli.eval import add_labelled_options, labelled, tell
-from fewshot.cli.options import add_task_options, counts
+from fewshot.cli.options import add_task_options
 from fewshot.evaluation.calibrate import kept_calibration
 from fewshot.folders.writer import check_writable
 from fewshot.tuning.result import Tuned
@@ -22,12 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_options(parser, several_k=True)
     add_labelled_options(parser)
     parser.add_argument("--budget", type=int, default=1000, metavar="N", help="requests that may be sent, all together")
-    parser.add_argument("--selectors", metavar="A,B", help="which shots to try: first,random,balanced,bm25,embedding")
     parser.add_argument("--forms", metavar="A,B", help="forms to try: chat,text")
-    parser.add_argument("--instructions", metavar="F.txt", help="other instructions to try, with --- between them")
-    parser.add_argument(
-        "--ensembles", type=counts, metavar="1,3", help="over how many draws of shots to average, one request each"
-    )
     parser.add_argument("--draws", type=int, default=3, metavar="N", help="draws of shots for each number of them")
     parser.add_argument("--no-calibrate", action="store_true", help="judge the answers as they come")
     parser.add_argument(
@@ -47,10 +42,7 @@ def run(args: argparse.Namespace) -> int:
         rows,
         budget=args.budget,
         k=args.counts,
-        selectors=_listed(args.selectors),
         forms=_listed(args.forms),
-        instructions=args.instructions,
-        ensembles=args.ensembles,
         draws=args.draws,
         calibrate=not args.no_calibrate,
         seed=args.seed,

@@ -190,7 +190,7 @@ def _bound(task: Task[Any], row: Labelled) -> tuple[Task[Any], Mapping[str, Any]
 def _shots(task: Task[Any], inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Give the inputs of the shots that every such question has; none where the question chooses them."""
     by_question = task.prompts.shelf(inputs).by_question
-    return [] if by_question else [s.inputs for draw in task.prompts.draws for s in draw.offline(inputs).examples]
+    return [] if by_question else [shot.inputs for shot in task.prompts.offline(inputs).examples]
 
 
 async def _thresholded(

@@ -23,8 +23,7 @@ def drawn(
 ) -> tuple[Task[Any], list[Labelled]]:
     """Give the task with a draw of shots, and the rows of the pool that are none of them.
 
-    From a pool the shots are drawn at random, balanced over the labels of a closed set; `select` may say otherwise. A
-    task that averages draws gets k other shots for each, where that takes no more than half of the pool.
+    From a pool the shots are drawn at random, balanced over the labels of a closed set; `select` may say otherwise.
     Without one, the first draw is what the task itself would choose, and the others shuffle its examples first.
     """
     k = task.settings.k if k is None else k
@@ -40,23 +39,19 @@ def drawn(
     if select in BY_QUESTION:
         return _set(replace(task, examples=examples), k=k, select=select), rows
     ways = {None: _fair(task), "random": "first"}
-    several = k * task.settings.ensemble
-    shots = choose(examples, several if 2 * several <= len(rows) else k, ways.get(select) or select or "first")
+    shots = choose(examples, k, ways.get(select) or select or "first")
     taken = {shot.line for shot in shots}
     rest = [row for line, row in enumerate(rows, start=1) if line not in taken]
     return _set(replace(task, examples=shots), k=k if len(shots) > k else None, select="first"), rest
 
 
-def shots_permuted(task: Task[Any], inputs: Mapping[str, Any], *, seed: int) -> Task[Any]:
-    """Give the task with the very same shots in another order, in every draw that has shots of its own."""
-    if task.settings.select in BY_QUESTION:
-        return _set(task, order="similar_first" if task.settings.order == "similar_last" else "similar_last")
-    draws = [draw.offline(inputs).examples for draw in task.prompts.draws]
-    k = len(draws[0])
-    own = draws if k * len(draws) <= len(task.examples) else draws[:1]
-    shuffled = [shot for shots in own for shot in _shuffled(shots, seed)]
-    rest = [example for example in task.examples if not any(example is shot for shot in shuffled)]
-    return _set(replace(task, examples=(*shuffled, *rest)), k=k, select="first", shot_tokens=None)
+def shots_permuted(task: Task[Any], inputs: Mapping[str, Any], *, seed: int) -> Task[Any] | None:
+    """Give the task with the very same shots in another order; None where there is none, or the question chooses it."""
+    if task.settings.select in BY_QUESTION or len(task.examples) < 2:
+        return None
+    shots = _shuffled(task.prompts.offline(inputs).examples, seed)
+    rest = [example for example in task.examples if not any(example is shot for shot in shots)]
+    return _set(replace(task, examples=(*shots, *rest)), k=len(shots), select="first")
 
 
 def labels_permuted(task: Task[Any], *, seed: int) -> Task[Any] | None:

@@ -102,12 +102,11 @@ class Run:
         inputs = arm.ready.bind(dict(self.rows[0].inputs))[1]
         names = list(arm.ready.inputs)
         asked: dict[str, list[tuple[Task[Any], Sequence[Labelled]]]] = {"repeated": [(arm.ready, self.rows)]}
-        if len(arm.plain.examples) > 1:
-            orders = [shots_permuted(arm.plain, inputs, seed=seed) for seed in (0, 1)]
-            asked["shots"] = [(await self.prepared(order, arm.spare), self.rows) for order in orders]
+        orders = [shots_permuted(arm.plain, inputs, seed=seed) for seed in (0, 1)]
         relabelled = [labels_permuted(arm.plain, seed=seed) for seed in (0, 1)]
-        if any(relabelled):
-            asked["labels"] = [(await self.prepared(t, arm.spare), self.rows) for t in relabelled if t is not None]
+        for name, tasks in (("shots", orders), ("labels", relabelled)):
+            if any(tasks):
+                asked[name] = [(await self.prepared(t, arm.spare), self.rows) for t in tasks if t is not None]
         for name, change in HARMLESS.items():
             asked[name] = [(arm.ready, [reworded(row, change, names) for row in self.rows])]
         closed = arm.ready.output.labels is not None

@@ -25,10 +25,7 @@ from fewshot.types import Example, plain
 
 __all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "with_settings"]
 
-_CHOSEN = (
-    "k", "select", "order", "form", "seed", "diversity", "per_label", "shot_tokens", "ensemble", "embedding_model",
-    "calibrate",
-)  # fmt: skip
+_CHOSEN = ("k", "select", "form", "seed", "embedding_model", "calibrate")
 """Settings that a search may change."""
 _TABLE = re.compile(r"\s*\[")
 

@@ -13,10 +13,9 @@ from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fewshot.calibration.ridge import Top, mixed, token_features
+from fewshot.calibration.ridge import Top, token_features
 from fewshot.errors import OutputError, ServiceError
 from fewshot.inference.answerable import LISTED, chances, refusal_of, verdict
-from fewshot.inference.ensemble import mean_logprobs, together
 from fewshot.inference.label_scoring import send, weigh
 from fewshot.inference.label_tree import LabelTree, mean_logprob
 from fewshot.inference.repair import refuse_unfinished, repaired
@@ -56,8 +55,6 @@ class Question:
     form: Form
     top_logprobs: int | None
     """How many log-probabilities the endpoint lists; None when it lists none."""
-    others: tuple[Prompt, ...] = ()
-    """The prompts of further draws of shots, with which label probabilities are averaged."""
     decides: bool = False
     """The endpoint gives a distribution over labels itself (decisions)."""
     continues: bool = False
@@ -75,11 +72,6 @@ class Question:
         return self.prompt.output
 
     @property
-    def draws(self) -> list[Question]:
-        """The question with each draw of shots; all fill the same completions."""
-        return [self, *(replace(self, prompt=prompt, others=()) for prompt in self.others)]
-
-    @property
     def is_scored(self) -> bool:
         """Whether to read label probabilities: a closed set, wanted, and the endpoint lists log-probabilities."""
         return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
@@ -91,8 +83,8 @@ class Question:
 
     @property
     def top(self) -> Top:
-        """The likeliest tokens where the answer begins, averaged over the draws of shots; known when it was asked."""
-        return mixed([c.tokens[0].top for c in self.completions[: 1 + len(self.others)] if c.tokens])
+        """The likeliest tokens where the answer begins; known when it was asked."""
+        return self.completions[0].tokens[0].top if self.completions and self.completions[0].tokens else ()
 
     @property
     def listed_with_answers(self) -> int | None:
@@ -141,7 +133,6 @@ class Answer:
     probabilities: Mapping[str, float] | None = None
     confidence: float | None = None
     coverage: float | None = None
-    ensemble: int = 1
     calibration: str = "none"
     warnings: tuple[str, ...] = ()
     sure: float | None = None
@@ -161,8 +152,6 @@ def ask(question: Question) -> Talk:
         return scored
     answer = yield from (_vote(question) if question.settings.votes > 1 else _answer(question))
     warnings = []
-    if question.others:
-        warnings.append("no label probabilities, so only the first draw of shots was asked")
     if answer.confidence is None and question.settings.min_confidence is not None:
         warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
     return replace(answer, warnings=tuple(warnings)) if warnings else answer
@@ -181,19 +170,18 @@ def probabilities(question: Question) -> Generator[tuple[Request, ...], tuple[Co
 def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
     """Ask the endpoint for its own distribution over the labels; None when it has no such thing."""
     try:
-        draws = yield from together([_decided(draw) for draw in question.draws])
+        given = yield from _decided(question)
     except ServiceError as error:
         if error.status in _NO_SUCH_ENDPOINT:
             return None
         raise
-    given = [draw for draw in draws if draw]
-    if len(given) < len(draws):  # a client of the caller's own may know of no decisions
+    if not given:  # a client of the caller's own may know of no decisions
         return None
-    return replace(_judged(question, mean_logprobs(given), method="decisions"), ensemble=len(given))
+    return _judged(question, given, method="decisions")
 
 
 def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, float]]:
-    """Ask for the distribution with one draw of shots; empty where none came."""
+    """Ask for the distribution; empty where none came."""
     output = question.output
     words = {output.render(label): label for label in output.labels or ()}
     about = getattr(output, "descriptions", {})
@@ -210,11 +198,8 @@ def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Complet
 
 def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
     """Read the probability of every label where the answer begins; None without log-probabilities."""
-    draws = yield from together([weigh(draw) for draw in question.draws])
-    trees = [draw[0] for draw in draws if draw is not None]
-    if len(trees) < len(draws):
-        return None
-    return _scored(question, trees, unsettled=any(draw[1] for draw in draws if draw is not None))
+    weighed = yield from weigh(question)
+    return None if weighed is None else _scored(question, *weighed)
 
 
 async def drive(
@@ -349,8 +334,8 @@ def _vote(question: Question) -> Talk:
     return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes)
 
 
-def _scored(question: Question, trees: Sequence[LabelTree], *, unsettled: bool) -> Answer:
-    coverage = math.fsum(tree.coverage for tree in trees) / len(trees)
+def _scored(question: Question, tree: LabelTree, unsettled: bool) -> Answer:
+    coverage = tree.coverage
     warnings = []
     if coverage < _LOW_COVERAGE:
         warnings.append(
@@ -358,9 +343,8 @@ def _scored(question: Question, trees: Sequence[LabelTree], *, unsettled: bool) 
         )
     if unsettled:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
-    logprobs = mean_logprobs([tree.logprobs() for tree in trees])
-    answer = _judged(question, logprobs, method="logprobs", top=question.top)
-    return replace(answer, coverage=coverage, ensemble=len(trees), warnings=tuple(warnings))
+    answer = _judged(question, tree.logprobs(), method="logprobs", top=question.top)
+    return replace(answer, coverage=coverage, warnings=tuple(warnings))
 
 
 def _judged(

@@ -86,13 +86,9 @@ def calibration_key(task: Task[Any], inputs: Mapping[str, Any], connection: Conn
 
 
 async def calibration_for(
-    task: Task[Any], inputs: Mapping[str, Any], prompt: Prompt, connection: Connection, others: Sequence[Prompt] = ()
+    task: Task[Any], inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
 ) -> Calibration | None:
-    """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use.
-
-    Arguments:
-        others: the prompts of further draws of shots.
-    """
+    """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
     settings = task.settings
     if classes_of(task.output) is None or not settings.scoring or settings.calibrate is False:
         return None
@@ -103,13 +99,12 @@ async def calibration_for(
     if key in _failed or task.output.labels is None:  # a task's few examples cannot tell when there is no answer
         return None
     shelf = task.prompts.shelf(inputs)
-    shown = () if shelf.by_question else [shot for draw in (prompt, *others) for shot in draw.examples]
+    shown = () if shelf.by_question else prompt.examples
     spare = [example for example in shelf.examples if example not in shown][:_MAX_OWN]
     labelled = [(await task.question_for(e.inputs, connection), e.output) for e in spare]
     required = [name for name, default in task.inputs.items() if default is REQUIRED]
     content_free = [
-        task.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection, others=others)
-        for text in CONTENT_FREE
+        task.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
     ]
     return await own_calibration(key, labelled, content_free, connection)
 

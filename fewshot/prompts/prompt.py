@@ -35,8 +35,6 @@ class Prompt:
     output: Output[Any]
     parameters: Mapping[str, Any]
     examples: tuple[Example, ...]
-    named: tuple[str, ...] | None = None
-    """The labels in the order in which the template names them; by default that of the output."""
 
     @cached_property
     def cue(self) -> str:
@@ -90,7 +88,7 @@ class Prompt:
     @cached_property
     def _constants(self) -> dict[str, Any]:
         closed = self.output.labels is not None
-        labels = [self.output.render(label) for label in self.named or self.output.labels or ()]
+        labels = [self.output.render(label) for label in self.output.labels or ()]
         descriptions = getattr(self.output, "descriptions", {}) if closed else {}
         return {**self.parameters, "labels": labels, "descriptions": descriptions}
 

@@ -8,14 +8,14 @@ time.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import InputError
-from fewshot.prompts.similarity import Bm25, Vectors, diverse
+from fewshot.prompts.similarity import Bm25, Vectors
 from fewshot.types import Example
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["BY_QUESTION", "SELECTORS", "Shelf", "choose"]
 SELECTORS = ("first", "random", "balanced", "bm25", "embedding")
 BY_QUESTION = ("bm25", "embedding")
 _CANDIDATES = 64
-"""How many of the most similar examples are looked at, at least, when quotas and diversity have their say."""
+"""How many of the most similar examples are looked at, at least."""
 
 
 def choose(examples: Sequence[Example], k: int | None, select: str, *, seed: int = 0) -> tuple[Example, ...]:
@@ -57,37 +57,23 @@ class Shelf:
     Arguments:
         examples: all that fit, in file order.
         names: the inputs by which examples and question are compared.
-        settings: `k`, `select`, `seed`, `diversity`, `per_label`, `shot_tokens` and `order` count.
-        draw: which draw of shots: 0 is the usual one, each further one begins where the one before ends. Where all
-            examples are shots, or the question chooses them, further draws have them in another order.
+        settings: `k`, `select` and `seed` count.
 
     Raises:
-        InputError: no such selector, or `diversity` with one that does not look at the question.
+        InputError: no such selector.
     """
 
-    def __init__(self, examples: Sequence[Example], names: Iterable[str], settings: Settings, draw: int = 0) -> None:
+    def __init__(self, examples: Sequence[Example], names: Iterable[str], settings: Settings) -> None:
         self.examples = tuple(examples)
         self.settings = settings
         self._names = tuple(names)
         self._vectors: Vectors | None = None
-        self._draw = draw
-        fixed = () if self.by_question else choose(examples, None, settings.select, seed=settings.seed)
-        start = 0 if self._only_reorders else draw * (settings.k or 0) % len(examples)
-        self._fixed = fixed[start:] + fixed[:start]
-        if settings.diversity and not self.by_question:
-            message = f"diversity={settings.diversity} needs select='bm25' or 'embedding', not {settings.select!r}"
-            raise InputError(message, field="diversity")
+        self._fixed = () if self.by_question else choose(examples, None, settings.select, seed=settings.seed)
 
     @property
     def by_question(self) -> bool:
         """Whether the choice depends on the question."""
         return self.settings.select in BY_QUESTION
-
-    @property
-    def _only_reorders(self) -> bool:
-        """Whether every draw has the same shots."""
-        k = self.settings.k
-        return self.by_question or k is None or k >= len(self.examples)
 
     @property
     def wants_vectors(self) -> bool:
@@ -128,28 +114,11 @@ class Shelf:
         found: Iterable[Example] = self._ranked(query, vector) if self.by_question else self._fixed
         if leave_out:
             found = (e for e in found if self.query(e.inputs) != query)
-        if self.settings.per_label is not None:
-            found = _within_quota(found, self.settings.per_label)
         return list(islice(found, self.settings.k))
 
-    def arranged(self, candidates: Sequence[Example], lengths: Sequence[int] | None = None) -> tuple[Example, ...]:
-        """Put chosen shots in order, without those that the token budget has no room for.
-
-        Arguments:
-            lengths: how many tokens each candidate takes; no budget is kept without.
-        """
-        settings = self.settings
-        chosen = list(candidates)
-        if lengths is not None and settings.shot_tokens is not None:
-            chosen = _within_budget(chosen, lengths, settings.shot_tokens)
-        if settings.order == "file":
-            places = {id(example): place for place, example in enumerate(self.examples)}
-            chosen.sort(key=lambda example: places[id(example)])
-        elif settings.order == "similar_last" and self.by_question:
-            chosen.reverse()
-        if self._draw and self._only_reorders:
-            random.Random(f"{settings.seed} {self._draw}").shuffle(chosen)  # noqa: S311
-        return tuple(chosen)
+    def arranged(self, chosen: Sequence[Example]) -> tuple[Example, ...]:
+        """Put chosen shots in order: those most like the question stand last, next to it."""
+        return tuple(reversed(chosen) if self.by_question else chosen)
 
     def _ranked(self, query: str, vector: Sequence[float] | None) -> Iterator[Example]:
         """Give all examples, those most like the query first, the unlike in file order."""
@@ -165,8 +134,6 @@ class Shelf:
             message = "select='embedding' asks the endpoint which shots to take, so nothing can be shown without a call"
             raise InputError(f"{message}; look at Result.examples after one, or use select='bm25'", field="select")
         best = [position for position, _ in ranked]
-        if settings.diversity:
-            best = diverse(ranked, index.alike, 2 * wanted, diversity=settings.diversity)
         taken = set(best)
         rest = (place for place in range(len(self.examples)) if place not in taken)
         return (self.examples[place] for place in chain(best, rest))
@@ -182,23 +149,3 @@ def _in_turn(examples: Sequence[Example]) -> list[Example]:
     for example in examples:
         groups[repr(example.output)].append(example)
     return [example for example in chain.from_iterable(zip_longest(*groups.values())) if example is not None]
-
-
-def _within_quota(examples: Iterable[Example], quota: int) -> Iterator[Example]:
-    """Pass on at most so many examples of any one output."""
-    seen: Counter[str] = Counter()
-    for example in examples:
-        label = repr(example.output)
-        if seen[label] < quota:
-            seen[label] += 1
-            yield example
-
-
-def _within_budget(examples: Sequence[Example], lengths: Sequence[int], budget: int) -> list[Example]:
-    """Keep the best examples that fit together; one that is too long makes room for the next."""
-    kept = []
-    for example, length in zip(examples, lengths, strict=True):
-        if length <= budget:
-            budget -= length
-            kept.append(example)
-    return kept

@@ -1,4 +1,4 @@
-"""How alike two texts are: BM25 over words, vectors of a model, and picking from the best without repeating oneself.
+"""How alike two texts are: BM25 over words, and vectors of a model.
 
 BM25 is written out here because the kept libraries for it (bm25s, rank-bm25) bring numpy, which the core does not need:
 an index over 10,000 examples answers in a few milliseconds.
@@ -11,11 +11,11 @@ import re
 import unicodedata
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import nlargest
 from operator import itemgetter, mul
 
-__all__ = ["Bm25", "Ranked", "Vectors", "diverse", "words"]
+__all__ = ["Bm25", "Ranked", "Vectors", "words"]
 
 Ranked = list[tuple[int, float]]
 """Positions with how alike each is to the question, the most similar first."""
@@ -65,12 +65,6 @@ class Bm25:
         best = nlargest(count, sorted(scores.items()), key=itemgetter(1))
         return [(position, score / best[0][1]) for position, score in best]
 
-    def alike(self, one: int, other: int) -> float:
-        """Give the cosine of two texts of the index, from 0 to 1."""
-        a, b = self._weights[one], self._weights[other]
-        shared = math.fsum(a[word] * b[word] for word in a.keys() & b.keys())
-        return shared / (math.hypot(*a.values()) * math.hypot(*b.values())) if shared else 0.0
-
 
 class Vectors:
     """An index of texts by vectors that a model gave for them, compared by the angle from their common mean.
@@ -96,32 +90,10 @@ class Vectors:
             near = sorted(near, key=distances.__getitem__)[: max(4 * count, 200)]
         return nlargest(count, [(place, _dot(row, self._rows[place])) for place in near], key=itemgetter(1))
 
-    def alike(self, one: int, other: int) -> float:
-        """Give the cosine of two texts of the index."""
-        return _dot(self._rows[one], self._rows[other])
-
     def _unit(self, vector: Sequence[float]) -> array[float]:
         centred = [x - m for x, m in zip(vector, self._mean, strict=True)]
         length = math.hypot(*centred) or 1.0
         return array("f", [x / length for x in centred])
-
-
-def diverse(ranked: Ranked, alike: Callable[[int, int], float], count: int, *, diversity: float) -> list[int]:
-    """Pick positions that are near the question and far from each other (MMR; Carbonell and Goldstein 1998).
-
-    Arguments:
-        diversity: 0 for the most similar ones, 1 for the most different; one minus the paper's lambda.
-    """
-    nearest = {position: 0.0 for position, _ in ranked}
-    relevance = dict(ranked)
-    picked: list[int] = []
-    while nearest and len(picked) < count:
-        best = max(nearest, key=lambda p: (1 - diversity) * relevance[p] - diversity * nearest[p])
-        picked.append(best)
-        del nearest[best]
-        for position in nearest:
-            nearest[position] = max(nearest[position], alike(best, position))
-    return picked
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:

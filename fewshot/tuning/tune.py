@@ -25,12 +25,10 @@ from fewshot.evaluation.run import Progress, Run
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of_all
 from fewshot.models.request_quota import Allowance
-from fewshot.prompts.selection import SELECTORS
 from fewshot.prompts.template import did_you_mean
 from fewshot.settings import Settings
 from fewshot.task import Task
 from fewshot.tuning.candidates import Candidate, Space, candidates
-from fewshot.tuning.instructions import read_instructions
 from fewshot.tuning.result import Trial, Tuned
 from fewshot.tuning.successive_halving import Entry, halve, overhead, rungs_for
 from fewshot.types import Form, Usage
@@ -43,8 +41,8 @@ _KS = (0, 1, 2, 4, 8, 16)
 _FEWEST, _FEWEST_ROWS, _LEAST_BUDGET = 2, 30, 50
 _FIRST_RUNG = 10
 """Rows that every prompt is asked before the first are dropped, at least: fewer would be a lottery."""
-_AVERAGED = 3
-"""Draws of shots that are averaged where requests cost only time."""
+_BOTH = 2
+"""Prompts that are asked the rows held out: the start and the chosen one."""
 _HELD_OUT = 0.3
 """The share of the rows, and of the budget, for the figures at the end."""
 
@@ -55,10 +53,7 @@ class TuneOptions(TypedDict, total=False):
     target: str | None
     budget: int
     k: int | Sequence[int] | None
-    selectors: Sequence[str] | None
     forms: Sequence[Form] | None
-    instructions: str | os.PathLike[str] | Iterable[str] | None
-    ensembles: Sequence[int] | None
     draws: int
     calibrate: bool
     seed: int
@@ -82,10 +77,7 @@ async def tune(
     target: str | None = None,
     budget: int = 1000,
     k: int | Sequence[int] | None = None,
-    selectors: Sequence[str] | None = None,
     forms: Sequence[Form] | None = None,
-    instructions: str | os.PathLike[str] | Iterable[str] | None = None,
-    ensembles: Sequence[int] | None = None,
     draws: int = 3,
     calibrate: bool = True,
     seed: int = 0,
@@ -104,14 +96,9 @@ async def tune(
             differences.
         target: the column that holds the answer; by default `output`, or what is usual.
         budget: requests that may be sent, those for the figures at the end included.
-        k: how many shots to try; by default 0, 1, 2, 4, 8, 16 and the task's own number.
-        selectors: which shots to try: `"first"` and the like (`Settings.select`); by default all that suit the output,
-            and `"embedding"` only at OpenAI, which is known to give vectors and gives them fast.
+        k: how many shots to try; by default 0, 1, 2, 4, 8, 16 and the task's own number. They are drawn from the rows,
+            balanced over the labels of a closed set.
         forms: `"chat"` and `"text"`; by default both on the embedded model, and elsewhere the one in use.
-        instructions: other instructions to try, as a list or a file (parted by lines of `---`); by default
-            `instructions.txt` in the task's folder. They may use what the template's own block may.
-        ensembles: over how many draws of shots to average (`Settings.ensemble`), each so many requests a row; by
-            default 1, the task's own number, and 3 on the embedded model where the output is a closed set.
         draws: how many draws of shots to try for each number of them.
         calibrate: False to judge the answers as they come, and not to calibrate what is chosen.
         seed: decides how rows are parted, what is drawn and which combinations come first.
@@ -122,27 +109,21 @@ async def tune(
         ServiceError: the account is refused. Other failures of a row count as wrong.
     """
     started = time.monotonic()
-    _check(task, budget, draws, ensembles, selectors, forms)
-    texts = read_instructions(task, instructions)
+    _check(budget, draws, forms)
     given = read_labelled(task, rows, target=target)
     usable = apart(distinct(given), (example.inputs for example in task.examples))
     connection = await connect(task.settings)
-    averaged = ensembles or _ensembles(task, connection)
-    both = task.settings.ensemble + max(task.settings.ensemble, *averaged)
-    split = _parted(task, usable, budget, both, seed)
+    split = _parted(task, usable, budget, seed)
     plain = task if calibrate else replace(task, settings=replace(task.settings, calibrate=False))
     allowance = Allowance(connection.client)
     space = Space(
         ks=_counts(k, task),
-        selectors=selectors or _selectors(task, connection),
         forms=_forms(forms, task, connection),
-        instructions=texts,
-        ensembles=averaged,
         draws=draws,
         seed=seed,
     )
     own = _own_calibration(plain, connection)
-    allowance.limit = _for_search(budget, both * len(split.held_out) + own)
+    allowance.limit = _for_search(budget, _BOTH * len(split.held_out) + own)
     start = replace(_through(plain, connection, allowance, calibrate=False), fitted=None)
     tried = _affordable(candidates(start, split.pool, space), allowance.limit)
     run = Run(
@@ -156,14 +137,13 @@ async def tune(
         progress=progress or (lambda *_: None),
     )
     if len(tried) == 1:
-        run.note("there was no other prompt to try: more rows, or other k, selectors or forms, would give some")
+        run.note("there was no other prompt to try: more rows, or another k or form, would give some")
     if len(usable) < len(given):
         run.note(f"{len(given) - len(usable)} rows were left out: the task's own examples, or there twice")
     best, entries = await halve(run, tried, split.search, allowance)
     _note_failures(run, entries)
     chosen = _home(best.ready, plain)
-    both = task.settings.ensemble + chosen.settings.ensemble
-    held_out = split.held_out[: _left(allowance, entries, budget - own, both * task.settings.votes)]
+    held_out = split.held_out[: _left(allowance, entries, budget - own, _BOTH * task.settings.votes)]
     allowance.limit = None
     reports = [
         await evaluate(
@@ -191,26 +171,16 @@ async def tune(
     )
 
 
-def _check(
-    task: Task[Any],
-    budget: int,
-    draws: int,
-    ensembles: Sequence[int] | None,
-    selectors: Sequence[str] | None,
-    forms: Sequence[str] | None,
-) -> None:
+def _check(budget: int, draws: int, forms: Sequence[str] | None) -> None:
     check_count("budget", budget, least=1)
     if budget < _LEAST_BUDGET:
         raise InputError(f"budget={budget}: a search takes {_LEAST_BUDGET} requests or more", field="budget")
     check_count("draws", draws, least=1)
-    if ensembles is not None and max(counts("ensembles", ensembles, least=1)) > 1 and task.output.labels is None:
-        message = "ensembles average label probabilities, and this output has no labels: leave them out"
-        raise InputError(message, field="ensembles")
-    for field, given, known in (("selectors", selectors, SELECTORS), ("forms", forms, get_args(Form))):
-        for name in given or ():
-            if name not in known:
-                message = f"{field}: {name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}"
-                raise InputError(message, field=field)
+    known = get_args(Form)
+    for name in forms or ():
+        if name not in known:
+            message = f"forms: {name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}"
+            raise InputError(message, field="forms")
 
 
 def _counts(k: int | Sequence[int] | None, task: Task[Any]) -> list[int]:
@@ -220,18 +190,6 @@ def _counts(k: int | Sequence[int] | None, task: Task[Any]) -> list[int]:
     return counts("k", k, least=0)
 
 
-def _selectors(task: Task[Any], connection: Connection) -> list[str]:
-    unfit = set() if task.output.labels is not None else {"balanced"}
-    if connection.endpoint.host != "api.openai.com" and task.settings.select != "embedding":
-        unfit.add("embedding")
-    return [name for name in SELECTORS if name not in unfit]
-
-
-def _ensembles(task: Task[Any], connection: Connection) -> list[int]:
-    cheap = connection.local and task.output.labels is not None and task.settings.scoring
-    return sorted({1, task.settings.ensemble, *([_AVERAGED] if cheap else [])})
-
-
 def _forms(forms: Sequence[Form] | None, task: Task[Any], connection: Connection) -> list[Form | None]:
     """List the forms to try; the one that the endpoint would take anyway stays unnamed, as in the start."""
     own = task.settings.form
@@ -239,11 +197,8 @@ def _forms(forms: Sequence[Form] | None, task: Task[Any], connection: Connection
     return [None if own is None and form == connection.form else form for form in wanted]
 
 
-def _parted(task: Task[Any], rows: Sequence[Labelled], budget: int, both: int, seed: int) -> _Split:
-    """Part the rows at random, each label alike: those to measure on, those to search on, and the rest for shots.
-
-    Measuring a row with `both` prompts takes so many requests.
-    """
+def _parted(task: Task[Any], rows: Sequence[Labelled], budget: int, seed: int) -> _Split:
+    """Part the rows at random, each label alike: those to measure on, those to search on, and the rest for shots."""
     if len(rows) < _FEWEST_ROWS:
         message = f"a search needs {_FEWEST_ROWS} labelled rows or more that are not examples of the task, to have some"
         raise InputError(f"{message} for shots, some to choose by and some to measure on; here are {len(rows)}")
@@ -256,8 +211,8 @@ def _parted(task: Task[Any], rows: Sequence[Labelled], budget: int, both: int, s
         return [rows[place] for place in shuffler.sample(found, len(found))]
 
     held_out, search, pool = (mixed(chain.from_iterable(some)) for some in (parts[:3], parts[3:7], parts[7:]))
-    measured = min(len(held_out), int(_HELD_OUT * budget / both))
-    searched = min(len(search), (budget - both * measured) // 2)
+    measured = min(len(held_out), int(_HELD_OUT * budget / _BOTH))
+    searched = min(len(search), (budget - _BOTH * measured) // 2)
     return _Split(pool + search[searched:] + held_out[measured:], search[:searched], held_out[:measured])
 
 
@@ -277,7 +232,7 @@ def _own_calibration(task: Task[Any], connection: Connection) -> int:
     wanted = connection.local if task.settings.calibrate is None else task.settings.calibrate
     if not wanted or task.output.labels is None:
         return 0
-    return min(200, max(10, len(task.examples))) * task.settings.ensemble
+    return min(200, max(10, len(task.examples)))
 
 
 def _for_search(budget: int, reserved: int) -> int:

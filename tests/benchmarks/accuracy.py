@@ -34,13 +34,12 @@ ASKING = {
 SHOTS = 16
 SELECTED = 4
 """Shots chosen by the question: no prompt begins like another, so that sixteen take ten times as long."""
-DRAWS = 3
 BUDGET = 1000
 CONSISTENT = 100
 """Rows that are asked again in other ways."""
 FLIPS = tuple(f"flip_rate_{way}" for way in ("repeated", "shots", "labels", "case", "spaces", "punctuation"))
-TABLED = ("article", "schema", "generated", "scored", "calibrated", "selected", "averaged", "tuned")
-HONEST = ("scored", "calibrated", "averaged", "tuned")
+TABLED = ("article", "schema", "generated", "scored", "calibrated", "selected", "tuned")
+HONEST = ("scored", "calibrated", "tuned")
 RISKS = (1, 5, 10)
 FULL = 500
 """Rows of a test set; a figure of fewer says so."""
@@ -114,7 +113,7 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
     common: dict[str, Any] = {"pool": pool, "k": SHOTS}
     full = common | {"calibration_rows": len(pool)}
     task = task_for(name, labels).using(cache=True)
-    plain, several = task.using(calibrate=False), task.using(ensemble=DRAWS)
+    plain = task.using(calibrate=False)
     few = rows[:CONSISTENT]
     most = Counter(row["output"] for row in rows).most_common(1)[0]
 
@@ -122,7 +121,7 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
         return lambda: told(task.evaluate(rows, **options))
 
     def tuned() -> dict[str, float]:
-        found = task.tune(pool, budget=BUDGET, k=(4, 8, 16), selectors=("balanced",), forms=("text",), draws=5)
+        found = task.tune(pool, budget=BUDGET, k=(4, 8, 16), forms=("text",), draws=5)
         print(found, flush=True)
         return told(found.task.using(cache=True).calibrate(pool).evaluate(rows))
 
@@ -137,11 +136,9 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
         "risk 5%": evaluated(task, rows, risk=0.05, **full),
         "risk 10%": evaluated(task, rows, risk=0.1, **full),
         "selected": evaluated(task, rows, select="bm25", **full | {"k": SELECTED}),
-        "averaged": evaluated(several, rows, **full),
         "tuned": tuned,
         "steady scored": evaluated(plain, few, calibrate=False, consistency=True, **common),
         "steady calibrated": evaluated(task, few, calibration_rows=200, consistency=True, **common),
-        "steady averaged": evaluated(several, few, calibration_rows=200, consistency=True, **common),
     }
 
 
@@ -202,7 +199,7 @@ def main() -> int:
     parser.add_argument(
         "--ways",
         default=WAYS,
-        help="besides these: selected, averaged, tuned, and steady scored, calibrated or averaged",
+        help="besides these: selected, tuned, and steady scored or calibrated",
     )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, metavar="FILE", help="print what --out wrote there as tables")
