@@ -69,7 +69,7 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
     )
 
 
-_NAMED = ("model", "base_url", "timeout", "k", "select", "form", "ensemble", "votes", "min_confidence")
+_NAMED = ("model", "base_url", "timeout", "k", "select", "form", "votes", "min_confidence")
 
 
 def task_of(args: argparse.Namespace) -> Task[Any]:
