@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import fewshot
+from fewshot._digests import use_digests
 from fewshot.bulk.checkpoint import Checkpoint, Saved, record_of
 from fewshot.bulk.records import facts_of, json_bytes, key_of_row, line_of, result_of
 from fewshot.errors import ConfigError, ServiceError
@@ -208,6 +209,7 @@ def test_a_full_disk_is_told_and_nothing_saved_is_lost(out: Path, nth: int) -> N
     checkpoint.save([saved(0), saved(1)])
     checkpoint._store.close()
     full = sqlite3.connect(record_of(out), isolation_level=None, factory=FullDisk)
+    use_digests(full)
     checkpoint._store = full
     full.left = nth
     with pytest.raises(ConfigError, match="disk is full"):

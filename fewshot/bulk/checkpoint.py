@@ -2,35 +2,48 @@
 
 Beside the output lies a run record, one SQLite file (`results.jsonl.run`): every finished row by its position, what the
 run is of, and what it has cost. SQLite is trusted with what is hard: commits that survive a power cut, torn writes, one
-writer at a time. The output itself is derived from it, in input order: lines are appended when their turn has come, and
-put right when the record is opened, so that it never holds more, less or other than the record says.
+writer at a time; each row has a digest, since it knows nothing of bits that flip. The output itself is derived from the
+record, in input order: lines are appended when their turn has come, and put right when the record is opened, so that it
+never holds more, less or other than the record says.
 """
+# ruff: noqa: S608 - SQL is put together from names of our own
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewshot._digests import digested, is_whole, use_digests
 from fewshot.errors import ConfigError
 
 __all__ = ["Checkpoint", "Saved", "record_of"]
 
-_FORMAT = "1"
+_FORMAT = "2"
 _MANY = 500
-_TABLES = """
-create table if not exists facts (name text primary key, fact text not null) without rowid;
-create table if not exists rows (
-    position integer primary key, key blob not null, line blob not null, failed integer not null, cost real not null);
-create index if not exists answered on rows (key) where not failed;
-create table if not exists besides (cost real not null);
-"""
+_COLUMNS = "position, key, line, failed, cost"
+_DIGEST = digested(*_COLUMNS.split(", "))
+_ROWS = f"""create table if not exists {{}} (
+    position integer primary key, key blob not null, line blob not null, failed integer not null, cost real not null,
+    seal blob generated always as ({_DIGEST}) stored)"""
+_TABLES = (
+    "create table if not exists facts (name text primary key, fact text not null) without rowid",
+    _ROWS.format("rows"),
+    "create index if not exists answered on rows (key) where not failed",
+    "create table if not exists besides (cost real not null)",
+)
 _OLD_COST = "insert into besides select cost from rows where position = ? and cost > 0"
-_INSERT = "insert or replace into rows values (?, ?, ?, ?, ?)"
-_SAVED = "select position, key, line, failed, cost from rows"
+_INSERT = f"insert or replace into rows ({_COLUMNS}) values (?, ?, ?, ?, ?)"
+_SAVED = f"select {_COLUMNS} from rows where seal = {_DIGEST}"
+_RESTORE = f"""insert or ignore into sound ({_COLUMNS}) select position, key, :line, failed, cost from rows
+    where position = :position and seal = {_DIGEST.replace("line", ":line")}"""
+
+_log = logging.getLogger("fewshot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +117,11 @@ class Checkpoint:
             ConfigError: a row that is done had other inputs; or the record cannot be read.
         """
         with self._telling("read"):
-            there = f"{_SAVED} where position >= ? and position < ?" + (" and not failed" if self._asks_failed else "")
+            there = f"{_SAVED} and position >= ? and position < ?" + (" and not failed" if self._asks_failed else "")
             done = {row[0]: _saved(row) for row in self._store.execute(there, (first, first + len(keys)))}
             equal: dict[bytes, Saved] = {}
             for some in _batches([key for i, key in enumerate(keys) if first + i not in done]):
-                like = f"{_SAVED} where not failed and key in ({','.join('?' * len(some))})"
+                like = f"{_SAVED} and not failed and key in ({','.join('?' * len(some))})"
                 equal |= {row[1]: _saved(row) for row in self._store.execute(like, some)}
         for position, saved in done.items():
             if saved.key != keys[position - first]:
@@ -143,7 +156,9 @@ class Checkpoint:
         """US dollars that the run has cost so far, this time and before."""
         with self._telling("read"):
             every = "select cost from rows union all select cost from besides"
-            total: float = self._store.execute(f"select total(cost) from ({every})").fetchone()[0]  # noqa: S608
+            total: float = self._store.execute(
+                f"select total(cost) from ({every}) where cost between 0 and 1e9"  # more is damage
+            ).fetchone()[0]
         return total
 
     def saved(self) -> Iterator[Saved]:
@@ -172,22 +187,46 @@ class Checkpoint:
 
     def _prepare(self, facts: Mapping[str, str], *, fresh: bool) -> None:
         """Take the lock, which ends with the process however it ends; then make tables and compare the facts."""
+        use_digests(self._store, hashlib.sha256(repr(sorted(facts.items())).encode()).digest())
+        self._store.text_factory = bytes  # damaged text may not be UTF-8
         self._store.execute("pragma locking_mode = exclusive")
         self._store.execute("pragma journal_mode = wal")
         self._store.execute("pragma synchronous = full")
         with self._transaction():
-            for statement in filter(str.strip, _TABLES.split(";")):
-                self._store.execute(statement)
             if fresh:
-                self._store.execute("delete from rows")
-                self._store.execute("delete from besides")
-                self._store.execute("delete from facts")
+                for table in ("rows", "besides", "facts", "sound"):
+                    self._store.execute(f"drop table if exists {table}")
+            for statement in _TABLES:
+                self._store.execute(statement)
             wanted = {"format": _FORMAT, **facts}
-            known = dict(self._store.execute("select name, fact from facts"))
+            known = {
+                name.decode(errors="replace"): fact.decode(errors="replace")
+                for name, fact in self._store.execute("select name, fact from facts")
+            }
             if not known:
                 self._store.executemany("insert into facts values (?, ?)", wanted.items())
             else:
                 self._compare(known, wanted)
+            damaged = self._store.execute(f"select 1 from rows where seal is not {_DIGEST} limit 1").fetchone()
+            if damaged or not is_whole(self._store):
+                self._mend()
+
+    def _mend(self) -> None:
+        """Keep the rows whose digest is right, and those that the output still has; the others are asked again."""
+        before = self._store.execute("select count(*) from rows").fetchone()[0]
+        self._store.execute(_ROWS.format("sound"))
+        self._store.execute(f"insert or replace into sound ({_COLUMNS}) {_SAVED}")
+        if self._lines:
+            with contextlib.suppress(FileNotFoundError), self.out.open("rb") as file:
+                written = ({"position": i, "line": line.rstrip(b"\n")} for i, line in enumerate(file))
+                self._store.executemany(_RESTORE, written)
+        self._store.execute("drop table rows")
+        self._store.execute("alter table sound rename to rows")
+        self._store.execute(_TABLES[2])
+        kept = self._store.execute("select count(*) from rows").fetchone()[0]
+        _log.warning(
+            "fewshot: %s was damaged; %d of its rows are sound, %d are asked again", self.path, kept, before - kept
+        )
 
     def _compare(self, known: Mapping[str, str], wanted: Mapping[str, str]) -> None:
         changed = [name for name in wanted if known.get(name) != wanted[name]]
@@ -222,7 +261,7 @@ class Checkpoint:
                 message = f"another process is writing {self.out}: wait for it, or name another output"
                 raise ConfigError(message) from error
             raise self._trouble(what, str(error)) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, MemoryError) as error:
             advice = f"delete it and {self.out}, or name another output"
             raise ConfigError(f"{self.path} is no run record that can be read ({error}): {advice}") from error
         except OSError as error:
@@ -253,9 +292,7 @@ class Checkpoint:
 
     def _in_order(self, first: int = 0) -> Iterator[bytes]:
         """Give the lines from a position on, as far as they follow each other without a gap."""
-        for position, line in self._store.execute(
-            "select position, line from rows where position >= ? order by position", (first,)
-        ):
+        for position, _, line, *_ in self._store.execute(f"{_SAVED} and position >= ? order by position", (first,)):
             if position != first:
                 return
             first += 1

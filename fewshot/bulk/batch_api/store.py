@@ -3,12 +3,14 @@
 Every step is on the disk before the next is taken, so a run goes on after a crash at any moment. The file is locked
 while it is open, so that two processes cannot pay for the same run.
 """
+# ruff: noqa: S608 - SQL is put together from names of our own
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fewshot._digests import digested, is_whole, use_digests
 from fewshot.errors import ConfigError, InputError
 
 __all__ = ["Asked", "BatchStore", "Part", "State"]
@@ -24,21 +27,35 @@ State = Literal["written", "uploaded", "creating", "created", "done", "refused"]
 """How far a part has come: on disk, uploaded, perhaps created, certainly created, read, or refused by the service."""
 
 _PAGE = 1000
-_TABLES = """
-create table if not exists facts (name text primary key, value text not null) without rowid;
-create table if not exists rows (position integer primary key, row text not null, done integer not null default 0);
+_BROKEN = (sqlite3.Error, MemoryError)
+_COLUMNS = {
+    "facts": ("name", "value"),
+    "rows": ("position", "row", "done"),
+    "asked": ("key", "name", "row", "part", "tries", "problem", "dropped", "reply", "error", "live"),
+    "parts": ("number", "state", "requests", "known", "file_id", "batch_id", "status", "problem"),
+}
+_DIGEST = {table: digested(*columns) for table, columns in _COLUMNS.items()}
+_SEAL = {table: f"seal blob generated always as ({digest}) stored" for table, digest in _DIGEST.items()}
+_ROW = f"select position, row, seal is {_DIGEST['rows']} from rows"
+_TABLES = f"""
+create table if not exists facts (name text primary key, value text not null, {_SEAL["facts"]}) without rowid;
+create table if not exists rows (
+    position integer primary key, row text not null, done integer not null default 0, {_SEAL["rows"]}
+);
 create table if not exists asked (
     key text primary key, name text not null unique, row integer not null, part integer,
     tries integer not null default 0, problem text, dropped text not null default '[]',
-    reply text, error text, live integer not null default 0
+    reply text, error text, live integer not null default 0, {_SEAL["asked"]}
 ) without rowid;
 create index if not exists asked_row on asked (row);
 create index if not exists asked_part on asked (part);
 create table if not exists parts (
     number integer primary key, state text not null, requests integer not null, known integer not null,
-    file_id text, batch_id text, status text, problem text
+    file_id text, batch_id text, status text, problem text, {_SEAL["parts"]}
 );
 """
+
+_log = logging.getLogger("fewshot")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,23 +115,50 @@ class BatchStore:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         try:
+            use_digests(self._db)
             self._db.execute("pragma locking_mode = exclusive")
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")
             self._db.execute("begin exclusive")
             self._db.execute("commit")
             self._db.executescript(_TABLES)
-        except sqlite3.Error as error:
+            self._mend()
+        except BaseException as error:
             self._db.close()
             if "locked" in str(error):
                 raise ConfigError(f"another process works on the batch run in {folder}: let it finish first") from None
-            raise ConfigError(f"the batch run in {folder} cannot be read: {error}") from error
+            if isinstance(error, _BROKEN):
+                raise self._unreadable(error) from error
+            raise
 
     def __enter__(self) -> BatchStore:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._db.close()
+        if isinstance(error, _BROKEN):
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, why: object) -> ConfigError:
+        return ConfigError(f"the batch run in {self.folder} cannot be read ({why}): begin another in a new folder")
+
+    def _mend(self) -> None:
+        """Have everything asked again whose digest is wrong; without sound facts and parts there is no way on."""
+        if not is_whole(self._db):
+            self._db.execute("reindex")
+            if not is_whole(self._db):
+                raise self._unreadable("its file is damaged")
+        for table, digest in _DIGEST.items():
+            damaged = f"from {table} where seal is not {digest}"
+            (count,) = self._db.execute(f"select count(*) {damaged}").fetchone()
+            if count and table in ("facts", "parts"):
+                raise self._unreadable(f"its {table} are damaged")
+            if count and table == "asked":
+                _log.warning("fewshot: %d requests of the batch run in %s are damaged: asked again", count, self.folder)
+                with self.transaction():
+                    self._db.execute(f"delete {damaged}")
+                    self._db.execute(f"update rows set done = 0 where seal is {_DIGEST['rows']}")
+                    self.note("finished", value=False)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -166,10 +210,10 @@ class BatchStore:
     def rows(self, *, undone: bool = False) -> Iterator[tuple[int, Any]]:
         """Give the rows with their positions, in order; on request only those not marked as done."""
         condition, last = "and done = 0" if undone else "", -1
-        query = f"select position, row from rows where position > ? {condition} order by position limit {_PAGE}"  # noqa: S608
+        query = f"{_ROW} where position > ? {condition} order by position limit {_PAGE}"
         while page := self._db.execute(query, (last,)).fetchall():
-            for position, row in page:
-                yield position, _given(row)
+            for position, row, is_sound in page:
+                yield position, self._given(position, row, is_sound)
             last = page[-1][0]
 
     def mark_done(self, position: int) -> None:
@@ -178,12 +222,18 @@ class BatchStore:
 
     def row(self, position: int) -> Any:
         """Give one row."""
-        return _given(self._db.execute("select row from rows where position = ?", (position,)).fetchone()[0])
+        return self._given(*self._db.execute(f"{_ROW} where position = ?", (position,)).fetchone())
+
+    def _given(self, position: int, stored: str, is_sound: int) -> Any:
+        if not is_sound:
+            raise self._unreadable(f"its row {position + 1} is damaged")
+        record = json.loads(stored)
+        return record["row"] if "row" in record else InputError(record["fault"])
 
     def count(self, condition: str = "") -> int:
         """Count rows or, with a condition on `asked`, requests."""
         table = f"asked where {condition}" if condition else "rows"
-        return int(self._db.execute(f"select count(*) from {table}").fetchone()[0])  # noqa: S608 - our own words
+        return int(self._db.execute(f"select count(*) from {table}").fetchone()[0])
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -191,7 +241,7 @@ class BatchStore:
         """Give a request by its key or by its custom id."""
         column, value = ("key", key) if name is None else ("name", name)
         columns = "key, name, row, part, tries, dropped, reply, error, live"
-        found = self._db.execute(f"select {columns} from asked where {column} = ?", (value,)).fetchone()  # noqa: S608
+        found = self._db.execute(f"select {columns} from asked where {column} = ?", (value,)).fetchone()
         if found is None:
             return None
         key, name, row, part, tries, dropped, reply, error, live = found
@@ -236,14 +286,14 @@ class BatchStore:
         """Take whatever has no outcome out of a part, to be asked again; gives how many there were."""
         where = "part = ? and reply is null and error is null"
         return self._db.execute(
-            f"update asked set part = null, problem = ?, tries = tries + ? where {where}",  # noqa: S608
+            f"update asked set part = null, problem = ?, tries = tries + ? where {where}",
             (problem, counts, number),
         ).rowcount
 
     def give_up(self, most: int) -> int:
         """Let every request that was tried so often end with its last problem; gives how many there were."""
         condition = "part is null and reply is null and error is null and tries >= ?"
-        return self._db.execute(f"update asked set error = problem where {condition}", (most,)).rowcount  # noqa: S608
+        return self._db.execute(f"update asked set error = problem where {condition}", (most,)).rowcount
 
     def forget_errors(self) -> int:
         """Let every request that ended with an error be asked again; gives how many there were."""
@@ -255,7 +305,7 @@ class BatchStore:
     def parts(self, *states: State) -> list[Part]:
         """Give the parts in these states, or all, in order."""
         columns = "number, state, requests, known, file_id, batch_id, status, problem"
-        found = self._db.execute(f"select {columns} from parts order by number").fetchall()  # noqa: S608
+        found = self._db.execute(f"select {columns} from parts order by number").fetchall()
         parts = [Part(**dict(zip(columns.split(", "), values, strict=True))) for values in found]
         return [part for part in parts if not states or part.state in states]
 
@@ -273,7 +323,7 @@ class BatchStore:
         """Write down that a part has come further."""
         columns = "".join(f", {name} = ?" for name in changes)
         self._db.execute(
-            f"update parts set state = ?{columns} where number = ?",  # noqa: S608 - names are our own
+            f"update parts set state = ?{columns} where number = ?",
             (state, *changes.values(), number),
         )
 
@@ -288,8 +338,3 @@ def _stored(row: Any) -> str:
         return json.dumps({"fault": str(row)} if isinstance(row, InputError) else {"row": row})
     except TypeError as error:
         raise InputError(f"a row must be a text or a dict of texts and numbers: {error}") from error
-
-
-def _given(stored: str) -> Any:
-    record = json.loads(stored)
-    return record["row"] if "row" in record else InputError(record["fault"])
