@@ -152,7 +152,7 @@ def test_the_configuration_of_a_folder_is_used_where_nothing_else_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("pyproject.toml").write_text("[tool.fewshot]\nform = \"chat\"\nk = 3\n", encoding="utf-8")
+    Path("pyproject.toml").write_text('[tool.fewshot]\nform = "chat"\nk = 3\n', encoding="utf-8")
     assert cli.main(["show", "pattern", "x", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["chat"]) == 2 * 3 + 1
     assert cli.main(["show", "pattern", "x", "--json", "--k", "1"]) == 0
