@@ -25,7 +25,7 @@ from fewshot.models.wire.request import Dialect, encode, parameters
 from fewshot.models.wire.response import Reply, in_order, read_completion, read_json, rubbish
 from fewshot.models.wire.retry import retrying
 from fewshot.models.wire.service_errors import failure, read_complaint, redacted
-from fewshot.models.wire.transport import StaleConnectionError, wire_for
+from fewshot.models.wire.transport import StaleConnectionError, Wire, switched, wire_for
 from fewshot.types import Completion, Form, Request
 
 if TYPE_CHECKING:
@@ -108,13 +108,27 @@ class OpenAIClient:
         self.gate = gate
         self.heard: deque[Mapping[str, str]] = deque(maxlen=1)
         """The headers of the latest reply, which may announce a rate limit; copies of this client share it."""
-        self._wire = wire_for(endpoint, client, fast=fast)
+        self._client, self._fast = client, fast
+        self._wires: dict[type[Wire], Wire] = {}
+        self._chosen = self._choose(now := switched())
+        self._chosen_for = now
         self._before = _azure_path(client)
         self._turns = PerLoop(lambda: asyncio.Semaphore(_LOCAL_TURNS), _nothing_to_close)
         self._dialects: dict[tuple[Form, str], Dialect] = {}
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.endpoint!r})"
+
+    @property
+    def _wire(self) -> Wire:
+        """The wire that suits now: a switch, a tracer or a mock may have come since the last request."""
+        if (now := switched()) != self._chosen_for:
+            self._chosen, self._chosen_for = self._choose(now), now
+        return self._chosen
+
+    def _choose(self, now: tuple[str, bool]) -> Wire:
+        wire = wire_for(self.endpoint, self._client, fast=self._fast, now=now)
+        return self._wires.setdefault(type(wire), wire)
 
     async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
         """Answer a request.
@@ -199,7 +213,8 @@ class OpenAIClient:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; the client stays usable."""
-        await self._wire.aclose()
+        for wire in list(self._wires.values()):
+            await wire.aclose()
 
     def close(self) -> None:
         """Close the connections of blocking calls; the client stays usable."""

@@ -4,7 +4,8 @@ There are two wires, which send the same bytes and give the same replies:
 
 - the direct one speaks HTTP/1.1 over asyncio itself (`fewshot.models.wire.http11`), at a tenth of the processor time;
 - the plain one goes through the official client's public `post`: for a client of the caller's own (Azure, custom
-  transports, workload identity), for proxies, and for who sets `FEWSHOT_WIRE=plain` or `fast=False`.
+  transports, workload identity), for proxies, for who sets `FEWSHOT_WIRE=plain` or `fast=False`, and wherever somebody
+  has wrapped that client or its transport (`fewshot.models.wire.wrapped`), then through `chat.completions.create`.
 
 The plain wire asks the service to close each connection, because httpcore2 keeps bytes that nobody asked for and reads
 them as the answer to the next request.
@@ -13,6 +14,8 @@ them as the answer to the next request.
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
@@ -22,6 +25,7 @@ from fewshot._background_loop import PerLoop
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.response import Reply
+from fewshot.models.wire.wrapped import arguments, create_of, is_wrapped, mocks_blocking_client
 
 if TYPE_CHECKING:
     import openai
@@ -71,16 +75,25 @@ class Wire(Protocol):
         ...
 
 
-def wire_for(endpoint: Endpoint, client: Any = None, *, fast: bool | None = None) -> Wire:
-    """Choose the wire: direct, unless the caller's client, a proxy or a switch asks for the plain one.
+def switched() -> tuple[str, bool]:
+    """Tell what the choice of a wire depends on and may change at any time: the switch, and what others wrapped."""
+    return os.environ.get("FEWSHOT_WIRE", "").strip().lower(), is_wrapped()
+
+
+def wire_for(
+    endpoint: Endpoint, client: Any = None, *, fast: bool | None = None, now: tuple[str, bool] | None = None
+) -> Wire:
+    """Choose the wire: direct, unless the caller's client, a proxy, a switch or a wrapper asks for the plain one.
 
     Raises:
         ConfigError: `fast=True` where only the plain wire works.
     """
-    switch = os.environ.get("FEWSHOT_WIRE", "").strip().lower()
+    switch, wrapped = now or switched()
     if switch not in ("", "plain", "direct"):
         raise ConfigError(f"FEWSHOT_WIRE={switch!r}: set it to plain or direct, or leave it unset")
     wanted = fast if fast is not None else {"plain": False, "direct": True}.get(switch)
+    if wanted is None and wrapped and not endpoint.local:
+        wanted = False
     needs_plain = "a client of your own" if client is not None else "a proxy" if is_proxied(endpoint) else ""
     if fast and needs_plain:
         raise ConfigError(f"fast=True does not work with {needs_plain}: leave it out")
@@ -102,17 +115,20 @@ def is_proxied(endpoint: Endpoint) -> bool:
     return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname)
 
 
-def official(endpoint: Endpoint) -> openai.AsyncOpenAI:
+def official(endpoint: Endpoint, *, blocking: bool = False) -> Any:
     """Give the official client for an endpoint: it knows the headers, and reads `OPENAI_ORG_ID` and the like."""
     import openai
 
     parts = urlsplit(endpoint.base_url or "")
-    return openai.AsyncOpenAI(
+    made, http = openai.AsyncOpenAI, openai.DefaultAsyncHttpxClient
+    if blocking:
+        made, http = openai.OpenAI, openai.DefaultHttpxClient  # type: ignore[assignment]
+    return made(
         api_key=endpoint.api_key,
         base_url=parts._replace(query="").geturl(),
         default_query=dict(parse_qsl(parts.query)),
         max_retries=0,
-        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, trust_env=not endpoint.local),
+        http_client=http(follow_redirects=False, trust_env=not endpoint.local),
     )
 
 
@@ -140,13 +156,15 @@ class PlainWire:
         self._endpoint = endpoint
         self._client = client
         self._own = PerLoop(lambda: official(endpoint), _close)
+        self._blocking = PerLoop(lambda: official(endpoint, blocking=True), _close)
 
     async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ARG002, ASYNC109
         """Send a JSON body to a path below the base URL; every connection is a fresh one."""
         import httpx2
         import openai
 
-        client = self._client or await self._own.get()
+        client = self._client or await (self._blocking if mocks_blocking_client() else self._own).get()
+        create = create_of(client, path)
         options: Any = {
             "max_retries": 0,
             "follow_redirects": False,
@@ -155,7 +173,9 @@ class PlainWire:
         }
         failed: ServiceError | None = None
         try:
-            if isinstance(client, openai.AsyncOpenAI):
+            if create is not None:
+                response = await _created(create, body, timeout)
+            elif isinstance(client, openai.AsyncOpenAI):
                 response = await client.post(path, content=body, cast_to=httpx2.Response, options=options)
             else:
                 response = await asyncio.to_thread(
@@ -171,6 +191,8 @@ class PlainWire:
             failed = lost(f"the openai client refuses to send: {error}", transient=False)
         if failed:  # raised here, so that no frame of the official client, with the key in it, hangs on the error
             raise failed
+        if isinstance(response, Reply):
+            return response
         if len(response.content) > MAX_REPLY:
             raise too_long()
         return Reply(response.status_code, dict(reversed(response.headers.multi_items())), response.content)
@@ -186,5 +208,23 @@ class PlainWire:
         await self._own.aclose()
 
 
-async def _close(client: openai.AsyncOpenAI) -> None:
-    await client.close()
+async def _created(create: Any, body: bytes, timeout: float) -> Any:  # noqa: ASYNC109 - the official client's own
+    """Ask through `create`, for who has wrapped it: a response, or as a reply what a mock gives in its place."""
+    given = arguments(json.loads(body), timeout)
+    if inspect.iscoroutinefunction(inspect.unwrap(create)):
+        found = await create(**given)
+    else:  # the blocking client's, or a mock
+        found = await asyncio.to_thread(create, **given)
+        found = await found if inspect.isawaitable(found) else found
+    if hasattr(found, "http_response"):
+        return found.http_response
+    if hasattr(found, "model_dump_json"):
+        return Reply(200, {}, found.model_dump_json(exclude_unset=True).encode())
+    what = type(found).__name__
+    raise lost(f"what stands in for the official client gave a {what}: give an openai ChatCompletion", transient=False)
+
+
+async def _close(client: openai.AsyncOpenAI | openai.OpenAI) -> None:
+    closing = client.close()
+    if closing is not None:
+        await closing
