@@ -23,7 +23,7 @@ from fewshot.cli.eval import with_labels
 from fewshot.cli.main import main
 from fewshot.cli.options import relabelled
 from fewshot.data.labelled import read_labelled
-from fewshot.errors import InputError, TaskError
+from fewshot.errors import InputError
 from fewshot.evaluation.perturb import HARMLESS
 from fewshot.evaluation.report import Report, comparison_table
 from fewshot.models.connection import connect
@@ -348,11 +348,11 @@ def test_what_is_wrong_with_a_row_of_a_file_names_the_file_and_what_to_do(tmp_pa
     for content, problem in (
         ("text,output\ngood,yes\nbad,maybe\n", "pool.csv: row 2: 'maybe' is none of the labels"),
         ("text,output\n", "pool.csv: there are no labelled rows"),
-        ("text;output\n'good';'yes'\n", "pool.csv:1: its columns are parted by semicolons: save it with commas"),
-        ("text,output\nbad, really,no\n", "pool.csv:2: has not 2 fields like the first line; quote"),
+        ("text;output\n'good';'yes'\n", "pool.csv: row 1: \"'yes'\" is none of the labels"),
+        ("text,output\nbad, really,no\n", "pool.csv:2: has 3 cells where the header has 2: quote"),
     ):
         file.write_text(content, encoding="utf-8")
-        with pytest.raises((InputError, TaskError), match=problem):
+        with pytest.raises(InputError, match=problem):
             task().evaluate(ROWS, pool=file)
     with pytest.raises(InputError, match="row 1: 'text' is the input, so it cannot be the answer"):
         read_labelled(task(), [{"text": "good", "label": "yes"}], target="text")
@@ -362,7 +362,9 @@ def test_what_is_wrong_with_a_row_of_a_file_names_the_file_and_what_to_do(tmp_pa
 
 def test_accepted_answers_are_texts_and_an_empty_cell_is_no_answer_where_there_may_be_none(tmp_path: Path) -> None:
     careful = text_task({}, optional="I don't know")
-    for strange in ({"text": ["Paris"], "answer_start": [3]}, ["Paris", None]):
+    (row,) = read_labelled(careful, [{"text": "Where?", "answers": {"text": ["Paris"], "answer_start": [3]}}])
+    assert row.references == ("Paris",)
+    for strange in ({"start": 3}, ["Paris", None]):
         with pytest.raises(InputError, match="row 1: the answer must be a text or a list of texts"):
             read_labelled(careful, [{"text": "Where?", "answers": strange}])
     (tmp_path / "r.csv").write_text("text,answer\nWho?,Bob\nWhat?,\n", encoding="utf-8")
@@ -390,7 +392,7 @@ def test_further_accepted_answers_count_too() -> None:
 def test_rows_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("text,output\ngood,yes\n")
     assert read_labelled(task(), tmp_path / "r.csv")[0].truth == "yes"
-    with pytest.raises(TaskError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         read_labelled(task(), tmp_path / "none.jsonl")
 
 

@@ -228,9 +228,9 @@ def test_a_whole_data_set_must_name_its_split():
 
 
 def test_rows_that_are_none_are_refused():
-    with pytest.raises(InputError, match="cannot read examples from a int"):
+    with pytest.raises(InputError, match="rows must be a file, a data frame, or a list of dicts or pairs, not int"):
         examples_from(3)
-    with pytest.raises(InputError, match="a row must be a dict"):
+    with pytest.raises(InputError, match="must be an object like"):
         examples_from([("a", "b")])
 
 

@@ -34,18 +34,18 @@ def test_a_line_that_does_not_read_is_a_row_with_an_error(tmp_path: Path) -> Non
     content = b'{"text": "a"}\n{"text": \n[1]\n{"text": "\xff"}\n"just text"\n' + b'{"a":' * 5000 + b"\n"
     rows = rows_of(tmp_path / "f.jsonl", content)
     assert (rows[0], rows[4]) == ({"text": "a"}, "just text")
-    assert [str(rows[i])[:24] for i in (1, 2, 3, 5)] == [
-        "line 2 is not JSON: Expe", "line 3 is neither a JSON", "line 4 is not UTF-8 text", rows[5].args[0][:24]
-    ]  # fmt: skip
+    for place, told in ((1, "f.jsonl:2: is not valid JSON: Expe"), (2, "f.jsonl:3: is neither an object"),
+                        (3, "f.jsonl:4: is not UTF-8 text"), (5, "f.jsonl:6: is not valid JSON")):  # fmt: skip
+        assert told in str(rows[place])
     assert all(isinstance(rows[i], InputError) for i in (1, 2, 3, 5))
 
 
 def test_csv_reads_by_column_with_line_feeds_in_cells(tmp_path: Path) -> None:
-    content = 'id,text,other\r\n1,"two\nlines, and ""quotes""",x\r\n2,short\r\n3,\r\n'
+    content = 'id,text,other\r\n1,"two\nlines, and ""quotes""",x\r\n2,long,\r\n3,,\r\n'
     rows = rows_of(tmp_path / "f.csv", content)
     assert rows == [
         {"text": 'two\nlines, and "quotes"', "id": "1"},
-        {"text": "short", "id": "2"},
+        {"text": "long", "id": "2"},
         {"text": "", "id": "3"},
     ]
 
@@ -59,7 +59,7 @@ def test_parquet_reads_by_column(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table({"text": ["a", None, "c"], "n": [1, 2, 3]}), tmp_path / "f.parquet")
     assert list(read_rows(tmp_path / "f.parquet", SENTIMENT)) == [{"text": "a"}, {}, {"text": "c"}]
-    with pytest.raises(ConfigError, match="cannot be read as Parquet"):
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
         rows_of(tmp_path / "broken.parquet", b"PAR1 no")
 
 
@@ -79,14 +79,14 @@ def test_a_text_file_of_json_lines_is_seen_as_that(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "content"), [("f.csv", "body,id\na,1\n"), ("f.jsonl", '{"body": "a", "id": 1}\n')])
 def test_a_column_that_is_missing_is_named_before_anything_is_asked(tmp_path: Path, name: str, content: str) -> None:
-    with pytest.raises(ConfigError, match=r"no column 'text'.*body, id.*--map text=COLUMN"):
+    with pytest.raises(InputError, match=r"no column 'text'.*body, id.*--map text=COLUMN"):
         rows_of(tmp_path / name, content)
     renamed = Columns(SENTIMENT.task, {"text": "body"})
     assert [row["text"] for row in rows_of(tmp_path / name, content, renamed)] == ["a"]
 
 
 def test_an_input_that_there_is_not_cannot_be_mapped() -> None:
-    with pytest.raises(ConfigError, match=r"no input 'txt' \(did you mean 'text'\?\)"):
+    with pytest.raises(InputError, match=r"no input 'txt' \(did you mean 'text'\?\)"):
         Columns(SENTIMENT.task, {"txt": "body"})
 
 
@@ -101,14 +101,14 @@ def test_plain_lines_do_not_do_for_several_inputs(tmp_path: Path) -> None:
     blocks = {"instruction": "Compare.", "input": "{{ one }} {{ two }}", "output": "{{ output }}"}
     template = "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())
     task = fewshot.Task.of(template, ["same", "different"])
-    with pytest.raises(ConfigError, match="takes one, two"):
+    with pytest.raises(InputError, match="takes one, two"):
         rows_of(tmp_path / "f.txt", "just text\n", Columns(task))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nothing\.csv: No such file"):
+    with pytest.raises(InputError, match=r"nothing\.csv: cannot be read: No such file"):
         list(read_rows(tmp_path / "nothing.csv", SENTIMENT))
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(InputError, match="cannot be read"):
         digest_of(tmp_path / "nothing.csv")
 
 
@@ -150,7 +150,8 @@ def test_a_pipe_gives_no_more_rows_than_are_wanted() -> None:
         os.close(reading)
         return sizes
 
-    assert asyncio.run(run()) == [10, 10, 5]
+    sizes = asyncio.run(run())
+    assert (sum(sizes), max(sizes) <= 10) == (25, True)
 
 
 LINES = [
@@ -185,9 +186,9 @@ def test_a_json_file_may_hold_a_list(tmp_path: Path) -> None:
         {"text": "b"},
     ]
     assert rows_of(tmp_path / "f.json", '{"text": "a"}\n{"text": "b"}\n') == [{"text": "a"}, {"text": "b"}]
-    with pytest.raises(ConfigError, match="has no column 'text'"):
+    with pytest.raises(InputError, match="has no column 'text'"):
         rows_of(tmp_path / "f.json", '[{"review": "a"}]')
-    with pytest.raises(ConfigError, match="is not JSON"):
+    with pytest.raises(InputError, match="is not valid JSON"):
         rows_of(tmp_path / "f.json", '[{"text": "a"}')
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from fewshot._inputs import REQUIRED, check_input
 from fewshot.authoring.check_spec import PLACEHOLDER, Spec
 from fewshot.authoring.findings import Finding, error, of_error, warning
-from fewshot.data.examples import check_examples, each_row, read_rows, row_faults
+from fewshot.data.examples import answer_column, check_examples, each_row, row_faults
 from fewshot.errors import InputError, OutputError, TaskError
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.template import did_you_mean
@@ -52,7 +52,7 @@ def _faults(row: Mapping[str, Any], line: int, path: Path, spec: Spec) -> Iterat
     for code, message, fix in row_faults(row, spec.inputs, spec.parameters, spec.output or _Anything()):
         closed = code == "invalid-output" and spec.output is not None and spec.output.labels is not None
         if closed and spec.output is not None and spec.output.labels is not None:
-            meant = did_you_mean(str(row["output"]), spec.output.labels)
+            meant = did_you_mean(str(row[answer_column(row, spec.inputs) or "output"]), spec.output.labels)
             yield error("unknown-label", path, line, message, f"write one of them{meant}, or add it to output")
         else:
             yield error(code, path, line, message, fix)
@@ -147,7 +147,9 @@ def leaks(examples: Sequence[Example], spec: Spec, path: Path, against: Path) ->
         TaskError: the file cannot be read.
     """
     tested: dict[str, list[tuple[int, frozenset[str]]]] = defaultdict(list)
-    for line, row in read_rows(against):
+    for line, row in each_row(against):
+        if isinstance(row, TaskError):
+            raise row
         texts = frozenset(_plain(value) for value in row.values() if isinstance(value, str))
         for text in texts:
             tested[text].append((line, texts))

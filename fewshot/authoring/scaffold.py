@@ -16,6 +16,8 @@ from typing import Any
 
 from fewshot.authoring.check import TEST_FILE
 from fewshot.authoring.check_spec import PLACEHOLDER
+from fewshot.data.columns import INPUTS
+from fewshot.data.examples import answer_column
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.loader import NAME, load
 from fewshot.outputs.numbers import literal_number
@@ -29,8 +31,6 @@ _MOST_LABELS = 20
 """A column with more different values is taken for texts."""
 _SHOTS_PER_LABEL = 3
 _SHOTS = 8
-_USUAL_OUTPUTS = ("output", "label", "target", "answer")
-_USUAL_INPUTS = ("text", "input", "question", "query")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def planned(
         InputError: there is no telling what the output is, or a name cannot be one.
     """
     columns = list(rows[0]) if rows else []
-    target = next((name for name in _USUAL_OUTPUTS if name in columns), None)
+    target = answer_column(rows[0], inputs) if rows else None
     if rows and target is None:
         raise InputError(
             f"say which column holds the answer with --map output=COLUMN: {', '.join(columns)}", field="map"
@@ -96,6 +96,10 @@ def planned(
     asked = tuple(unicodedata.normalize("NFC", name) for name in inputs or _inputs_in(columns, target) or ("text",))
     spoken = language or ("ko" if any("\uac00" <= sign <= "\ud7a3" for sign in description) else "en")
     kept = [{name: row[name] for name in asked if name in row} | {"output": row[target]} for row in rows if target]
+    several = next((n for n, row in enumerate(kept, start=1) if isinstance(row["output"], list)), None)
+    if several is not None and output != "text":
+        told = ", ".join(map(str, kept[several - 1]["output"])) or "none"
+        raise InputError(f"row {several} has not one label but several ({told}): give rows with one each", row=several)
     found = output if output is not None else _output_of([row["output"] for row in kept])
     if not 0 <= hold_out < max(len(kept), 1):
         raise InputError(f"hold_out={hold_out} of {len(kept)} rows leaves no example", field="hold_out")
@@ -153,7 +157,7 @@ def write_folder(plan: Plan, into: Path = Path("templates")) -> Path:
 
 
 def _inputs_in(columns: Sequence[str], target: str | None) -> tuple[str, ...]:
-    usual = next((name for name in _USUAL_INPUTS if name in columns and name != target), None)
+    usual = next((name for name in INPUTS if name in columns and name != target), None)
     return (usual,) if usual else tuple(name for name in columns if name not in (target, "id"))
 
 

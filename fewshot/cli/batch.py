@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("action", choices=("submit", "status", "fetch"), help="send off, look, or read what has come")
     add_task_options(parser)
-    parser.add_argument("--file", metavar="F", help="JSONL, CSV, Parquet or lines of text; needed once, to submit")
+    parser.add_argument("--file", metavar="F", help="rows as for `fewshot run`; needed once, to submit")
     add_column_options(parser)
     parser.add_argument("--out", required=True, metavar="O", help="results as JSON lines; the state is kept in O.batch")
     parser.add_argument("--wait", action="store_true", help="fetch: do not stop before the results are there")
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(args)
     batch: BatchRun[Any] = BatchRun(task, f"{args.out}.batch")
     if args.action == "submit":
-        rows = read_rows(Path(args.file), columns_of(task, args)) if args.file else None
+        rows = read_rows(Path(args.file), columns_of(task, args), encoding=args.encoding) if args.file else None
         status = batch.submit(rows, retry_failed=args.retry_failed)
     elif args.action == "status":
         status = batch.status()

@@ -13,9 +13,9 @@ from typing import Any
 
 from fewshot._wording import tidy
 from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, task_of
-from fewshot.data.columns import Columns
-from fewshot.data.examples import read_rows
-from fewshot.data.labelled import Labelled, in_file, read_labelled, target_of
+from fewshot.data.columns import Columns, value_at
+from fewshot.data.examples import answer_in
+from fewshot.data.labelled import Labelled, gold_rows, in_file, read_labelled, target_of
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.report import Report, comparison_table
 from fewshot.outputs.kinds import Labels
@@ -52,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_labelled_options(parser: argparse.ArgumentParser) -> None:
     """Add the labelled rows, and how to read them."""
-    parser.add_argument("--data", required=True, metavar="F", help="labelled rows: JSONL, JSON, CSV, TSV or Parquet")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="F",
+        help="labelled rows: JSONL, CSV, Parquet, Excel, …; or a label tool's export",
+    )
     parser.add_argument("--target", metavar="COLUMN", help="the column of the answer; by default output, label, …")
     add_column_options(parser)
 
@@ -125,23 +130,18 @@ def labelled(args: argparse.Namespace) -> tuple[Task[Any], list[Labelled], list[
     A file is read once, since it may be a pipe.
 
     Raises:
-        InputError: the labels cannot be told apart, or a row is not valid. TaskError: a file cannot be read.
+        InputError: the labels cannot be told apart, a row is not valid, or a file cannot be read.
     """
     task = task_of(args)
     columns = renamed(task, args)
     target = columns.pop("output", args.target)  # as `fewshot new` takes it
     Columns(task, columns)  # refuses names that the task does not have
-    files = {
-        path: [row for _, row in read_rows(Path(path))] for path in (args.data, getattr(args, "pool", None)) if path
-    }
+    files = {path: gold_rows(path, encoding=args.encoding) for path in (args.data, getattr(args, "pool", None)) if path}
     for path, rows in files.items():
-        if not rows:
+        if not rows.rows:
             raise InputError(f"{path}: there are no labelled rows")
-    task = with_labels(task, args, files, target)
-    read = {}
-    for path, rows in files.items():
-        with in_file(path):
-            read[path] = read_labelled(task, rows, target=target, columns=columns)
+    task = with_labels(task, args, {path: given.records for path, given in files.items()}, target)
+    read = {path: read_labelled(task, rows, target=target, columns=columns) for path, rows in files.items()}
     return task, read[args.data], read.get(getattr(args, "pool", None))
 
 
@@ -157,8 +157,9 @@ def with_labels(
     found: set[str] = set()
     for path, rows in files.items():
         with in_file(path):
-            column = target or target_of(task.output, rows)
-        found |= {tidy(str(row[column])) for row in rows if row.get(column) is not None}
+            column = target or target_of(task.output, rows, [*task.inputs, *task.parameters])
+            answers = [answer_in(task.output, value_at(row, column)) for row in rows]
+        found |= {tidy(str(answer)) for answer in answers if answer is not None}
     found.discard("")  # a row without a label is named where the rows are read
     if task.examples or not found - set(task.output.labels):
         return task

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fewshot.authoring.check import TEST_FILE
 from fewshot.authoring.scaffold import LANGUAGES, planned, write_folder
-from fewshot.cli.options import assigned
+from fewshot.cli.options import add_encoding_option, assigned
 from fewshot.cli.terminal import tell_line
 from fewshot.data.importing import examples_from
 from fewshot.errors import InputError
@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answer.add_argument("--output", choices=("text", "number"), help="any text, or a number")
     parser.add_argument("--inputs", metavar="A,B", help="what a call gives; by default text")
     parser.add_argument("--description", metavar="TEXT", help="what the task does, in a sentence; told to the model")
-    parser.add_argument("--from", dest="source", metavar="F", help="examples: JSONL, JSON, CSV, TSV or Parquet")
+    parser.add_argument(
+        "--from", dest="source", metavar="F", help="examples: JSONL, CSV, Parquet, Excel, …; or a label tool's export"
+    )
+    add_encoding_option(parser)
     parser.add_argument(
         "--map", action="append", default=[], metavar="NAME=COLUMN", help="the column of an input, or of the output"
     )
@@ -47,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         output=_listed(labels) if labels else output,
         inputs=_listed(inputs or ""),
         description=description or "",
-        rows=examples_from(args.source, dict(assigned(args.map, "--map")) or None) if args.source else (),
+        rows=examples_from(args.source, dict(assigned(args.map, "--map")) or None, encoding=args.encoding)
+        if args.source
+        else (),
         hold_out=args.hold_out,
         language=args.lang,
     )

@@ -23,6 +23,7 @@ from fewshot.task import Task
 
 __all__ = [
     "add_column_options",
+    "add_encoding_option",
     "add_task_options",
     "assigned",
     "check_ready",
@@ -205,6 +206,12 @@ def add_column_options(parser: argparse.ArgumentParser) -> None:
     """Add what tells which columns of a file are the task's inputs."""
     parser.add_argument("--map", action="append", default=[], metavar="INPUT=COLUMN", help="the column for an input")
     parser.add_argument("--input-column", metavar="COLUMN", help="the column for the task's one input")
+    add_encoding_option(parser)
+
+
+def add_encoding_option(parser: argparse.ArgumentParser) -> None:
+    """Add what says how a file that is not UTF-8 is to be read."""
+    parser.add_argument("--encoding", metavar="NAME", help="of a file that is not UTF-8: cp1252, cp949, utf-16, …")
 
 
 def columns_of(task: Task[Any], args: argparse.Namespace) -> Columns:

@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input", nargs="*", metavar="INPUT", help="inputs; for a task with several, one after the other"
     )
-    parser.add_argument("--file", metavar="F", help="JSONL, CSV, Parquet or lines of text; - for standard input")
+    parser.add_argument(
+        "--file", metavar="F", help="JSONL, CSV, Parquet, Excel, … or lines of text; - for standard input"
+    )
     add_column_options(parser)
     parser.add_argument("--out", metavar="O", help="keep results here: JSON lines, or .csv and .parquet at the end")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with everything about the call")
@@ -117,15 +119,19 @@ def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
     if args.file in (None, "-"):
         if args.file is None and sys.stdin.isatty():
             raise ConfigError(f"there is nothing to run {task.name} on: give an INPUT, --file F, or pipe lines in")
-        return _Given(Stream(sys.stdin.fileno(), columns, "standard input"), None, "standard input")
+        return _Given(
+            Stream(sys.stdin.fileno(), columns, "standard input", encoding=args.encoding), None, "standard input"
+        )
     path = Path(args.file)
     if is_stream(path):
-        return _Given(Stream(path.open("rb").detach().fileno(), columns, str(path)), None, "a pipe")
+        return _Given(
+            Stream(path.open("rb").detach().fileno(), columns, str(path), encoding=args.encoding), None, "a pipe"
+        )
     if args.out and Path(args.out).resolve() == path.resolve():
         raise ConfigError(f"--out {args.out} is the input itself: name another file")
     digest, lines = digest_of(path)
     total = None if path.suffix.lower() in (".csv", ".tsv", ".parquet") else lines
-    return _Given(read_rows(path, columns), total, digest)
+    return _Given(read_rows(path, columns, encoding=args.encoding), total, digest)
 
 
 def _tell_of_files(words: list[str]) -> None:

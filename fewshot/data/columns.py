@@ -1,67 +1,104 @@
-"""Rows from files and standard input: JSONL, CSV, Parquet and plain lines of text.
-
-Records are cut at line feeds only: U+2028 and the like are a part of the text. A line that cannot be read is a row with
-an error, and the rest go on.
-"""
+"""Which columns of a file are which inputs of a task, and the rows that come of it, from files and from pipes."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
 import hashlib
-import io
-import json
+import logging
 import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from fewshot._inputs import REQUIRED
-from fewshot.errors import ConfigError, InputError
+from fewshot.data.formats import flat, is_plain
+from fewshot.data.readers import Record, read, read_open
+from fewshot.errors import InputError
 from fewshot.prompts.template import did_you_mean
-from fewshot.task import Task
 
-__all__ = ["Columns", "Stream", "digest_of", "is_stream", "read_rows"]
+__all__ = [
+    "ANSWERS",
+    "INPUTS",
+    "Columns",
+    "Row",
+    "Signature",
+    "Stream",
+    "column",
+    "digest_of",
+    "is_stream",
+    "read_rows",
+]
 
-_BOM = b"\xef\xbb\xbf"
+ANSWERS = (
+    *(
+        "output",
+        "label_text",
+        "label_name",
+        "label",
+        "answers",
+        "answer",
+        "references",
+        "reference",
+        "accept",
+        "target",
+    ),
+    *("gold", "gold_label", "ideal", "expected", "completion", "category", "class", "labels", "summary", "response"),
+)
+"""Names that hold the answer of a labelled row where none is named, the surest first."""
+INPUTS = ("text", "input", "question", "query", "prompt", "sentence")
+"""Names that hold the one input of a task where none is named so."""
+
 _BLOCK = 1 << 16
-_BLOCKS_AHEAD = 8
-_GROUP = 1024
-_LONGEST_FIELD = 8_000_000
+_AHEAD = 4096
+_SHAPES = 256
+_log = logging.getLogger("fewshot")
+
+
+class Signature(Protocol):
+    """What is known of a task here: what it takes."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def inputs(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class Row(dict[str, Any]):
+    """The inputs of one row, and the record that they were taken from."""
+
+    __slots__ = ("names", "record")
+
+    def __init__(self, inputs: Mapping[str, Any], record: Mapping[str, Any], names: Mapping[str, str]) -> None:
+        super().__init__(inputs)
+        self.record = record
+        self.names = names
+        """For an input the name that its column has in the record, where that is another."""
 
 
 @dataclass(frozen=True)
 class Columns:
     """Which columns of a file are which inputs of a task."""
 
-    task: Task[Any]
+    task: Signature
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """The column for an input, where their names differ."""
+    """The column for an input, where their names differ; a path such as `data.text` goes into a record."""
+    _known: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]] | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         known = [*self.task.inputs, *self.task.parameters]
         for name in self.renamed:
             if name not in known:
-                raise ConfigError(
-                    f"{self.task.name} has no input {name!r}{did_you_mean(name, known)}; it takes {', '.join(known)}"
-                )
-
-    def check(self, names: Sequence[str], where: str) -> None:
-        """Refuse a file that lacks an input, before anything is asked.
-
-        Raises:
-            ConfigError: names the input that is missing and the columns that there are.
-        """
-        for name in self.needed:
-            column = self.renamed.get(name, name)
-            if column not in names:
-                raise ConfigError(
-                    f"{where} has no column {column!r}, which {self.task.name} needs; it has {', '.join(names)}. "
-                    f"Say which one it is with --map {name}=COLUMN"
+                raise InputError(
+                    f"{self.task.name} has no input {name!r}{did_you_mean(name, known)}; it takes {', '.join(known)}",
+                    field=name,
                 )
 
     @property
@@ -69,154 +106,165 @@ class Columns:
         """The inputs that every row must have."""
         return [name for name, default in self.task.inputs.items() if default is REQUIRED]
 
-    def row(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Take the task's inputs and parameters out of a record, and its `id`."""
-        wanted = {name: self.renamed.get(name, name) for name in (*self.task.inputs, *self.task.parameters)}
-        row = {name: record[column] for name, column in wanted.items() if record.get(column) is not None}
-        if "id" not in row and record.get("id") is not None:
-            row["id"] = record["id"]
-        return row
+    def places(self, record: Mapping[str, Any], where: str, *, besides: str | None = None) -> dict[str, str]:
+        """Find the column of each input and parameter that a record has.
+
+        Arguments:
+            besides: a column that holds the answer, so that it is no input.
+
+        Raises:
+            InputError: a needed input has no column; names the columns and the option that says which it is.
+        """
+        found = {}
+        for name in (*self.task.inputs, *self.task.parameters):
+            if name in self.renamed:
+                place = column(record, self.renamed[name])
+            else:
+                place = None if name == besides else column(record, name)
+            if place is not None:
+                found[name] = place
+        needed = self.needed
+        if len(needed) == 1 and needed[0] not in found and needed[0] not in self.renamed:
+            usual = [place for name in INPUTS if (place := column(record, name)) and place != besides]
+            if len(usual) == 1:
+                found[needed[0]] = usual[0]
+                _log.info("the column %r is taken for the input %r", usual[0], needed[0])
+        for name in needed:
+            if name not in found:
+                raise InputError(self._lacking(name, record, where, besides), field=name)
+        return found
+
+    def _lacking(self, name: str, record: Mapping[str, Any], where: str, besides: str | None) -> str:
+        wanted = self.renamed.get(name, name)
+        there = names_in(record)
+        if wanted == besides:
+            return f"{where}: {wanted!r} is the input, so it cannot be the answer; name another column with target="
+        texts = [place for place in there if isinstance(value_at(record, place), str) and place != besides]
+        example = f", as --map {name}={texts[0]}" if texts else ""
+        if besides is not None:
+            had = f"{where} has no {wanted!r}; it has {', '.join(there)}"
+            return f"{had}: say which it is with --map {name}=COLUMN{example}"
+        return (
+            f"{where} has no column {wanted!r}{did_you_mean(wanted, there)}, which {self.task.name} needs; "
+            f"it has {', '.join(there)}. Say which one it is with --map {name}=COLUMN{example}"
+        )
+
+    def row(self, record: Mapping[str, Any], where: str = "the row") -> Row:
+        """Take the task's inputs and parameters out of a record, and its `id`; other columns are kept beside.
+
+        Raises:
+            InputError: a needed input has no column.
+        """
+        names = tuple(record)
+        shape = self._known.get(names)
+        if shape is None:
+            plain = record if is_plain(names) else flat(record)[0]
+            places = self.places(plain, where)
+            renamed = {name: place for name, place in places.items() if place != name}
+            nested = plain is not record or any(place not in record for place in renamed.values())
+            if len(self._known) < _SHAPES and not nested:
+                self._known[names] = places, renamed
+            inputs = {name: value for name, place in places.items() if (value := value_at(plain, place)) is not None}
+        else:
+            places, renamed = shape
+            inputs = {name: value for name, place in places.items() if (value := record[place]) is not None}
+        if "id" not in inputs and (own := record.get("id")) is not None:
+            inputs["id"] = own
+        return Row(inputs, record, renamed)
+
+    def rows(self, records: Iterable[Record], where: str) -> Iterator[object]:
+        """Give a row for each record, or what is wrong with it.
+
+        Raises:
+            InputError: the first record lacks an input, or several are wanted and there are plain lines.
+        """
+        checked = False
+        for line, record in records:
+            if isinstance(record, dict):
+                try:
+                    row: object = self.row(record, f"{where}:{line}" if checked else where)
+                except InputError as error:
+                    if not checked:
+                        raise
+                    row = error
+                checked = True
+                yield row
+            elif isinstance(record, str):
+                if not checked and len(self.needed) > 1:
+                    needs = f"{self.task.name} takes {', '.join(self.needed)}, and {where} holds plain lines"
+                    raise InputError(f"{needs}: give JSONL or CSV")
+                checked = True
+                yield record
+            elif isinstance(record, InputError):
+                yield record
+            else:
+                yield InputError(f"{where}:{line}: is neither an object like {{…}} nor a text: {record!r:.60}")
 
 
-class Lines:
-    """Reads one line after the other: JSON objects or texts, as the first line that is not blank shows."""
-
-    def __init__(self, columns: Columns, where: str, *, is_json: bool | None = None) -> None:
-        self._columns = columns
-        self._where = where
-        self._is_json = is_json
-        self._number = 0
-        self._checked = False
-
-    def read(self, line: bytes) -> list[object]:
-        """Give the row of a line; none for a blank one."""
-        self._number += 1
-        line = line.removeprefix(_BOM) if self._number == 1 else line
-        line = line.strip(b" \t\r\n")
-        if not line:
-            return []
-        if self._is_json is None:
-            self._is_json = line.startswith(b"{")
-        try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            return [InputError(f"line {self._number} is not UTF-8 text")]
-        return [self._record(text) if self._is_json else self._text(text)]
-
-    def _record(self, text: str) -> object:
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            return InputError(f"line {self._number} is not JSON: {error}")
-        if isinstance(record, str):
-            return record
-        if not isinstance(record, dict):
-            return InputError(f"line {self._number} is neither a JSON object nor a string")
-        if not self._checked:
-            self._columns.check(list(record), self._where)
-            self._checked = True
-        return self._columns.row(record)
-
-    def _text(self, text: str) -> object:
-        if not self._checked:
-            self._checked = True
-            needed = self._columns.needed
-            if len(needed) > 1:
-                task = self._columns.task.name
-                raise ConfigError(
-                    f"{task} takes {', '.join(needed)}, and {self._where} holds plain lines: give JSONL or CSV"
-                )
-        return text
+def column(record: Mapping[str, Any], name: str) -> str | None:
+    """Find a column by its name, without regard to case where it is plain which is meant; or by a path like `a.b`."""
+    if name in record:
+        return name
+    alike = [key for key in record if key.strip().casefold() == name.casefold()]
+    if len(alike) == 1:
+        return alike[0]
+    return name if "." in name and value_at(record, name) is not None else None
 
 
-def read_rows(path: Path, columns: Columns) -> Iterator[object]:
-    """Read the rows of a JSONL, CSV or Parquet file, or of a text file with one input a line.
+def value_at(record: Mapping[str, Any], place: str) -> Any:
+    """Give the value of a column, or at a path through the record, such as `data.text` or `answers.0`."""
+    if place in record:
+        return record[place]
+    value: Any = record
+    for part in place.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def names_in(record: Mapping[str, Any], before: str = "") -> list[str]:
+    """Name the columns of a record, and those inside of them by their paths."""
+    found: list[str] = []
+    for name, value in record.items():
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, Mapping) and inner and before.count(".") < 4:
+            found += names_in(inner, f"{before}{name}.{'0.' if inner is not value else ''}")
+        else:
+            found.append(f"{before}{name}")
+    return found
+
+
+def read_rows(path: Path, columns: Columns, *, encoding: str | None = None) -> Iterator[object]:
+    """Read the rows of a file of any kind that `fewshot.data.readers` knows: dicts, texts, or what is wrong with them.
 
     Raises:
-        ConfigError: the file cannot be read, lacks an input, or wants an extra that is missing.
+        InputError: the file cannot be read, lacks an input, or holds no rows. ConfigError: an extra is missing.
     """
-    kind = path.suffix.lower()
-    reader: Callable[[IO[bytes], Columns, str], Iterator[object]] = _READERS.get(kind, _sniffed)
-    try:
-        with path.open("rb") as file:
-            yield from reader(file, columns, str(path))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}; give a file that is there") from error
-
-
-def _jsonl(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
-    lines = Lines(columns, where, is_json=True)
-    for line in file:
-        yield from lines.read(line)
-
-
-def _json(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
-    """Read a list of records, or a file that is JSONL by another name."""
-    start = file.read(_BLOCK).removeprefix(_BOM).lstrip()
-    file.seek(0)
-    if not start.startswith(b"["):
-        yield from _jsonl(file, columns, where)
-        return
-    try:
-        records = json.loads(file.read().decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not JSON: {error}") from error
-    lines = Lines(columns, where, is_json=True)
-    for record in records:
-        yield from lines.read(json.dumps(record).encode())
-
-
-def _sniffed(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
-    lines = Lines(columns, where)
-    for line in file:
-        yield from lines.read(line)
-
-
-def _csv(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    # A byte that is no UTF-8 becomes half a character, which is an error of its row alone.
-    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.DictReader(text, delimiter="\t" if where.lower().endswith(".tsv") else ",")
-        columns.check(list(reader.fieldnames or ()), where)
-        while True:
-            try:
-                record = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield InputError(f"line {reader.line_num}: {error}")
-            else:
-                yield columns.row(record)
-
-
-def _parquet(file: IO[bytes], columns: Columns, where: str) -> Iterator[object]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise ConfigError("Parquet files need an extra: pip install 'fewshot[bulk]'") from error
-    try:
-        table = parquet.ParquetFile(file)
-        columns.check(table.schema_arrow.names, where)
-        for group in table.iter_batches(batch_size=_GROUP):
-            yield from map(columns.row, group.to_pylist())
-    except ArrowException as error:
-        raise ConfigError(f"{where} cannot be read as Parquet: {error}") from error
-
-
-_READERS = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    empty = True
+    for row in columns.rows(read(path, encoding=encoding), str(path)):
+        empty = False
+        yield row
+    if empty:
+        raise InputError(f"{path} holds no rows; give a file with some")
 
 
 class Stream:
     """Rows from a pipe or a terminal, each as soon as its line is there. A `Source` for the engine."""
 
-    def __init__(self, descriptor: int, columns: Columns, where: str) -> None:
+    def __init__(self, descriptor: int, columns: Columns, where: str, *, encoding: str | None = None) -> None:
         self._descriptor = descriptor
-        self._lines = Lines(columns, where)
-        self._rest = b""
+        self._columns = columns
+        self._where = where
+        self._encoding = encoding
         self._rows: deque[object] = deque()
-        self._blocks: asyncio.Queue[bytes] = asyncio.Queue()
-        self._room = threading.BoundedSemaphore(_BLOCKS_AHEAD)
+        self._room = threading.BoundedSemaphore(_AHEAD)
+        self._news = asyncio.Event()
         self._started = self._ended = False
+        self._error: Exception | None = None
 
     async def take(self, most: int) -> Sequence[object]:
         """Give the rows that are there, at least one; none at the end."""
@@ -225,27 +273,37 @@ class Stream:
             # A daemon: nothing else ends a thread that waits for a pipe.
             threading.Thread(target=self._read, args=(asyncio.get_running_loop(),), daemon=True).start()
         while not self._rows and not self._ended:
-            block = await self._blocks.get()
+            self._news.clear()
+            if not self._rows and not self._ended:
+                await self._news.wait()
+        taken = [self._rows.popleft() for _ in range(min(most, len(self._rows)))]
+        for _ in taken:
             self._room.release()
-            *lines, self._rest = (self._rest + block).split(b"\n")
-            if not block:
-                lines, self._ended = [self._rest], True
-            for line in lines:
-                self._rows += self._lines.read(line)
-        return [self._rows.popleft() for _ in range(min(most, len(self._rows)))]
+        if not taken and self._error is not None:
+            raise self._error
+        return taken
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        block = b"more"
-        while block:
-            self._room.acquire()
+        def tell() -> None:
             try:
-                block = os.read(self._descriptor, _BLOCK)
-            except OSError:
-                block = b""
-            try:
-                loop.call_soon_threadsafe(self._blocks.put_nowait, block)
+                loop.call_soon_threadsafe(self._news.set)
             except RuntimeError:  # the loop is closed: nobody reads any more
-                return
+                self._ended = True
+
+        try:
+            with os.fdopen(self._descriptor, "rb", closefd=False) as pipe:
+                for row in self._columns.rows(read_open(pipe, "", self._where, self._encoding), self._where):
+                    self._room.acquire()
+                    self._rows.append(row)
+                    tell()
+                    if self._ended:
+                        return
+        except OSError:
+            pass  # the other end is gone
+        except Exception as error:  # raised where the rows are taken
+            self._error = error
+        self._ended = True
+        tell()
 
 
 def is_stream(path: Path) -> bool:
@@ -260,7 +318,7 @@ def digest_of(path: Path) -> tuple[str, int]:
     """Give what tells one content of a file from another, and the number of its lines.
 
     Raises:
-        ConfigError: the file cannot be read.
+        InputError: the file cannot be read.
     """
     digest, lines, size = hashlib.sha256(), 0, 0
     last = b"\n"
@@ -272,5 +330,5 @@ def digest_of(path: Path) -> tuple[str, int]:
                 size += len(block)
                 last = block[-1:]
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}; give a file that is there") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}; give a file that is there") from error
     return f"{size:,} bytes, sha256 {digest.hexdigest()[:12]}", lines + (last != b"\n")

@@ -1,60 +1,59 @@
-"""Reading examples as checked data: JSONL, JSON, CSV or Parquet in, `Example`s out, each fault with its line.
+"""Examples as checked data: rows of a file or of code in, `Example`s out, each fault with its line.
 
-A row holds the task's inputs and `output`. It may also name parameters of the task (a translation example says
-which languages it is for) and carry an `id`.
+A row holds the task's inputs and `output`, or the answer under another usual name. It may also name parameters of the
+task (a translation example says which languages it is for) and carry an `id`; other columns are not looked at.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import ConfigError, InputError, TaskError
+from fewshot.data.columns import ANSWERS, column
+from fewshot.data.formats import gold
+from fewshot.data.readers import read
+from fewshot.errors import InputError, TaskError
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.template import did_you_mean
 from fewshot.types import Example
 
-__all__ = ["check_examples", "each_row", "example_of", "matching", "read_examples", "read_rows", "row_faults"]
-
-_RESERVED = ("output", "id")
-_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-
-Row = tuple[int, dict[str, Any]]
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a JSONL, JSON (a list), CSV or TSV (with a header) or Parquet file, each with its line number.
-
-    Raises:
-        TaskError: the file cannot be read, is not UTF-8, or a line is not an object; with the line.
-        ConfigError: it is a Parquet file, and the extra that reads those is missing.
-    """
-    rows = []
-    for line, row in each_row(path):
-        if isinstance(row, TaskError):
-            raise row
-        rows.append((line, row))
-    return rows
+__all__ = [
+    "answer_column",
+    "answer_in",
+    "check_examples",
+    "each_row",
+    "example_of",
+    "matching",
+    "read_examples",
+    "row_faults",
+]
 
 
 def each_row(path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
-    """Read the rows one by one, and a broken one as its error, so that the others can be looked at too."""
-    kind = path.suffix.lower()
+    """Read the rows of an example file one by one, and a broken one as its error.
+
+    Raises:
+        TaskError: the file cannot be read. ConfigError: it wants an extra that is missing.
+    """
     try:
-        content = path.read_bytes()
-        if kind == ".parquet":
-            yield from _parquet_rows(content, path)
-            return
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise TaskError(f"cannot be read: {error.strerror}; give a file that is there", path=path) from error
-    except UnicodeDecodeError as error:
-        raise TaskError("not UTF-8 text; save the file as UTF-8", path=path) from error
-    yield from {".csv": _csv_rows, ".tsv": _csv_rows, ".json": _json_rows}.get(kind, _jsonl_rows)(text, path)
+        for line, record in read(path):
+            try:
+                for _, _, row in gold([(line, record)], str(path), tell=False):
+                    yield line, row
+            except InputError as error:
+                yield line, _of_author(error, path, line)
+    except InputError as error:
+        raise _of_author(error, path, None) from error
+
+
+def _of_author(error: InputError, path: Path, line: int | None) -> TaskError:
+    """Give what is wrong with an author's file as an author's error."""
+    message = str(error).removeprefix(f"{path}").lstrip(": ")
+    number, colon, rest = message.partition(":")
+    if colon and number.isdecimal():
+        message, line = rest.strip(), int(number)
+    return TaskError(message, path=path, line=line)
 
 
 def read_examples(
@@ -71,8 +70,13 @@ def read_examples(
     Raises:
         TaskError: a row is not what the task takes; with file and line.
     """
-    rows = read_rows(path)
-    return check_examples([row for _, row in rows], inputs, parameters, output, path=path, lines=[n for n, _ in rows])
+    rows, lines = [], []
+    for line, row in each_row(path):
+        if isinstance(row, TaskError):
+            raise row
+        rows.append(row)
+        lines.append(line)
+    return check_examples(rows, inputs, parameters, output, path=path, lines=lines)
 
 
 def check_examples(
@@ -91,25 +95,57 @@ def check_examples(
         line = lines[position - 1] if lines else position
         for _, message, fix in row_faults(row, inputs, parameters, output):
             raise TaskError(f"{message}; {fix}" if fix else message, path=path or "examples", line=line)
-        given = {key: row[key] for key in row if key not in _RESERVED and row[key] is not None}
-        found.append(Example(given, output.check(row["output"]), id=str(row.get("id", line)), line=line))
+        places = {name: place for name in (*inputs, *parameters) if (place := column(row, name)) is not None}
+        given = {name: row[place] for name, place in places.items() if row[place] is not None}
+        answer = answer_in(output, row[answer_column(row, places) or "output"])
+        found.append(Example(given, output.check(answer), id=str(row.get("id", line)), line=line))
     return tuple(found)
+
+
+def answer_column(row: Mapping[str, Any], inputs: Iterable[str], names: Iterable[str] = ANSWERS) -> str | None:
+    """Find the column of the answer by its usual names; None where there is none."""
+    taken = {*inputs}
+    return next((place for name in names if name not in taken and (place := column(row, name)) is not None), None)
+
+
+def answer_in(output: Output[Any], value: Any) -> Any:
+    """Give the one answer of a row for `output.check`: label tools write lists, mostly of one.
+
+    Raises:
+        InputError: there are several or none, or its annotations cannot be used.
+    """
+    if isinstance(value, InputError):
+        raise value
+    if hasattr(value, "tolist"):  # a cell of a data frame may hold an array
+        value = value.tolist()
+    if output.kind not in ("labels", "number") or not isinstance(value, list | tuple | set | frozenset):
+        return value
+    if len(value) == 1:
+        return next(iter(value))
+    if not value:
+        raise InputError("has no label; leave the row out, or give it one")
+    several = ", ".join(map(str, value))
+    raise InputError(f"has several labels ({several}), and the task gives one: this is multi-label data")
 
 
 def row_faults(
     row: Mapping[str, Any], inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any]
 ) -> Iterator[tuple[str, str, str]]:
     """Give all that is wrong with a row as an example: a code, the fault, and how to put it right (may be empty)."""
-    known = [*inputs, *parameters, *_RESERVED]
+    known = [*inputs, *parameters, "output", "id"]
+    answer = answer_column(row, [*inputs, *parameters])
+    missing = [name for name in (*inputs, *parameters) if column(row, name) is None]
+    if answer is None:
+        missing.append("output")
     for key in row:
-        if key not in known:
-            yield "unknown-key", f"unknown key {key!r}{did_you_mean(key, known)}", f"the keys are {', '.join(known)}"
-    for key in [*(name for name, default in inputs.items() if default is ...), "output"]:
-        if key not in row:
+        if key not in known and key != answer and (meant := did_you_mean(key, missing)):
+            yield "unknown-key", f"unknown key {key!r}{meant}", f"the keys are {', '.join(known)}"
+    for key in missing:
+        if key == "output" or inputs.get(key) is ...:
             yield "missing-key", f"the example has no {key!r}", "add it"
-    if "output" in row:
+    if answer is not None:
         try:
-            output.check(row["output"])
+            output.check(answer_in(output, row[answer]))
         except ValueError as error:
             yield "invalid-output", f"the example's output is not valid: {error}", ""
 
@@ -150,71 +186,3 @@ def matching(
 
 def _same(one: object, other: object) -> bool:
     return str(one).casefold() == str(other).casefold()
-
-
-def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
-    # Not str.splitlines(): it also cuts at U+2028 and U+0085, which may stand inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, _row(_parse(line, path, number), path, number)
-            except TaskError as error:
-                yield number, error
-
-
-def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
-    rows = _parse(text, path, None)
-    if not isinstance(rows, list):
-        raise TaskError("must hold a list of objects", path=path)
-    for number, row in enumerate(rows, start=1):
-        try:
-            yield number, _row(row, path, number)
-        except TaskError as error:
-            yield number, error
-
-
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    header = text.partition("\n")[0]
-    other = next((name for mark, name in _DELIMITERS.items() if mark in header), None)
-    if other and delimiter not in header:  # what a spreadsheet writes where the comma is a decimal point
-        wanted = _DELIMITERS[delimiter]
-        raise TaskError(f"its columns are parted by {other}: save it with {wanted} between them", path=path, line=1)
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
-    try:
-        for row in reader:
-            line = reader.line_num
-            if None in row or None in row.values():
-                fields = len(reader.fieldnames or [])
-                message = f"has not {fields} fields like the first line; quote a text that holds commas"
-                yield line, TaskError(message, path=path, line=line)
-            else:
-                yield line, dict(row)
-    except csv.Error as error:
-        raise TaskError(f"is not valid CSV: {error}", path=path, line=reader.line_num) from error
-
-
-def _parquet_rows(content: bytes, path: Path) -> Iterator[Row]:
-    try:
-        from pyarrow import ArrowException, BufferReader, parquet
-    except ImportError as error:
-        raise ConfigError("Parquet files need an extra: pip install 'fewshot[bulk]'") from error
-    try:
-        yield from enumerate(parquet.read_table(BufferReader(content)).to_pylist(), start=1)
-    except ArrowException as error:
-        raise TaskError(f"cannot be read as Parquet: {error}", path=path) from error
-
-
-def _parse(text: str, path: Path, line: int | None) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        at = getattr(error, "colno", None)
-        message = f"is not valid JSON: {getattr(error, 'msg', error)}" + (f" at column {at}" if at else "")
-        raise TaskError(message, path=path, line=line or getattr(error, "lineno", None)) from error
-
-
-def _row(row: Any, path: Path, line: int) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise TaskError(f'must be an object like {{"text": …, "output": …}}, not {row!r:.60}', path=path, line=line)
-    return row

@@ -17,7 +17,7 @@ from fewshot.types import Result, plain
 if TYPE_CHECKING:
     from fewshot.task import Task
 
-__all__ = ["COLUMNS", "is_frame", "map_frame", "records"]
+__all__ = ["COLUMNS", "frame_records", "is_frame", "map_frame"]
 
 COLUMNS = (
     "value",
@@ -75,7 +75,7 @@ def map_frame(task: Task[Any], frame: Any, **options: Any) -> Any:
     return pl.DataFrame({name: _polars_series(pl, name, found[name], known.get(name)) for name in COLUMNS})
 
 
-def records(frame: Any) -> list[Mapping[str, Any]]:
+def frame_records(frame: Any) -> list[Mapping[str, Any]]:
     """Give the rows of a data frame as dicts; an empty cell is None.
 
     Raises:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from itertools import islice
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from fewshot.data.examples import read_rows
-from fewshot.data.frames import is_frame, records
+from fewshot.data.columns import column, names_in, value_at
+from fewshot.data.labelled import gold_rows
 from fewshot.errors import InputError
 from fewshot.prompts.template import did_you_mean
 
@@ -17,61 +14,43 @@ __all__ = ["examples_from"]
 
 
 def examples_from(
-    source: Any, columns: Mapping[str, str] | None = None, *, limit: int | None = None
+    source: Any, columns: Mapping[str, str] | None = None, *, limit: int | None = None, encoding: str | None = None
 ) -> list[dict[str, Any]]:
-    """Give rows that can be passed as `examples=`.
+    """Give rows that can be passed as `examples=`; what a label tool has as rejected or skipped is left out, and told.
 
     >>> examples_from([{"review": "Lovely.", "stars": 5}], {"text": "review", "output": "stars"})
     [{'text': 'Lovely.', 'output': 5}]
 
     Arguments:
-        source: a JSONL, JSON, CSV, TSV or Parquet file; a pandas or Polars data frame; a split of a Hugging Face
-            data set, whose class labels are given by name; or dicts.
+        source: a file of any kind that is read (see docs/data.md); a data frame or an Arrow table; a split of a Hugging
+            Face data set, whose class labels are given by name; or dicts.
         columns: for each input, and for `output` (and `id`), the column that holds it. Other columns are left out;
             without a mapping all are taken under their own names.
         limit: take only so many rows, the first ones.
+        encoding: of a file that is not UTF-8.
 
     Raises:
-        InputError: a column is not there, or the source is none of these. TaskError: the file cannot be read.
+        InputError: a column is not there, the file cannot be read, or the source is none of these.
     """
-    names = _class_names(source)
     found = []
-    for number, row in enumerate(islice(_rows(source), limit), start=1):
-        named = {
-            key: names[key][value] if key in names and isinstance(value, int) else value for key, value in row.items()
-        }
-        found.append(named if columns is None else _renamed(named, columns, number))
+    for number, row in gold_rows(source, encoding=encoding).rows[:limit]:
+        found.append(dict(row) if columns is None else _renamed(row, columns, number))
+        for name, value in found[-1].items():
+            if isinstance(value, InputError):
+                raise InputError(f"row {number}: {value}", field=name, row=number)
+            if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str | int):
+                found[-1][name] = value[0]  # as label tools write the one label of a row
     return found
 
 
-def _rows(source: Any) -> Iterable[Mapping[str, Any]]:
-    if isinstance(source, str | os.PathLike):
-        return [row for _, row in read_rows(Path(source))]
-    if isinstance(source, Mapping):
-        raise InputError(f"choose a split of the data set: one of {', '.join(map(str, source))}", field="source")
-    if is_frame(source):
-        return records(source)
-    if isinstance(source, Iterable):
-        return (_dict(row) for row in source)
-    raise InputError(f"cannot read examples from a {type(source).__name__}; give a file, a data frame or dicts")
-
-
-def _dict(row: Any) -> Mapping[str, Any]:
-    if not isinstance(row, Mapping):
-        raise InputError(f"a row must be a dict, not {row!r:.60}; pairs can be passed as examples without this")
-    return row
-
-
-def _class_names(source: Any) -> Mapping[str, list[str]]:
-    """Give the label names of the columns that a Hugging Face data set keeps as numbers."""
-    features = getattr(source, "features", None) or {}
-    return {column: feature.names for column, feature in features.items() if hasattr(feature, "names")}
-
-
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], number: int) -> dict[str, Any]:
-    for column in columns.values():
-        if column not in row:
-            there = ", ".join(map(str, row))
-            message = f"row {number} has no column {column!r}{did_you_mean(column, map(str, row))}; it has {there}"
-            raise InputError(message, field=column, row=number)
-    return {name: row[column] for name, column in columns.items() if row[column] is not None}
+    found = {}
+    for name, wanted in columns.items():
+        place = column(row, wanted)
+        if place is None:
+            there = names_in(row)
+            message = f"row {number} has no column {wanted!r}{did_you_mean(wanted, there)}; it has {', '.join(there)}"
+            raise InputError(message, field=wanted, row=number)
+        if (value := value_at(row, place)) is not None:
+            found[name] = value
+    return found

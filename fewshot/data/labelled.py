@@ -9,27 +9,55 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fewshot._inputs import REQUIRED
-from fewshot.data.examples import example_of, read_rows
-from fewshot.data.frames import is_frame, records
+from fewshot.data.columns import ANSWERS, Columns, Signature, column, names_in, value_at
+from fewshot.data.documents import class_names, named
+from fewshot.data.examples import answer_column, answer_in, example_of
+from fewshot.data.formats import gold
+from fewshot.data.frames import frame_records, is_frame
+from fewshot.data.readers import read
 from fewshot.errors import InputError
 from fewshot.outputs.kinds import Output
-from fewshot.task import Task
 from fewshot.types import Example
 
-__all__ = ["Labelled", "apart", "as_examples", "distinct", "identity", "in_file", "read_labelled", "target_of"]
+__all__ = [
+    "GoldRows",
+    "Labelled",
+    "apart",
+    "as_examples",
+    "distinct",
+    "gold_rows",
+    "identity",
+    "in_file",
+    "read_labelled",
+    "target_of",
+]
 
-_USUAL_TARGETS: Mapping[str, tuple[str, ...]] = {
-    "labels": ("label",),
-    "text": ("answers", "answer", "references", "reference", "accept", "summary"),
-    "number": ("answer",),
-    "schema": ("answer",),
-}
-"""Columns that are taken for the answer where there is no `output` and none is named."""
-_USUAL_INPUTS = ("text", "input", "question", "query")
+_LABELS = ("label_text", "label_name", "label", "gold_label", "category", "class")
 _log = logging.getLogger("fewshot")
+
+
+class LabelledSignature(Signature, Protocol):
+    """What is known of a task here: what it takes, and what it gives."""
+
+    @property
+    def output(self) -> Output[Any]: ...
+
+
+@dataclass(frozen=True)
+class GoldRows:
+    """Rows with an accepted answer, as they were read: each with its number from 1."""
+
+    where: str
+    """The file; empty for rows given in code."""
+    rows: Sequence[tuple[int, Mapping[str, Any]]]
+
+    @property
+    def records(self) -> list[Mapping[str, Any]]:
+        """The rows without their numbers."""
+        return [row for _, row in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +73,8 @@ class Labelled:
 
 
 def read_labelled(
-    task: Task[Any],
-    rows: str | os.PathLike[str] | Iterable[Any],
+    task: LabelledSignature,
+    rows: str | os.PathLike[str] | Iterable[Any] | GoldRows,
     *,
     target: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -54,36 +82,38 @@ def read_labelled(
     """Read labelled rows for a task.
 
     Arguments:
-        rows: a JSONL, JSON, CSV, TSV or Parquet file, a data frame, or dicts, pairs (input, answer) or
-            `Example`s. Other columns are let be. A list of `Labelled` has been read before and is given back.
+        task: what the rows are for: its inputs, parameters and output.
+        rows: a file of any kind that is read (see docs/data.md), a data frame, a data set of Hugging Face, or dicts,
+            pairs (input, answer) or `Example`s. Other columns are not looked at. A list of `Labelled` has been read
+            before and is given back.
         target: the column that holds the answer; by default `output`, or else the usual name for this kind of output
             (`label`, `answers`, `references`, …), which the log then tells.
         columns: for an input or parameter the column that holds it, where their names differ.
 
     Raises:
-        InputError: a row lacks an input or the answer, or the answer is not valid; names the row, counted from 1.
-        TaskError: the file cannot be read.
+        InputError: the file cannot be read; or a row lacks an input or the answer, or the answer is not valid; names
+            the row, counted from 1.
     """
     if isinstance(rows, list) and rows and all(isinstance(row, Labelled) for row in rows):
         return list(rows)
-    given = _given(task, rows)
-    with in_file(rows):
-        if not given:
+    given = rows if isinstance(rows, GoldRows) else gold_rows(rows, task.inputs)
+    with in_file(given.where):
+        if not given.rows:
             raise InputError("there are no labelled rows")
-        target = target or target_of(task.output, given)
-        columns = {**_usual(task, list(given[0])), **(columns or {})}
-        return [_labelled(task, row, number, target, columns) for number, row in enumerate(given, start=1)]
+        target = target or target_of(task.output, given.records, [*task.inputs, *task.parameters])
+        found = _Places(Columns(task, columns or {}), target)
+        return [_labelled(task, row, number, found) for number, row in given.rows]
 
 
 @contextmanager
-def in_file(rows: object) -> Iterator[None]:
+def in_file(where: str) -> Iterator[None]:
     """Put a file's name before what is wrong with its rows; other rows have none."""
     try:
         yield
     except InputError as error:
-        if not isinstance(rows, str | os.PathLike):
+        if not where:
             raise
-        raise InputError(f"{os.fspath(rows)}: {error}", field=error.field, row=error.row) from error
+        raise InputError(f"{where}: {error}", field=error.field, row=error.row) from error
 
 
 def as_examples(rows: Sequence[Labelled]) -> tuple[Example, ...]:
@@ -112,18 +142,36 @@ def identity(inputs: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     return frozenset((name, str(value).strip()) for name, value in inputs.items())
 
 
-def _given(task: Task[Any], rows: str | os.PathLike[str] | Iterable[Any]) -> list[Mapping[str, Any]]:
-    if isinstance(rows, str | os.PathLike):
-        return [row for _, row in read_rows(Path(rows))]
-    if is_frame(rows):
-        return records(rows)
-    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
-        message = f"rows must be a file, a data frame, or a list of dicts or pairs, not {type(rows).__name__}"
+def gold_rows(source: Any, inputs: Mapping[str, Any] | None = None, *, encoding: str | None = None) -> GoldRows:
+    """Read the rows of a source that have an accepted answer; what is left out is told.
+
+    Arguments:
+        source: see `read_labelled`.
+        inputs: those of the task, for pairs (input, answer); None where only records will do.
+        encoding: of a file that is not UTF-8.
+
+    Raises:
+        InputError: it cannot be read, or is none of these. ConfigError: it wants an extra that is missing.
+    """
+    where = ""
+    if isinstance(source, str | os.PathLike):
+        where = os.fspath(source)
+        records: Iterable[Any] = read(Path(source), encoding=encoding)
+    elif is_frame(source):
+        records = enumerate(frame_records(source), start=1)
+    elif isinstance(source, Mapping) and source and hasattr(next(iter(source.values())), "features"):
+        raise InputError(f"choose a split of the data set: one of {', '.join(map(str, source))}", field="rows")
+    elif isinstance(source, Iterable) and not isinstance(source, Mapping):
+        names = class_names(getattr(source, "features", None))
+        listed = (row if isinstance(row, Mapping) or inputs is None else example_of(row, inputs) for row in source)
+        records = ((n, named(row, names) if names else row) for n, row in enumerate(listed, start=1))
+    else:
+        message = f"rows must be a file, a data frame, or a list of dicts or pairs, not {type(source).__name__}"
         raise InputError(message, field="rows")
-    return [row if isinstance(row, Mapping) else example_of(row, task.inputs) for row in rows]
+    return GoldRows(where, [(number, row) for number, _, row in gold(records, where or "the rows")])
 
 
-def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]], inputs: Sequence[str] = ()) -> str:
     """Find the column that holds the answer: `output`, or the usual name for this kind of output.
 
     Raises:
@@ -131,61 +179,82 @@ def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """
     if not rows:
         raise InputError("there are no labelled rows")
-    columns = list(rows[0])
-    if "output" in columns:
-        return "output"
-    usual = next((name for name in _USUAL_TARGETS[output.kind] if name in columns), None)
-    if usual is None:
+    row = rows[0]
+    others = [name for name in ANSWERS[1:] if name not in _LABELS]
+    names = ["output", *_LABELS, *others] if output.kind == "labels" else ["output", *others, *_LABELS]
+    found = answer_column(row, inputs, names)
+    if found is None:
+        there = names_in(row)
+        example = next((name for name in there if name.split(".")[0] not in (*inputs, "id")), there[-1])
         raise InputError(
-            f"row 1 has no 'output'; name the column of the answer with target= (or --target): {', '.join(columns)}",
+            f"row 1 has no 'output'; name the column of the answer with target= (or --target), "
+            f"as --target {example}: {', '.join(there)}",
             field="target",
             row=1,
         )
-    _log.info("the column %r is taken for the answer; name another with target=", usual)
-    return usual
+    if (
+        found in _LABELS[:2]
+        and "label" in row
+        and _is_valid(output, row["label"])
+        and not _is_valid(output, row[found])
+    ):
+        found = "label"  # the labels of this task are numbers
+    if found != "output":
+        _log.info("the column %r is taken for the answer; name another with target=", found)
+    return found
 
 
-def _usual(task: Task[Any], names: Sequence[str]) -> Mapping[str, str]:
-    """Where the one input that the task needs is missing, find the column usually meant."""
-    required = [name for name, default in task.inputs.items() if default is REQUIRED]
-    if len(required) == 1 and required[0] not in names:
-        meant = next((name for name in _USUAL_INPUTS if name in names), None)
-        if meant is not None:
-            _log.info("the column %r is taken for the input %r", meant, required[0])
-            return {required[0]: meant}
-    return {}
+def _is_valid(output: Output[Any], value: Any) -> bool:
+    try:
+        output.check(answer_in(output, value))
+    except ValueError:
+        return False
+    return True
 
 
-def _labelled(
-    task: Task[Any], row: Mapping[str, Any], number: int, target: str, columns: Mapping[str, str]
-) -> Labelled:
-    if target not in row:
-        there = ", ".join(map(str, row))
+class _Places:
+    """Where the inputs and the answer stand in rows, looked up once for each set of columns."""
+
+    def __init__(self, columns: Columns, target: str) -> None:
+        self.target = target
+        self._columns = columns
+        self._known: dict[tuple[str, ...], Mapping[str, str]] = {}
+
+    def of(self, row: Mapping[str, Any], number: int) -> Mapping[str, str]:
+        """Give the column of each input of a row."""
+        names = tuple(row)
+        places = self._known.get(names)
+        if places is None:
+            places = self._columns.places(row, f"row {number}", besides=self.target)
+            if len(self._known) < _SHAPES and all(place in row for place in places.values()):
+                self._known[names] = places
+        return places
+
+
+_SHAPES = 256
+
+
+def _labelled(task: LabelledSignature, row: Mapping[str, Any], number: int, places: _Places) -> Labelled:
+    place = column(row, places.target)
+    if place is None:
+        there = ", ".join(names_in(row))
         raise InputError(
-            f"row {number} has no {target!r}; name the column with target= (or --target): {there}",
-            field=target,
+            f"row {number} has no {places.target!r}; name the column with target= (or --target): {there}",
+            field=places.target,
             row=number,
         )
-    places = {name: columns.get(name, name) for name in (*task.inputs, *task.parameters)}
-    inputs = {name: row[at] for name, at in places.items() if at != target and not _missing(row.get(at))}
+    where = places.of(row, number)
+    inputs = {name: value for name, at in where.items() if not _missing(value := value_at(row, at))}
     for name, default in task.inputs.items():
         if default is REQUIRED and name not in inputs:
-            raise InputError(_lacking(row, number, places[name], target), field=name, row=number)
+            message = f"row {number}: {where[name]!r} is empty; fill it in, or leave the row out"
+            raise InputError(message, field=name, row=number)
+    answer, also = value_at(row, place), row.get("accept") if places.target == "output" else None
     try:
-        truth, references = _truth(task.output, row[target], row.get("accept") if target == "output" else None)
+        truth, references = _truth(task.output, answer, also)
     except ValueError as error:
-        raise InputError(f"row {number}: {error}", field=target, row=number) from error
+        raise InputError(f"row {number}: {error}", field=places.target, row=number) from error
     return Labelled(inputs, truth, references, str(row.get("id", number)))
-
-
-def _lacking(row: Mapping[str, Any], number: int, column: str, target: str) -> str:
-    """Say what keeps a row from having an input, and what to do."""
-    if column == target:
-        return f"row {number}: {column!r} is the input, so it cannot be the answer; name another column with target="
-    if column in row:
-        return f"row {number}: {column!r} is empty; fill it in, or leave the row out"
-    there = ", ".join(map(str, row))
-    return f"row {number} has no {column!r}; it has {there}: rename the column that is meant, or name it with --map"
 
 
 def _missing(value: object) -> bool:
@@ -195,10 +264,11 @@ def _missing(value: object) -> bool:
 
 def _truth(output: Output[Any], answer: Any, also: Any) -> tuple[Any, tuple[str, ...]]:
     """Check an answer; a list means that each of its texts is right."""
+    answer = answer_in(output, answer)
     if output.kind != "text":
         return output.check(answer), ()
-    if hasattr(answer, "tolist"):  # a cell of a data frame may hold an array
-        answer = answer.tolist()
+    if isinstance(answer, Mapping) and isinstance(answer.get("text"), list):  # as SQuAD has it on the hub
+        answer = list(dict.fromkeys(answer["text"]))
     missing = _missing(answer) or (answer == "" and getattr(output, "optional", None) is not None)  # as CSV has it
     several = list(answer) if isinstance(answer, list | tuple) else [] if missing else [answer]
     several += [other for other in (also if isinstance(also, list) else []) if other not in several]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewshot.data.examples import read_rows
+from fewshot.data.readers import read
 from fewshot.errors import InputError
 
 __all__ = ["Change", "Difference", "compared"]
@@ -104,9 +104,12 @@ def compared(a: Path, b: Path) -> Difference:
 
 
 def _results(path: Path) -> list[Mapping[str, Any]]:
-    rows = [row for _, row in read_rows(path)]
-    for number, row in enumerate(rows, start=1):
-        if not {"value", "error", "abstained"} <= row.keys():
+    rows = []
+    for number, (_, row) in enumerate(read(path), start=1):
+        if isinstance(row, InputError):
+            raise row
+        rows.append(row)
+        if not isinstance(row, dict) or not {"value", "error", "abstained"} <= row.keys():
             message = f"{path}: row {number} is no result; give files that `fewshot run --json` or --out has written"
             raise InputError(message, row=number)
     return [{"row": place} | row for place, row in enumerate(rows)]

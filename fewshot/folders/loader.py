@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-EXAMPLE_FILES = ("examples.jsonl", "examples.json", "examples.csv")
+EXAMPLE_FILES = tuple(f"examples.{kind}" for kind in ("jsonl", "json", "csv", "tsv", "yaml", "yml"))
 KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
 NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
 

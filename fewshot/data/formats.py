@@ -1,0 +1,320 @@
+"""The records of label tools and of training files as plain rows: the inputs and the answer under a usual name.
+
+Only what a person has accepted is a gold label. What was rejected, skipped, discarded or is still a draft is left out
+and counted; annotators who disagree, and a status that is not understood, are errors.
+
+The shapes are those of doccano, Prodigy, Argilla 1 and 2, Label Studio, spaCy, promptfoo, and OpenAI's fine-tuning and
+evals files, as their documentation shows them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from fewshot.errors import InputError
+
+__all__ = ["flat", "gold", "is_plain"]
+
+_log = logging.getLogger("fewshot")
+
+Verdict = str | InputError
+"""Why a row is not a gold label: empty where it is one; an error where that cannot be told."""
+Flat = tuple[dict[str, Any], Verdict]
+
+_ANSWERED = {
+    "accept": "", "reject": "rejected", "ignore": "ignored",  # Prodigy
+    "submitted": "", "draft": "drafts", "discarded": "discarded", "pending": "not answered", "completed": "",  # Argilla
+    "Validated": "", "Default": "not validated", "Edited": "not validated", "Discarded": "discarded",  # Argilla 1
+}  # fmt: skip
+_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
+_UNANSWERED = "not annotated"
+
+
+def is_plain(names: Iterable[str]) -> bool:
+    """Tell a record whose keys are those of no label tool."""
+    return not any(name in _TOOLS or name.endswith(".responses") for name in names)
+
+
+def flat(record: Mapping[str, Any]) -> Flat:
+    """Give a record as a plain row, and why it is not a gold label.
+
+    An answer that cannot be used stands in the row as an InputError, since asking does not need it.
+    """
+    row: dict[str, Any] = dict(record)
+    verdict: Verdict = ""
+    if any(name.endswith(".responses") for name in record):
+        row, verdict = _argilla_columns(record)
+    for name, of_tool in _TOOLS.items():
+        found = of_tool(row) if name in row and not verdict else None
+        if found is not None:
+            row, verdict = found
+    return row, verdict
+
+
+def gold(
+    records: Iterable[tuple[int, Any]], where: str, *, tell: bool = True
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Give the rows that are gold labels, each with its number from 1 and its line.
+
+    Arguments:
+        tell: log how many rows are left out, and why; and raise where none is taken.
+
+    Raises:
+        InputError: a record is broken, or its status is not understood; or there are records and none is gold.
+    """
+    left: Counter[str] = Counter()
+    number = 0
+    for number, (line, record) in enumerate(records, start=1):
+        if isinstance(record, InputError):
+            raise record
+        if isinstance(record, list) and len(record) == 2 and isinstance(record[1], Mapping):  # spaCy's training pairs
+            record = {"text": record[0], **record[1]}
+        if not isinstance(record, Mapping):
+            raise InputError(f'{where}:{line}: must be an object like {{"text": …, "output": …}}, not {record!r:.60}')
+        row, verdict = (dict(record), "") if is_plain(record) else flat(record)
+        if isinstance(verdict, InputError):
+            raise InputError(f"{where}: row {number}: {verdict}", row=number)
+        if verdict:
+            left[verdict] += 1
+        else:
+            yield number, line, row
+    if left and tell:
+        told = ", ".join(f"{count:,} {why}" for why, count in left.items())
+        if number == left.total():
+            raise InputError(f"{where}: none of its {number:,} rows has an accepted label: {told}")
+        _log.warning("%s: %s of %s rows are taken; left out: %s", where, f"{number - left.total():,}", number, told)
+
+
+# -- one shape each: what it is, as a plain row, or None where the key means something else ----------------------------
+
+
+def _messages(row: Mapping[str, Any]) -> Flat | None:
+    turns = row.get("messages") or row.get("conversations")
+    if not (isinstance(turns, list) and turns and all(isinstance(turn, Mapping) for turn in turns)):
+        return None
+    rest = _without(row, "messages", "conversations")
+    said = [(_role(turn), turn) for turn in turns if _role(turn) in ("user", "assistant")]
+    asked = [_said(turn) for role, turn in said if role == "user"]
+    if not asked:
+        return rest, InputError("its messages hold no turn of the user")
+    rest["input"] = asked[-1]
+    if said[-1][0] == "assistant":
+        unused = said[-1][1].get("weight") == 0
+        rest["output"] = InputError("its last turn has the weight 0") if unused else _said(said[-1][1])
+    return rest, InputError("is a conversation of several turns: give the question alone") if len(asked) > 1 else ""
+
+
+def _role(turn: Mapping[str, Any]) -> str:
+    name = str(turn.get("role") or turn.get("from"))
+    return _ROLES.get(name, name)
+
+
+def _said(turn: Mapping[str, Any]) -> Any:
+    """Give the text of a turn, which may come in parts."""
+    content = turn.get("content", turn.get("value"))
+    if isinstance(content, list):
+        if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in content):
+            return InputError("a turn holds something other than text")
+        return "".join(part["text"] for part in content)
+    return content
+
+
+def _input(row: Mapping[str, Any]) -> Flat | None:
+    """Read `ideal` of OpenAI's evals, and preference pairs, whose `input` is a conversation."""
+    asked = row["input"]
+    turns = asked.get("messages") if isinstance(asked, Mapping) else asked
+    if not isinstance(turns, list) or not turns or not isinstance(turns[0], Mapping) or "role" not in turns[0]:
+        return None
+    found = _messages({"messages": turns})
+    rest = {**_without(row, "input"), **(found[0] if found else {})}
+    if isinstance(better := row.get("preferred_output"), list) and better:
+        rest["output"] = _said(better[-1])
+    return rest, found[1] if found else ""
+
+
+def _prodigy(row: Mapping[str, Any]) -> Flat | None:
+    if not {"label", "accept", "cats", "options", "spans", "_task_hash"} & row.keys():
+        return None  # a question with its answer
+    answer = row["answer"]
+    rest = _without(row, "answer", "options")
+    if isinstance(chosen := row.get("accept"), list) and isinstance(row.get("options"), list):
+        texts = {option["id"]: option.get("text") for option in row["options"]}
+        rest["label"] = [texts.get(one) if isinstance(one, int) else one for one in chosen]
+        del rest["accept"]
+    if answer in ("accept", "reject", "ignore"):
+        return rest, _ANSWERED[answer]
+    if "_task_hash" in row:
+        return rest, _not_understood(answer)
+    return None
+
+
+def _spacy(row: Mapping[str, Any]) -> Flat | None:
+    if not isinstance(row["cats"], Mapping):
+        return None
+    return {**_without(row, "cats"), "label": [name for name, share in row["cats"].items() if (share or 0) >= 0.5]}, ""
+
+
+def _label_studio(row: Mapping[str, Any]) -> Flat | None:
+    """Read a task with its annotations, of Label Studio, or of doccano's older exports."""
+    made = row.get("annotations", row.get("completions"))
+    data = row.get("data")
+    if isinstance(made, Mapping) and "cats" in made:
+        return _spacy({**_without(row, "annotations"), "cats": made["cats"]})
+    if not isinstance(made, list) or not all(isinstance(one, Mapping) for one in made):
+        return None
+    if not isinstance(data, Mapping):
+        if not all("label" in one for one in made):
+            return None
+        return {**_without(row, "annotations"), "label": [one["label"] for one in made]}, ""
+    rest = {"id": row.get("id"), **data}
+    kept = [one for one in made if not (one.get("was_cancelled") or one.get("skipped"))]
+    kept = [one for one in kept if one.get("ground_truth")] or kept
+    if not kept:
+        return rest, "cancelled" if made else _UNANSWERED
+    answers: dict[str, list[Any]] = {}
+    for one in kept:
+        for part in one.get("result", ()):
+            answers.setdefault(str(part.get("from_name", "label")), []).append(_chosen(part))
+    if not answers:
+        return rest, _UNANSWERED
+    agreed = {name: _agreed(values) for name, values in answers.items()}
+    return {**rest, **agreed, **({"label": next(iter(agreed.values()))} if len(agreed) == 1 else {})}, ""
+
+
+def _chosen(part: Mapping[str, Any]) -> Any:
+    value = part.get("value") or {}
+    for kind in ("choices", "rating", "number", "text"):
+        if kind in value and "start" not in value:
+            return value[kind]
+    return InputError(f"holds {part.get('type', 'an annotation')}, which is not an answer for the whole text")
+
+
+def _argilla(row: Mapping[str, Any]) -> Flat | None:
+    """Read a record of Argilla 2 or its REST service, with `fields` and `responses`."""
+    if not isinstance(row.get("fields"), Mapping):
+        return None
+    rest = {"id": row.get("id"), **row["fields"]}
+    answers: dict[str, list[tuple[Any, Any]]] = {}
+    given = row.get("responses") or {}
+    if isinstance(given, Mapping):
+        for name, responses in given.items():
+            answers[name] = [(one.get("value"), one.get("status", row.get("status"))) for one in responses]
+    else:
+        for one in given:
+            for name, value in (one.get("values") or {}).items():
+                answers.setdefault(name, []).append((value.get("value"), one.get("status")))
+    return _responded(rest, answers)
+
+
+def _argilla_columns(record: Mapping[str, Any]) -> Flat:
+    """Read a row that Argilla 2 gives to data sets: `label.responses`, `label.responses.status`."""
+    questions = [name.removesuffix(".responses") for name in record if name.endswith(".responses")]
+    rest = {
+        name: value
+        for name, value in record.items()
+        if not any(name.startswith((f"{q}.responses", f"{q}.suggestion")) for q in questions)
+    }
+    answers = {}
+    for name in questions:
+        values = record[f"{name}.responses"] or []
+        statuses = record.get(f"{name}.responses.status") or [record.get("status", "submitted")] * len(values)
+        answers[name] = list(zip(values, statuses, strict=True))
+    return _responded(rest, answers)
+
+
+def _feedback(row: Mapping[str, Any]) -> Flat | None:
+    """Read what Argilla 1's feedback data sets hold: a list of responses, each with its status, under the question."""
+    questions = {
+        name: [(one["value"], one["status"]) for one in value]
+        for name, value in row.items()
+        if isinstance(value, list)
+        and value
+        and all(isinstance(o, Mapping) and {"value", "status"} <= {*o} for o in value)
+    }
+    return _responded(_without(row, *questions), questions) if questions else None
+
+
+def _responded(rest: dict[str, Any], answers: Mapping[str, Sequence[tuple[Any, Any]]]) -> Flat:
+    verdicts: list[Verdict] = [
+        _ANSWERED.get(str(status), _not_understood(status)) for pairs in answers.values() for _, status in pairs
+    ]
+    unknown = next((verdict for verdict in verdicts if isinstance(verdict, InputError)), None)
+    why = next((verdict for verdict in verdicts if verdict), _UNANSWERED)
+    taken = {name: [v for v, status in pairs if _ANSWERED.get(str(status)) == ""] for name, pairs in answers.items()}
+    agreed = {name: _agreed(values) for name, values in taken.items() if values}
+    if unknown is not None or not agreed:
+        return rest, unknown or why
+    return {**rest, **agreed, **({"label": next(iter(agreed.values()))} if len(agreed) == 1 else {})}, ""
+
+
+def _argilla_1(row: Mapping[str, Any]) -> Flat | None:
+    if not {"prediction", "annotation_agent", "inputs", "status"} & row.keys():
+        return None
+    texts = row["inputs"] if isinstance(row.get("inputs"), Mapping) else {}
+    rest = {**_without(row, "annotation", "inputs", "prediction", "status"), **texts, "label": row["annotation"]}
+    status = row.get("status", "Validated")
+    verdict = _ANSWERED.get(status, _not_understood(status))
+    return rest, verdict or ("" if row["annotation"] is not None else _UNANSWERED)
+
+
+def _promptfoo(row: Mapping[str, Any]) -> Flat | None:
+    if not isinstance(row["vars"], Mapping):
+        return None
+    rest = dict(row["vars"])
+    checks = row.get("assert") or []
+    exact = [check.get("value") for check in checks if check.get("type") == "equals"]
+    if checks:
+        kinds = ", ".join(str(check.get("type")) for check in checks)
+        rest["output"] = (
+            _agreed(exact) if exact else InputError(f"its check is {kinds}: only `equals` tells the answer")
+        )
+    return rest, ""
+
+
+def _promptfoo_cell(row: Mapping[str, Any]) -> Flat:
+    kind, colon, value = str(row["__expected"]).partition(":")
+    known = bool(colon) and kind.replace("-", "").isalpha() and not kind[:1].isupper() and " " not in kind
+    answer: Any = (
+        (value.strip() if kind == "equals" else InputError(f"its check is {kind}")) if known else row["__expected"]
+    )
+    return {**_without(row, "__expected"), "output": answer}, ""
+
+
+def _doccano(row: Mapping[str, Any]) -> Flat:
+    return _without(row, "is_confirmed"), "" if row["is_confirmed"] is True else "not confirmed"
+
+
+_TOOLS: Mapping[str, Callable[[Mapping[str, Any]], Flat | None]] = {
+    "messages": _messages,
+    "conversations": _messages,
+    "input": _input,
+    "cats": _spacy,
+    "annotations": _label_studio,
+    "completions": _label_studio,
+    "fields": _argilla,
+    "external_id": _feedback,
+    "annotation": _argilla_1,
+    "vars": _promptfoo,
+    "__expected": _promptfoo_cell,
+    "is_confirmed": _doccano,
+    "answer": _prodigy,
+}
+"""By which key a shape is known. Prodigy's `answer` comes last: it judges what the others have read."""
+
+
+def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _agreed(values: Sequence[Any]) -> Any:
+    """Give what all annotators say, or the error that they disagree."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    return InputError(f"the annotators disagree: {', '.join(dict.fromkeys(map(str, values)))}")
+
+
+def _not_understood(status: object) -> InputError:
+    return InputError(f"the status {status!r} is not understood: leave out the rows that are not gold labels, and it")

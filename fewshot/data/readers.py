@@ -1,0 +1,334 @@
+"""The one reader of files: records one after the other, each with its line, and a fault in the place of a broken one.
+
+Every command reads through it, so that a file means the same to all of them. A file is opened, its compression, its
+encoding and its kind are found, and what is not understood is refused before the first record is given. What is wrong
+with one record is that record's fault, and the others go on; nothing is cut, merged or guessed.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from fewshot.data import documents
+from fewshot.errors import InputError
+
+__all__ = ["Record", "read", "read_open"]
+
+Record = tuple[int, Any]
+"""A line (or the number of the record, where a file has no lines) and its row: a dict, a text, or an InputError."""
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
+_JSON = (".jsonl", ".ndjson", ".json", ".jsonlines")
+_LINES = ("", ".txt", ".text", ".md", ".lst", ".train", ".valid", ".test", ".ft")
+_ENDINGS = (*_DELIMITERS, *_JSON, *_LINES[1:3], *documents.READERS)
+_COMPRESSED: dict[bytes, tuple[str, Callable[..., Any]]] = {
+    b"\x1f\x8b": (".gz", gzip.open),
+    b"BZh": (".bz2", bz2.open),
+    b"\xfd7zXZ": (".xz", lzma.open),
+}
+_ARROW = (b"PAR1", b"ARROW1")
+_BINARY = {
+    b"PK\x03\x04": "a ZIP archive, as Excel files are",
+    b"\xd0\xcf\x11\xe0": "an old Office file",
+    b"%PDF": "a PDF",
+    b"SQLite format 3": "an SQLite database",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it first",
+    b"Obj\x01": "an Avro file",
+}
+_BOMS = (  # the longer ones first: UTF-16's is how UTF-32's begins
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LIKELY = (
+    ("cp932", "[ぁ-ヿ一-鿿。、]"),
+    ("cp949", "[가-힣]"),
+    ("gb18030", "[一-鿿]"),
+    ("cp1251", "[А-яЁё]"),
+    ("cp1252", "."),
+)
+"""Encodings that files have which are not UTF-8, with the characters that most of such a text then consists of."""
+_BLOCK = 1 << 20
+_LONGEST_FIELD = 8_000_000
+_ESCAPED = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
+_HALF = re.compile("[\ud800-\udfff]")
+_NAMED = ("text", "label", "output", "input", "question", "answer", "query", "review", "sentence", "target")
+"""A first line of a text file that has one of these between delimiters is the header of a table."""
+
+
+def read(path: Path, *, encoding: str | None = None) -> Iterator[Record]:
+    """Give the records of a file.
+
+    Arguments:
+        path: JSON lines, JSON, CSV and its like, Parquet, Arrow, YAML, Excel, or lines of text; may be compressed.
+        encoding: of a text that is not UTF-8 and has no byte order mark.
+
+    Raises:
+        InputError: the file cannot be read, or is not what its name says; with file and line.
+        ConfigError: it wants an extra that is missing.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from read_open(file, path.name, str(path), encoding)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read: {reason}; give a file that is there and whole") from error
+
+
+def read_open(file: IO[bytes], name: str, where: str, encoding: str | None = None) -> Iterator[Record]:
+    """Give the records of an open file, or of a pipe, as soon as they are there; see `read`."""
+    buffered: Any = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
+    start = buffered.peek(16)[:16]
+    packed = next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), None)
+    if packed is not None:
+        with packed[1](buffered, "rb") as inner:
+            inside = re.sub(rf"\{packed[0]}$", "", name, flags=re.IGNORECASE)
+            yield from read_open(io.BufferedReader(inner), inside, where, encoding)
+        return
+    ending = Path(name).suffix.lower()
+    if start.startswith(_ARROW):
+        ending = ".parquet"
+    if ending in documents.READERS:
+        yield from documents.READERS[ending](buffered, where)
+        return
+    if ending not in (*_DELIMITERS, *_JSON, *_LINES):
+        raise InputError(f"{where}: {ending!r} is not a kind of file that is read: give one of {', '.join(_ENDINGS)}")
+    for magic, what in _BINARY.items():
+        if start.startswith(magic):
+            raise InputError(f"{where} is {what}, not text: give one of {', '.join(_ENDINGS)}")
+    found = _encoding(buffered, where, encoding, lenient=ending in _JSON)
+    newline = "" if ending in _DELIMITERS else "\n"
+    with io.TextIOWrapper(buffered, encoding=found, errors="surrogateescape", newline=newline) as text:
+        if ending in _DELIMITERS:
+            yield from _table(text, where, _DELIMITERS[ending])
+        elif ending in _JSON:
+            yield from documents.json_records(text, where)
+        else:
+            yield from _lines(text, where)
+
+
+# -- encodings ------------------------------------------------------------------------------------------------------
+
+
+def _encoding(file: Any, where: str, wanted: str | None, *, lenient: bool) -> str:
+    """Find the encoding of a text, and see that all of it is in that, where the file can be read twice.
+
+    Arguments:
+        lenient: leave a broken line to be its record's fault, unless the whole file is in another encoding.
+    """
+    start = file.peek(4)
+    encoding = next((name for bom, name in _BOMS if start.startswith(bom)), wanted or "utf-8")
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)()
+    except LookupError as error:
+        raise InputError(f"{wanted!r} is not an encoding: give one such as cp1252, cp949 or utf-16") from error
+    if not file.seekable():
+        return encoding
+    line = 1
+    for block in chain(iter(lambda: file.read(_BLOCK), b""), (b"",)):
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            line += block.count(b"\n", 0, error.start)
+            if lenient and not _foreign(block):
+                break
+            raise InputError(f"{where}:{line}: is not {encoding}{_likely(block)}") from error
+        if "\0" in text:
+            line += text.count("\n", 0, text.index("\0"))
+            raise InputError(f"{where}:{line}: holds NUL, which text does not{_likely(block)}")
+        line += text.count("\n")
+    file.seek(0)
+    return encoding
+
+
+def _foreign(block: bytes) -> bool:
+    """Tell text in another encoding from UTF-8 with a broken line: several lines are broken, and not one is whole."""
+    broken = whole = 0
+    for line in block.split(b"\n"):
+        if not line.isascii():
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                broken += 1
+            else:
+                whole += 1
+    return broken > 1 and not whole
+
+
+def _likely(block: bytes) -> str:
+    """Say which encoding a text may have."""
+    sample = block[: 1 << 16]
+    for name, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
+        if zeros.count(0) > len(zeros) / 3:
+            return f"; it looks like {name}: say --encoding {name}"
+    if b"\0" in sample:
+        return ": give text"
+    runs = re.findall(rb"[\x80-\xff]+", sample)
+    alone = sum(len(run) == 1 for run in runs) > len(runs) / 2
+    for name, own in _LIKELY[-1:] if alone else _LIKELY:
+        try:
+            signs = re.findall(r"[^\x00-\x7f]", codecs.getincrementaldecoder(name)().decode(sample))
+        except UnicodeDecodeError:
+            continue
+        if sum(bool(re.match(own, sign)) for sign in signs) > 0.8 * len(signs):
+            return f"; it looks like {name}: say --encoding {name}, or save it as UTF-8"
+    return "; save it as UTF-8, or name its encoding with --encoding"
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _table(text: io.TextIOWrapper, where: str, usual: str, first: str = "") -> Iterator[Record]:
+    """Read CSV and its like; the header tells the delimiter."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    number, start, delimiter = _start(text, usual, first)
+    quoted = delimiter != "\t" or _is_quoted(text, number)
+    checked = text.seekable()
+    found = _cells(chain([start], text), delimiter, quoted, number - 1)
+    names: list[str] = []
+    for line, cells, held in found:
+        if not names:
+            if isinstance(cells, str):
+                raise InputError(f"{where}:{line}: {cells}")
+            names = documents.header(cells, f"{where}:{line}")
+            width = len(names)
+            continue
+        row: list[str] | str = cells
+        if quoted and (len(held) > 1 or '\\"' in held[0]):
+            row = _checked(cells, held, delimiter, width)
+        if len(row) != width or isinstance(row, str) or (not row[0] and width > 1):
+            row = row if isinstance(row, str) else documents.padded(row, names)
+            if not row:
+                continue
+        if not checked and any(map(_HALF.search, held)):
+            row = "holds bytes that are not UTF-8 text"
+        yield line, InputError(f"{where}:{line}: {row}") if isinstance(row, str) else dict(zip(names, row))  # noqa: B905
+
+
+def _start(text: io.TextIOWrapper, usual: str, first: str) -> tuple[int, str, str]:
+    """Give the number of the header's line, the line, and the delimiter that it shows."""
+    number, line = 1, first or next(text, "")
+    while line and not line.strip(" ,;\t\r\n"):
+        number, line = number + 1, next(text, "")
+    if line.startswith("sep=") and len(line.rstrip("\r\n")) == 5:  # as Excel reads and writes it
+        return number + 1, next(text, ""), line[4]
+    return number, line, _delimiter(line, usual)
+
+
+def _cells(
+    lines: Iterator[str], delimiter: str, quoted: bool, number: int
+) -> Iterator[tuple[int, list[str] | str, list[str]]]:
+    """Give each record as its first line, its cells (or what is wrong with them), and the lines that it stands on.
+
+    After a record that cannot be read the next line begins a new one, so that an open quote costs one row.
+    """
+    quoting: Any = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    while True:
+        held: list[str] = []
+        reader = csv.reader(_kept(lines, held), strict=True, delimiter=delimiter, quoting=quoting)
+        try:
+            for cells in reader:
+                yield number + 1, cells, held
+                number += len(held)
+                held.clear()
+        except csv.Error as error:
+            fault = "a quote opens that is never closed" if "end of data" in str(error) else str(error)
+            first, *rest = held
+            yield number + 1, f"is not valid CSV: {fault}; double the quotes inside a cell", [first]
+            lines, number = chain(rest, lines), number + 1
+        else:
+            return
+
+
+def _kept(lines: Iterable[str], held: list[str]) -> Iterator[str]:
+    for line in lines:
+        held.append(line)
+        yield line
+
+
+def _checked(cells: list[str] | str, held: Sequence[str], delimiter: str, width: int) -> list[str] | str:
+    """Look twice at a record in which quotes may mean something else than they say."""
+    if len(held) > 1 and width > 1 and all(line.count(delimiter) == width - 1 for line in held):
+        return (
+            "a quote opens here and closes lines later, and each line between is a row by itself: close it or double it"
+        )
+    if any('\\"' in line for line in held):
+        mended = (_ESCAPED.sub(r'\1""', line) for line in held)
+        other = [found for _, found, _ in _cells(iter(list(mended)), delimiter, True, 0)]
+        if len(other) == 1 and isinstance(other[0], list) and len(other[0]) == width:
+            if isinstance(cells, str) or len(cells) != width or cells == other[0]:
+                return other[0]
+            return 'it is not clear whether \\" is a quote inside a cell: double the quotes inside a cell'
+    return cells
+
+
+def _delimiter(header: str, usual: str) -> str:
+    bare = re.sub(r'"[^"]*"', "", header)
+    found: str = max((usual, *",;\t|"), key=bare.count)
+    return found
+
+
+def _is_quoted(text: io.TextIOWrapper, number: int) -> bool:
+    """Tell a tab-separated file that quotes its cells from one where a quote is a sign like others (as in GLUE)."""
+    if not text.seekable():
+        return False
+    text.seek(0)
+    for _ in range(number - 1):
+        text.readline()
+    width, quoted = 0, True
+    for _, cells, held in _cells(iter(text.readline, ""), "\t", True, 0):
+        width = width or len(cells)
+        together = len(held) > 1 and width > 1 and all(line.count("\t") == width - 1 for line in held)
+        if isinstance(cells, str) or together or len(cells) not in (width, 0):
+            quoted = False
+            break
+    text.seek(0)
+    for _ in range(number):
+        text.readline()
+    return quoted
+
+
+# -- lines ----------------------------------------------------------------------------------------------------------
+
+
+def _lines(text: io.TextIOWrapper, where: str) -> Iterator[Record]:
+    """Read lines of text: each an input; or JSON lines, a table or fastText, as the first line shows."""
+    for number, line in enumerate(text, start=1):
+        stripped = line.strip(" \t\r\n")
+        if not stripped:
+            continue
+        if number == 1 and stripped[0] in "{[":
+            yield from documents.json_records(chain([line], text), where)
+            return
+        if number == 1 and _is_header(stripped):
+            yield from _table(text, where, ",", line)
+            return
+        if not stripped.isascii() and _HALF.search(stripped):
+            yield number, InputError(f"{where}:{number}: holds bytes that are not UTF-8 text")
+        elif stripped.startswith("__label__"):
+            words = stripped.split()
+            labels = [word.removeprefix("__label__") for word in words if word.startswith("__label__")]
+            text_of = stripped.split(maxsplit=len(labels))[len(labels) :]
+            yield number, {"text": text_of[0] if text_of else "", "label": labels[0] if len(labels) == 1 else labels}
+        else:
+            yield number, stripped
+
+
+def _is_header(line: str) -> bool:
+    names = [cell.strip(' "').casefold() for cell in line.split(_delimiter(line, ","))]
+    return len(names) > 1 and any(name in _NAMED for name in names) and all(len(name) < 40 for name in names)
