@@ -14,7 +14,20 @@ from fewshot.errors import ConfigError, InputError
 __all__ = ["READERS", "class_names", "header", "json_records", "padded"]
 
 _GROUP = 1024
-_LISTS = ("data", "rows", "records", "examples", "items", "instances", "results", "tests", "test", "train", "dev", "val")
+_LISTS = (
+    "data",
+    "rows",
+    "records",
+    "examples",
+    "items",
+    "instances",
+    "results",
+    "tests",
+    "test",
+    "train",
+    "dev",
+    "val",
+)
 """Names under which a document holds its records."""
 
 
