@@ -242,14 +242,9 @@ def read_rows(path: Path, columns: Columns, *, encoding: str | None = None) -> I
     """Read the rows of a file of any kind that `fewshot.data.readers` knows: dicts, texts, or what is wrong with them.
 
     Raises:
-        InputError: the file cannot be read, lacks an input, or holds no rows. ConfigError: an extra is missing.
+        InputError: the file cannot be read, or lacks an input. ConfigError: an extra is missing.
     """
-    empty = True
-    for row in columns.rows(read(path, encoding=encoding), str(path)):
-        empty = False
-        yield row
-    if empty:
-        raise InputError(f"{path} holds no rows; give a file with some")
+    yield from columns.rows(read(path, encoding=encoding), str(path))
 
 
 class Stream:
