@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fewshot.data.importing import examples_from
     from fewshot.errors import ConfigError, FewshotError, InputError, OutputError, ServiceError, TaskError
-    from fewshot.folders.loader import load
     from fewshot.functions import (
         answer,
         calculate,
@@ -26,12 +25,13 @@ if TYPE_CHECKING:
         summarize,
         translate,
     )
-    from fewshot.models.openai_client import ScriptedClient
-    from fewshot.task import Task
-    from fewshot.types import Completion, Example, Message, Request, Result, Usage
+    from fewshot.models.scripted import ScriptedClient
+    from fewshot.result import Result
+    from fewshot.task import Task, load
+    from fewshot.types import Completion, Example, Message, Request, Usage
 
 _HOME = {
-    "models.openai_client": ("ScriptedClient",),
+    "models.scripted": ("ScriptedClient",),
     "errors": ("ConfigError", "FewshotError", "InputError", "OutputError", "ServiceError", "TaskError"),
     "folders.loader": ("load",),
     "data.importing": ("examples_from",),

@@ -13,12 +13,12 @@ from functools import lru_cache, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, get_origin
 
 from fewshot.errors import InputError
-from fewshot.folders.loader import load
 from fewshot.outputs.kinds import Labels, Output, output_of
 from fewshot.outputs.strict_schema import model_schema, outline
+from fewshot.result import Result, label_of
 from fewshot.settings import Options
-from fewshot.task import Task
-from fewshot.types import Form, Message, Result, label_of
+from fewshot.task import Task, load
+from fewshot.types import Form, Message
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

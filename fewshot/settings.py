@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
-from fewshot._checks import check_count
+from fewshot._checks import check_count, did_you_mean
 from fewshot.errors import InputError
-from fewshot.prompts.template import did_you_mean
 from fewshot.types import Form
-
-if TYPE_CHECKING:
-    from fewshot.models.openai_client import Client
 
 __all__ = ["Options", "Settings", "TaskOptions"]
 
@@ -110,7 +106,7 @@ class Options(TypedDict, total=False):
     model: str | None
     base_url: str | None
     api_key: str | None
-    client: Client | Any
+    client: Any
     form: Form | None
     k: int | None
     select: Literal["first", "random", "balanced", "bm25", "embedding"]

@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from fewshot import _background_loop as loop
-from fewshot._inputs import REQUIRED, check_input
+from fewshot._checks import REQUIRED, check_input, did_you_mean
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
-from fewshot.inference.conversation import Question, ask, drive
+from fewshot.inference.conversation import ask, drive
 from fewshot.inference.first_use import calibration_for, calibration_key
+from fewshot.inference.question import Question
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of_all
 from fewshot.outputs.kinds import Output, output_of
 from fewshot.prompts.prompt import Prompt
-from fewshot.prompts.template import Template, did_you_mean
+from fewshot.prompts.template import Template
+from fewshot.result import Result
 from fewshot.settings import Settings, TaskOptions
-from fewshot.types import Completion, Example, Form, Message, Result, Usage
+from fewshot.types import Completion, Example, Form, Message, Usage
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -11,7 +11,7 @@ import pytest
 
 from fewshot import Completion, ConfigError, InputError, Request, Task
 from fewshot.inference.answerable import chances, verdict
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 from fewshot.outputs.kinds import Text
 from fewshot.types import TokenLogprob
 

@@ -18,7 +18,7 @@ from fewshot import ConfigError, InputError, ScriptedClient, ServiceError, Task
 from fewshot.bulk.batch_api.files import lines_of
 from fewshot.bulk.batch_api.run import BatchRun
 from fewshot.cli.main import main
-from fewshot.types import Result
+from fewshot.result import Result
 
 ROWS = ["It is good.", "It is bad.", "", "It is good.", {"text": "A good one."}, "Hardly bad."]
 VALUES = ["positive", "negative", None, "positive", "positive", "negative"]

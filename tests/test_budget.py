@@ -14,8 +14,8 @@ from fewshot.models.cache import CachedClient
 from fewshot.models.completion_store import Answers
 from fewshot.models.connection import Connection
 from fewshot.models.endpoint import Endpoint
-from fewshot.models.openai_client import ScriptedClient
 from fewshot.models.pricing import Price, cost_of, cost_of_all, price_of
+from fewshot.models.scripted import ScriptedClient
 from fewshot.types import Completion, Message, Prefix, Request, Usage
 
 PRICE = Price(1.0, 10.0, cached_input=0.1, batch=0.5)

@@ -14,8 +14,9 @@ import pytest
 import fewshot
 from fewshot.bulk.tally import Tally
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
+from fewshot.result import Result
 from fewshot.task import Task
-from fewshot.types import Completion, Request, Result, Usage
+from fewshot.types import Completion, Request, Usage
 
 
 class Service:

@@ -26,7 +26,7 @@ from fewshot.models.cache import CachedClient, canonical, default_answers, is_co
 from fewshot.models.completion_store import Answers
 from fewshot.models.connection import connect
 from fewshot.models.endpoint import Endpoint
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 from fewshot.settings import Settings
 from fewshot.types import Completion, Message, Prefix, Request, TokenLogprob, Usage
 

@@ -14,8 +14,8 @@ import pytest
 
 import fewshot
 from fewshot.errors import ServiceError
+from fewshot.result import Result
 from fewshot.task import Task
-from fewshot.types import Result
 
 SERVERS = Path(__file__).resolve().parents[2] / "shared" / "servers"
 if not (SERVERS / "chaos.py").exists():

@@ -10,7 +10,7 @@ import pytest
 from fewshot.authoring.check import Checkup, check
 from fewshot.cli.main import main
 from fewshot.errors import TaskError
-from fewshot.folders.loader import load
+from fewshot.task import load
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 

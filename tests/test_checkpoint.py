@@ -19,9 +19,10 @@ from fewshot._digests import use_digests
 from fewshot.bulk.checkpoint import Checkpoint, Saved, record_of
 from fewshot.bulk.records import facts_of, json_bytes, key_of_row, line_of, result_of
 from fewshot.errors import ConfigError, ServiceError
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
+from fewshot.result import Result
 from fewshot.task import Task
-from fewshot.types import Completion, Result, Usage
+from fewshot.types import Completion, Usage
 
 FACTS = {"task": "sentiment@1", "model": "m"}
 

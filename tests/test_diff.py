@@ -11,7 +11,7 @@ import pytest
 from fewshot import InputError, OutputError, Result, load
 from fewshot.cli.main import main
 from fewshot.evaluation.diff import compared
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 
 A, B = "sentiment@1#aaaaaaaaaaaa", "sentiment@2#bbbbbbbbbbbb"
 

@@ -10,7 +10,7 @@ from fewshot import Task
 from fewshot.bulk.estimate import Estimate, Span, estimate
 from fewshot.models.connection import Connection
 from fewshot.models.endpoint import Endpoint
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 
 SHOTS = [("I love it.", "positive"), ("Awful.", "negative")]
 

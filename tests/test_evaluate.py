@@ -515,7 +515,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def _leaning_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command line ask the scripted model."""
-    from fewshot.folders.loader import load
+    from fewshot.task import load
 
     monkeypatch.setattr("fewshot.cli.options.load", lambda name: load(name).using(client=Leaning(), model="leaning"))
 
@@ -541,7 +541,7 @@ def test_calibrate_keeps_what_later_calls_find(folder: Path, capsys: pytest.Capt
     assert main(["calibrate", str(folder), "--data", data, "--risk", "0.2"]) == 0
     said = capsys.readouterr().out
     assert "fitted on 72 rows" in said
-    from fewshot.folders.loader import load
+    from fewshot.task import load
 
     promised = load(folder, client=Leaning(), model="leaning").calibrate(data, risk=0.2).settings.min_confidence
     assert f"--min-confidence {promised} accepts" in said  # with all digits: a little less would promise nothing
@@ -651,7 +651,7 @@ def test_where_a_report_goes_is_looked_at_before_anything_is_asked(
 def test_what_could_not_be_written_or_compared_costs_no_request(
     folder: Path, words: list[str], problem: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fewshot.folders.loader import load
+    from fewshot.task import load
 
     client = Leaning()
     monkeypatch.chdir(folder.parent)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fewshot.errors import OutputError, ServiceError
-from fewshot.inference.conversation import Answer, Question, Talk, ask
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.inference.conversation import ask
+from fewshot.inference.question import Answer, Question, Talk
+from fewshot.models.scripted import ScriptedClient
 from fewshot.outputs.kinds import output_of
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.template import Template

@@ -11,7 +11,8 @@ import pytest
 
 from fewshot import InputError, ScriptedClient, ServiceError, Task
 from fewshot.data.frames import COLUMNS, is_frame, map_frame
-from fewshot.types import Result, Usage
+from fewshot.result import Result
+from fewshot.types import Usage
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed")
 pl = pytest.importorskip("polars", reason="polars is not installed")

@@ -17,7 +17,7 @@ import pytest
 from fewshot import Completion, InputError, load
 from fewshot.authoring.lab.server import LabServer
 from fewshot.authoring.lab.workbench import Workbench
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 from fewshot.types import Request, TokenLogprob
 
 TOML = 'description = "Tell the mood."\noutput = ["good", "bad"]\n'

@@ -17,8 +17,8 @@ from fewshot.authoring.check import check
 from fewshot.cli.main import main
 from fewshot.data.importing import examples_from
 from fewshot.errors import InputError
-from fewshot.folders.loader import load
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
+from fewshot.task import load
 
 CSV = """\
 message,team,when

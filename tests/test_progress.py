@@ -13,8 +13,9 @@ import fewshot
 from fewshot.bulk.progress import Display, shown, summary, told
 from fewshot.bulk.tally import Tally
 from fewshot.errors import ServiceError
-from fewshot.models.openai_client import ScriptedClient
-from fewshot.types import Result, Usage
+from fewshot.models.scripted import ScriptedClient
+from fewshot.result import Result
+from fewshot.types import Usage
 
 
 class Terminal(io.StringIO):

@@ -18,7 +18,7 @@ import pytest
 from fewshot import ConfigError, InputError, ScriptedClient, ServiceError, Task
 from fewshot.integrations.partition import COLUMNS, Partition, inputs_of, record_of
 from fewshot.integrations.ray import RateKeeper, TaskRunner, _SharedRate
-from fewshot.types import Result
+from fewshot.result import Result
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK = Task.of("Which?", ["positive", "negative", "neutral"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fewshot import Completion, Request, Task
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 from fewshot.types import TokenLogprob
 
 

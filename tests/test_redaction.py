@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from fewshot import InputError, extract, summarize
 from fewshot.inference.redaction import Find, detectors_of, redact
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 
 TEXT = "Ada (ada@example.com, +44 20 7946 0958) paid with 4111 1111 1111 1111 from 10.0.0.7; write to ada@example.com."
 

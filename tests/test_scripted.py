@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fewshot.errors import ConfigError, ServiceError
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 from fewshot.types import Completion, Request
 
 

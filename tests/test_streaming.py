@@ -14,8 +14,9 @@ from fewshot import Completion, ConfigError, InputError, Request, Task
 from fewshot.calibration.calibration import batch
 from fewshot.calibration.running import arecalibrated, recalibrated
 from fewshot.errors import ServiceError
-from fewshot.models.openai_client import ScriptedClient
-from fewshot.types import Result, TokenLogprob
+from fewshot.models.scripted import ScriptedClient
+from fewshot.result import Result
+from fewshot.types import TokenLogprob
 
 SHARES = [0.6, 0.9, 0.7, 0.95, 0.8, 0.65, 0.9, 0.85, 0.75, 0.7, 0.9, 0.6]
 

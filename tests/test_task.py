@@ -33,7 +33,7 @@ from fewshot import (
 )
 from fewshot.folders.loader import names
 from fewshot.models.connection import connect
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 from fewshot.types import TokenLogprob
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from fewshot._wording import sentences
-from fewshot.folders.loader import load
-from fewshot.task import Task
+from fewshot.task import Task, load
 from fewshot.types import Example, Form
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"

@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED, did_you_mean
 from fewshot.authoring.check_examples import balance, examples_in, leaks, readable, repetitions
 from fewshot.authoring.check_spec import Spec, check_spec, idle_settings
 from fewshot.authoring.check_template import check_template
 from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.data.examples import matching
 from fewshot.errors import FewshotError, TaskError
-from fewshot.folders.loader import EXAMPLE_FILES, find, load
+from fewshot.folders.loader import EXAMPLE_FILES, find
 from fewshot.inference.shots import estimated_tokens
 from fewshot.prompts.prompt import Prompt
-from fewshot.prompts.template import did_you_mean
-from fewshot.task import Task
+from fewshot.task import Task, load
 from fewshot.types import Example
 
 __all__ = ["TEST_FILE", "Checkup", "check"]

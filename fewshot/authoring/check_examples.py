@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot._inputs import REQUIRED, check_input
+from fewshot._checks import REQUIRED, check_input, did_you_mean
 from fewshot.authoring.check_spec import PLACEHOLDER, Spec
 from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.data.examples import answer_column, check_examples, each_row, row_faults
 from fewshot.errors import InputError, OutputError, TaskError
 from fewshot.outputs.kinds import Output
-from fewshot.prompts.template import did_you_mean
 from fewshot.types import Example
 
 __all__ = ["balance", "examples_in", "leaks", "readable", "repetitions"]

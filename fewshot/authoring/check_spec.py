@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fewshot._checks import did_you_mean
 from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.loader import KEYS, default_of, line_of, read_output, read_settings
 from fewshot.outputs.kinds import Output
-from fewshot.prompts.template import PROVIDED, did_you_mean
+from fewshot.prompts.template import PROVIDED
+from fewshot.result import label_of
 from fewshot.settings import Settings
-from fewshot.types import label_of
 
 __all__ = ["PLACEHOLDER", "Spec", "check_spec", "idle_settings"]
 

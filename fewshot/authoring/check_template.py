@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot._checks import did_you_mean
 from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.errors import TaskError
 from fewshot.folders.loader import line_of
 from fewshot.prompts.sandbox import environment, problems
-from fewshot.prompts.template import BLOCKS, PROVIDED, Template, did_you_mean, variables_of
+from fewshot.prompts.template import BLOCKS, PROVIDED, Template, variables_of
 
 if TYPE_CHECKING:
     from jinja2 import nodes

@@ -19,8 +19,9 @@ from fewshot.authoring.check_spec import PLACEHOLDER
 from fewshot.data.columns import INPUTS
 from fewshot.data.examples import answer_column
 from fewshot.errors import InputError, TaskError
-from fewshot.folders.loader import NAME, load
+from fewshot.folders.loader import NAME
 from fewshot.outputs.numbers import literal_number
+from fewshot.task import load
 
 __all__ = ["LANGUAGES", "Plan", "planned", "write_folder"]
 

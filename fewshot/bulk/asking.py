@@ -7,14 +7,14 @@ from typing import Any
 
 from fewshot.bulk.map import amap
 from fewshot.data.labelled import Labelled
-from fewshot.task import Task
-from fewshot.types import Result
+from fewshot.inference.predictor import Predictor
+from fewshot.result import Result
 
 __all__ = ["answers"]
 
 
 async def answers(
-    task: Task[Any],
+    task: Predictor[Any],
     rows: Sequence[Labelled],
     *,
     concurrency: int | None = None,

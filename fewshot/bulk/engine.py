@@ -23,11 +23,11 @@ from fewshot.bulk.records import copy_of, facts_of, key_of_row, result_of
 from fewshot.bulk.saver import Finished, Keeper
 from fewshot.bulk.tally import Tally
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
+from fewshot.inference.predictor import Predictor
 from fewshot.models.budget import with_budget
 from fewshot.models.connection import Connection, connect
 from fewshot.models.rate_limits import LONGEST_HOLD, Limits, limited
-from fewshot.task import Task
-from fewshot.types import Result
+from fewshot.result import Result
 
 __all__ = ["Plan", "Run", "Source"]
 
@@ -92,7 +92,7 @@ class _Row:
     position: int
     given: object
     key: bytes
-    task: Task[Any]
+    task: Predictor[Any]
     inputs: Mapping[str, Any]
     error: InputError | None = None
     equals: list[_Row] = field(default_factory=list)
@@ -102,7 +102,7 @@ class _Row:
 class Run(Generic[T]):
     """One run of a task over a source of rows. Belongs to one event loop, and runs once."""
 
-    def __init__(self, task: Task[T], source: Source, plan: Plan) -> None:
+    def __init__(self, task: Predictor[T], source: Source, plan: Plan) -> None:
         self.tally = Tally(total=plan.total)
         self._task = task
         self._source = source

@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import Any
 
 from fewshot.errors import InputError
-from fewshot.inference.conversation import Question, ask
+from fewshot.inference.conversation import ask
+from fewshot.inference.predictor import Predictor
+from fewshot.inference.question import Question
 from fewshot.models.cache import canonical
 from fewshot.models.connection import Connection
 from fewshot.models.pricing import Price, price_of
 from fewshot.prompts.prompt import Prompt
-from fewshot.task import Task
 from fewshot.types import Message, Prefix, Request, Usage
 
 __all__ = ["Estimate", "Span", "estimate"]
@@ -87,7 +88,7 @@ class Estimate:
         return bad + ([f"{self.equal_rows:,} equal to an earlier one"] if self.equal_rows else [])
 
 
-def estimate(task: Task[Any], rows: Iterable[Any], connection: Connection) -> Estimate:
+def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection) -> Estimate:
     """Estimate what a run over rows would take; nothing is sent.
 
     Arguments:
@@ -152,7 +153,7 @@ def _load(question: Question, first: tuple[Request, ...]) -> _Load:
     )
 
 
-def _question(task: Task[Any], row: Any, connection: Connection) -> Question:
+def _question(task: Predictor[Any], row: Any, connection: Connection) -> Question:
     task, inputs = task.bind_row(row)
     if task.settings.select == "embedding":  # only the endpoint could tell the shots: take others of the same number
         task = task.using(select="first")
@@ -216,7 +217,7 @@ def _cost(price: Price, load: _Load, share: float = 1.0) -> Span:
     return Span(dollars("low"), dollars("likely"), dollars("high"))
 
 
-def _notes(task: Task[Any], connection: Connection, price: Price | None) -> tuple[str, ...]:
+def _notes(task: Predictor[Any], connection: Connection, price: Price | None) -> tuple[str, ...]:
     notes = ["tokens are estimated from characters; (low to high) holds for ordinary text, cached prompts not counted"]
     if connection.local:
         notes.append("the embedded model costs nothing")

@@ -24,8 +24,8 @@ from fewshot.bulk.tally import Tally
 from fewshot.data.columns import Stream
 from fewshot.data.frames import is_frame, map_frame
 from fewshot.errors import InputError
-from fewshot.task import Task
-from fewshot.types import Result
+from fewshot.inference.predictor import Predictor
+from fewshot.result import Result
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -68,7 +68,7 @@ class BulkOptions(TypedDict, total=False):
     """True to show it on standard error, or a function that is called with the count."""
 
 
-def map(task: Task[T], rows: Iterable[Any], **options: Unpack[BulkOptions]) -> Iterator[Result[T]]:  # noqa: A001
+def map(task: Predictor[T], rows: Iterable[Any], **options: Unpack[BulkOptions]) -> Iterator[Result[T]]:  # noqa: A001
     """Answer many rows.
 
     Nothing is asked before the first result is wanted, and rows are read only as results are taken. Closing the
@@ -94,7 +94,7 @@ def map(task: Task[T], rows: Iterable[Any], **options: Unpack[BulkOptions]) -> I
 
 
 def amap(
-    task: Task[T], rows: Iterable[Any] | AsyncIterable[Any] | Stream, **options: Unpack[BulkOptions]
+    task: Predictor[T], rows: Iterable[Any] | AsyncIterable[Any] | Stream, **options: Unpack[BulkOptions]
 ) -> AsyncGenerator[Result[T], None]:
     """Answer many rows without blocking; rows may come from an async iterable too. See `map`.
 
@@ -224,7 +224,7 @@ class _Wish:
             self.rows.set_result(rows or [])
 
 
-def _results(task: Task[T], rows: Iterator[Any], plan: Plan) -> Iterator[Result[T]]:
+def _results(task: Predictor[T], rows: Iterator[Any], plan: Plan) -> Iterator[Result[T]]:
     inbox: SimpleQueue[list[Result[T]] | _Wish | None] = SimpleQueue()
     puller = _Puller(rows)
     job = loop.start(_relay(Run(task, _Handed(inbox), plan), inbox))

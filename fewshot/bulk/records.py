@@ -14,11 +14,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fewshot.errors import FewshotError, InputError, OutputError, ServiceError
+from fewshot.inference.predictor import Predictor
 from fewshot.models.cache import place_of
 from fewshot.models.connection import Connection
+from fewshot.result import Result
 from fewshot.settings import Settings
-from fewshot.task import Task
-from fewshot.types import Result, Usage
+from fewshot.types import Usage
 
 __all__ = ["copy_of", "facts_of", "key_of_row", "line_of", "result_of"]
 
@@ -54,7 +55,7 @@ def json_bytes(value: object) -> bytes:
         return _SURROGATE.sub("\ufffd", text).encode()
 
 
-def result_of(line: bytes, task: Task[Any]) -> Result[Any]:
+def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
     """Read a line back into the result that it was written from; what only the live call knew is left empty."""
     about = json.loads(line)
     value = about["value"]
@@ -93,13 +94,13 @@ def copy_of(result: Result[Any], position: int) -> Result[Any]:
     return replace(result, row=position, usage=Usage(), cost=cost, cached=True, attempts=0, completions=())
 
 
-def key_of_row(task: Task[Any], inputs: Mapping[str, Any]) -> bytes:
+def key_of_row(task: Predictor[Any], inputs: Mapping[str, Any]) -> bytes:
     """Give the digest of everything in which one row of a run can differ from another: 16 bytes."""
     content = json.dumps([task.fingerprint, inputs], default=str)
     return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 
-def facts_of(task: Task[Any], connection: Connection) -> dict[str, str]:
+def facts_of(task: Predictor[Any], connection: Connection) -> dict[str, str]:
     """Name everything that decides the answers, part by part, so that a change can be told."""
     own = {f.name: repr(getattr(task.settings, f.name)) for f in fields(Settings) if f.name not in _NOT_DECIDING}
     parts = {

@@ -13,8 +13,8 @@ from fewshot.bulk.checkpoint import Checkpoint, Saved
 from fewshot.bulk.records import line_of
 from fewshot.data.tables import check_table, is_table, write_table
 from fewshot.errors import FewshotError
-from fewshot.task import Task
-from fewshot.types import Result
+from fewshot.inference.predictor import Predictor
+from fewshot.result import Result
 
 __all__ = ["Finished", "Keeper"]
 
@@ -42,7 +42,7 @@ class Keeper(Generic[T]):
         self._inputs: Sequence[str] = ()
 
     async def open(
-        self, task: Task[T], out: Path, facts: Mapping[str, str], *, resume: bool, retry_failed: bool
+        self, task: Predictor[T], out: Path, facts: Mapping[str, str], *, resume: bool, retry_failed: bool
     ) -> None:
         """Open the run record of an output; errors as for `Checkpoint`."""
         check_table(out)

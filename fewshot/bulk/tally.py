@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from fewshot.types import Result
+from fewshot.result import Result
 
 __all__ = ["Tally"]
 

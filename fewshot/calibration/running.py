@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from fewshot.calibration.calibration import Calibration, Running
 from fewshot.errors import ConfigError, InputError
-from fewshot.types import Result
+from fewshot.result import Result
 
 __all__ = ["arecalibrated", "recalibrated"]
 

@@ -9,17 +9,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from fewshot._checks import did_you_mean
 from fewshot.cli.config import configured
 from fewshot.data.columns import Columns
 from fewshot.data.importing import examples_from
 from fewshot.errors import ConfigError, InputError
-from fewshot.folders.loader import load, ships
+from fewshot.folders.loader import ships
 from fewshot.outputs.kinds import Labels, output_of
 from fewshot.outputs.strict_schema import outline
 from fewshot.prompts.selection import SELECTORS
-from fewshot.prompts.template import did_you_mean
 from fewshot.settings import Settings
-from fewshot.task import Task
+from fewshot.task import Task, load
 
 __all__ = [
     "add_column_options",

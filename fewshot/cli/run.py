@@ -25,8 +25,8 @@ from fewshot.cli.terminal import painted, tell_line
 from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.connection import connect
+from fewshot.result import Result
 from fewshot.task import Task
-from fewshot.types import Result
 
 __all__ = ["add_arguments", "run"]
 

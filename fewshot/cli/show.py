@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED
 from fewshot.cli.options import add_task_options, task_of
 from fewshot.task import Task
 

@@ -8,7 +8,8 @@ import sys
 
 from fewshot.cli.terminal import painted
 from fewshot.errors import TaskError
-from fewshot.folders.loader import find, hides, load, names, ships
+from fewshot.folders.loader import find, hides, names, ships
+from fewshot.task import load
 
 __all__ = ["add_arguments", "origin", "run"]
 

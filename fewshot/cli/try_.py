@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED
 from fewshot.cli.options import add_task_options, task_of
 from fewshot.errors import FewshotError, InputError
+from fewshot.result import Result
 from fewshot.task import Task
-from fewshot.types import Result
 
 __all__ = ["add_arguments", "run"]
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED, did_you_mean
 from fewshot.data.formats import flat, is_plain
 from fewshot.data.readers import Record, read, read_open
 from fewshot.errors import InputError
-from fewshot.prompts.template import did_you_mean
 
 __all__ = [
     "ANSWERS",

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewshot._checks import did_you_mean
 from fewshot.data.columns import ANSWERS, column
 from fewshot.data.formats import gold
 from fewshot.data.readers import read
 from fewshot.errors import InputError, TaskError
 from fewshot.outputs.kinds import Output
-from fewshot.prompts.template import did_you_mean
 from fewshot.types import Example
 
 __all__ = [

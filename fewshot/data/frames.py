@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED
 from fewshot.errors import InputError
-from fewshot.types import Result, plain
+from fewshot.result import Result, plain
 
 if TYPE_CHECKING:
-    from fewshot.task import Task
+    from fewshot.inference.predictor import Predictor
 
 __all__ = ["COLUMNS", "frame_records", "is_frame", "map_frame"]
 
@@ -42,7 +42,7 @@ def is_frame(rows: object) -> bool:
     return _library(rows) is not None
 
 
-def map_frame(task: Task[Any], frame: Any, **options: Any) -> Any:
+def map_frame(task: Predictor[Any], frame: Any, **options: Any) -> Any:
     """Run a task over a series or a data frame.
 
     Arguments:
@@ -99,7 +99,7 @@ def _library(rows: object) -> str | None:
     return None
 
 
-def _columns(task: Task[Any], frame: Any, library: str) -> Mapping[str, list[Any]]:
+def _columns(task: Predictor[Any], frame: Any, library: str) -> Mapping[str, list[Any]]:
     """Take the columns that the task wants as lists; what is missing in them is None."""
     required = [name for name, default in task.inputs.items() if default is REQUIRED]
     if not hasattr(frame, "columns"):
@@ -126,7 +126,7 @@ def _rows(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, values, strict=True))
 
 
-def _series(task: Task[Any], frame: Any, results: Iterable[Result[Any]], library: str) -> Any:
+def _series(task: Predictor[Any], frame: Any, results: Iterable[Result[Any]], library: str) -> Any:
     values, failed = [], 0
     for result in results:
         values.append(plain(result.value))
@@ -168,7 +168,7 @@ def _polars_series(pl: Any, name: str, values: list[Any], dtype: Any) -> Any:
     return pl.Series(name, values, dtype=dtype, strict=False)
 
 
-def _polars_value(pl: Any, task: Task[Any]) -> Any:
+def _polars_value(pl: Any, task: Predictor[Any]) -> Any:
     """Name the type of the values of a closed set; None leaves it to what comes."""
     kinds = {type(plain(task.output.value(label))) for label in task.output.labels or ()}
     return {bool: pl.Boolean, int: pl.Int64, str: pl.String}[kinds.pop()] if len(kinds) == 1 else None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fewshot._checks import did_you_mean
 from fewshot.data.columns import column, names_in, value_at
 from fewshot.data.labelled import gold_rows
 from fewshot.errors import InputError
-from fewshot.prompts.template import did_you_mean
 
 __all__ = ["examples_from"]
 

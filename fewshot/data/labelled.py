@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED
 from fewshot.data.columns import ANSWERS, Columns, Signature, column, names_in, value_at
 from fewshot.data.documents import class_names, named
 from fewshot.data.examples import answer_column, answer_in, example_of

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED
 from fewshot.bulk.asking import answers
 from fewshot.calibration.abstention import Threshold, check_promise, threshold_for
 from fewshot.calibration.calibration import Calibration, check_prior
@@ -18,14 +18,15 @@ from fewshot.data.labelled import Labelled, distinct, read_labelled
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.predictions import judge
 from fewshot.inference.answerable import classes_of, verdict
-from fewshot.inference.conversation import Answer
 from fewshot.inference.first_use import fit_answerable, fit_calibration, keep
+from fewshot.inference.predictor import Predictor
+from fewshot.inference.question import Answer
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of
 from fewshot.outputs.kinds import Kind
 from fewshot.prompts.prompt import check_characters
-from fewshot.task import Task
-from fewshot.types import Result, Usage
+from fewshot.result import Result
+from fewshot.types import Usage
 
 __all__ = ["CalibrateOptions", "Calibrated", "calibrate", "calibrated", "kept_calibration"]
 
@@ -86,14 +87,14 @@ class Calibrated:
 
 
 async def calibrate(
-    task: Task[Any],
+    task: Predictor[Any],
     rows: str | os.PathLike[str] | Iterable[Any],
     *,
     target: str | None = None,
     prior: Mapping[str, float] | None = None,
     risk: float | None = None,
     confidence: float = 0.95,
-) -> Task[Any]:
+) -> Predictor[Any]:
     """Give the task calibrated on labelled rows; its `fitted` tells what was tried and chosen.
 
     A closed set gets a calibration of its probabilities. A text that may be missing gets one of whether there is an
@@ -114,14 +115,14 @@ async def calibrate(
 
 
 async def calibrated(
-    task: Task[Any],
+    task: Predictor[Any],
     rows: Sequence[Labelled],
     connection: Connection,
     *,
     prior: Mapping[str, float] | None = None,
     risk: float | None = None,
     confidence: float = 0.95,
-) -> Task[Any]:
+) -> Predictor[Any]:
     """Calibrate over an open connection; see `calibrate`."""
     _check(task, prior, risk, confidence)
     given, rows = rows, distinct(rows)
@@ -160,7 +161,7 @@ async def calibrated(
     return _with(task, fitted)
 
 
-def _reads(task: Task[Any], connection: Connection) -> bool:
+def _reads(task: Predictor[Any], connection: Connection) -> bool:
     """Tell whether probabilities are read from tokens: always for labels, and not where answers are voted on."""
     if task.output.labels is not None:
         return True
@@ -168,7 +169,7 @@ def _reads(task: Task[Any], connection: Connection) -> bool:
     return settings.scoring and settings.votes == 1 and connection.top_logprobs(settings.form) is not None
 
 
-def _asked(task: Task[Any], rows: Sequence[Labelled]) -> list[tuple[Task[Any], Mapping[str, Any], Labelled]]:
+def _asked(task: Predictor[Any], rows: Sequence[Labelled]) -> list[tuple[Predictor[Any], Mapping[str, Any], Labelled]]:
     """Bind the rows to calibrate on: those that the prompt does not show."""
     bound = [(*_bound(task, row), row) for row in rows]
     usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(one, inputs)]
@@ -177,7 +178,7 @@ def _asked(task: Task[Any], rows: Sequence[Labelled]) -> list[tuple[Task[Any], M
     return usable
 
 
-def _bound(task: Task[Any], row: Labelled) -> tuple[Task[Any], Mapping[str, Any]]:
+def _bound(task: Predictor[Any], row: Labelled) -> tuple[Predictor[Any], Mapping[str, Any]]:
     """Bind a row, or name the one that cannot be asked before others are."""
     try:
         for value in row.inputs.values():
@@ -187,20 +188,20 @@ def _bound(task: Task[Any], row: Labelled) -> tuple[Task[Any], Mapping[str, Any]
         raise InputError(f"row {row.id}: {error}", field=error.field) from error
 
 
-def _shots(task: Task[Any], inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _shots(task: Predictor[Any], inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Give the inputs of the shots that every such question has; none where the question chooses them."""
     by_question = task.prompts.shelf(inputs).by_question
     return [] if by_question else [shot.inputs for shot in task.prompts.offline(inputs).examples]
 
 
 async def _thresholded(
-    task: Task[Any],
+    task: Predictor[Any],
     rows: Sequence[Labelled],
     connection: Connection,
     risk: float | None,
     confidence: float,
     repeats: int,
-) -> Task[Any]:
+) -> Predictor[Any]:
     """Find the confidence from which on open answers are right as often as was promised."""
     if risk is None:
         message = (
@@ -229,7 +230,7 @@ async def _thresholded(
     return _with(task, fitted)
 
 
-def _with(task: Task[Any], fitted: Calibrated) -> Task[Any]:
+def _with(task: Predictor[Any], fitted: Calibrated) -> Predictor[Any]:
     """Give the task with what was fitted in force."""
     calibrations = dict(task.calibrations)
     if fitted.calibration is not None:
@@ -241,11 +242,11 @@ def _with(task: Task[Any], fitted: Calibrated) -> Task[Any]:
     return replace(task, calibrations=calibrations, fitted=fitted)
 
 
-def _held_back_below(task: Task[Any], confidence: float | None) -> Task[Any]:
+def _held_back_below(task: Predictor[Any], confidence: float | None) -> Predictor[Any]:
     return replace(task, settings=replace(task.settings, min_confidence=confidence))
 
 
-def kept_calibration(task: Task[Any]) -> None:
+def kept_calibration(task: Predictor[Any]) -> None:
     """Keep what `calibrate` fitted in the cache folder, where the same task on the same model finds it again.
 
     Raises:
@@ -257,7 +258,7 @@ def kept_calibration(task: Task[Any]) -> None:
         keep(key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict(), "key": key})
 
 
-def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | None, confidence: float) -> None:
+def _check(task: Predictor[Any], prior: Mapping[str, float] | None, risk: float | None, confidence: float) -> None:
     if risk is not None:
         check_promise(risk, confidence)
     labels = classes_of(task.output)
@@ -272,7 +273,7 @@ def _check(task: Task[Any], prior: Mapping[str, float] | None, risk: float | Non
         raise InputError(message, field="risk")
 
 
-def _is_shot(task: Task[Any], inputs: Mapping[str, Any]) -> bool:
+def _is_shot(task: Predictor[Any], inputs: Mapping[str, Any]) -> bool:
     """Tell whether every prompt of a question shows it: with the same optional inputs, which make it another one."""
     defaults = {name: None if default is REQUIRED else default for name, default in task.inputs.items()}
     return any(all(({**defaults, **shot}).get(n) == inputs[n] for n in inputs) for shot in _shots(task, inputs))

@@ -21,9 +21,10 @@ from fewshot.evaluation.predictions import CURVE
 from fewshot.evaluation.report import Mistake, Point, Report
 from fewshot.evaluation.run import Arm, Progress, Run
 from fewshot.evaluation.summary import figures, of_draws
+from fewshot.inference.predictor import Predictor
 from fewshot.models.connection import connect
-from fewshot.task import Task
-from fewshot.types import Request, Result, Usage
+from fewshot.result import Result
+from fewshot.types import Request, Usage
 
 __all__ = ["EvaluateOptions", "evaluate"]
 
@@ -54,7 +55,7 @@ class EvaluateOptions(TypedDict, total=False):
 
 
 async def evaluate(
-    task: Task[Any],
+    task: Predictor[Any],
     rows: Rows,
     *,
     target: str | None = None,
@@ -217,5 +218,5 @@ def _shot_count(results: Sequence[Result[Any]]) -> int:
     return max(len(result.examples) for result in results)
 
 
-def _overlaps(task: Task[Any], rows: Sequence[Labelled]) -> bool:
+def _overlaps(task: Predictor[Any], rows: Sequence[Labelled]) -> bool:
     return len(apart(rows, (example.inputs for example in task.examples))) < len(rows)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from fewshot.data.labelled import Labelled, as_examples
+from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Labels
 from fewshot.prompts.selection import BY_QUESTION, choose
-from fewshot.task import Task
 
 __all__ = ["HARMLESS", "drawn", "labels_permuted", "reworded", "shots_permuted"]
 
@@ -19,8 +19,14 @@ _SHOTS = 8
 
 
 def drawn(
-    task: Task[Any], pool: Sequence[Labelled], *, k: int | None, draw: int, select: str | None = None, seed: int = 0
-) -> tuple[Task[Any], list[Labelled]]:
+    task: Predictor[Any],
+    pool: Sequence[Labelled],
+    *,
+    k: int | None,
+    draw: int,
+    select: str | None = None,
+    seed: int = 0,
+) -> tuple[Predictor[Any], list[Labelled]]:
     """Give the task with a draw of shots, and the rows of the pool that are none of them.
 
     From a pool the shots are drawn at random, balanced over the labels of a closed set; `select` may say otherwise.
@@ -45,7 +51,7 @@ def drawn(
     return _set(replace(task, examples=shots), k=k if len(shots) > k else None, select="first"), rest
 
 
-def shots_permuted(task: Task[Any], inputs: Mapping[str, Any], *, seed: int) -> Task[Any] | None:
+def shots_permuted(task: Predictor[Any], inputs: Mapping[str, Any], *, seed: int) -> Predictor[Any] | None:
     """Give the task with the very same shots in another order; None where there is none, or the question chooses it."""
     if task.settings.select in BY_QUESTION or len(task.examples) < 2:
         return None
@@ -54,7 +60,7 @@ def shots_permuted(task: Task[Any], inputs: Mapping[str, Any], *, seed: int) -> 
     return _set(replace(task, examples=(*shots, *rest)), k=len(shots), select="first")
 
 
-def labels_permuted(task: Task[Any], *, seed: int) -> Task[Any] | None:
+def labels_permuted(task: Predictor[Any], *, seed: int) -> Predictor[Any] | None:
     """Give the task with its labels named in another order; None where there is no other."""
     output = task.output
     if not isinstance(output, Labels) or len(output.labels) < 2:
@@ -90,11 +96,11 @@ HARMLESS: Mapping[str, Callable[[str], str]] = {
 """Changes to an input that should not change the answer: small letters, more white space, a full stop more or less."""
 
 
-def _fair(task: Task[Any]) -> str:
+def _fair(task: Predictor[Any]) -> str:
     return "balanced" if task.output.labels is not None else "first"
 
 
-def _set(task: Task[Any], **settings: Any) -> Task[Any]:
+def _set(task: Predictor[Any], **settings: Any) -> Predictor[Any]:
     return replace(task, settings=replace(task.settings, **settings))
 
 

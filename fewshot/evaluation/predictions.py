@@ -10,7 +10,7 @@ from fewshot.data.labelled import Labelled
 from fewshot.evaluation.text_metrics import answered, exact_match, numeric_match, token_f1
 from fewshot.inference.answerable import ANSWER
 from fewshot.outputs.kinds import Kind
-from fewshot.types import Result, label_of, plain
+from fewshot.result import Result, label_of, plain
 
 __all__ = ["CURVE", "PRIMARY", "Prediction", "judge", "plain"]
 

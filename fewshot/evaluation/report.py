@@ -24,7 +24,8 @@ from fewshot.evaluation.metrics import confusion, macro_f1, over
 from fewshot.evaluation.predictions import PRIMARY, Prediction
 from fewshot.models.pricing import spending
 from fewshot.outputs.kinds import Kind
-from fewshot.types import Usage, plain
+from fewshot.result import plain
+from fewshot.types import Usage
 
 __all__ = ["Mistake", "Point", "Report", "comparison_table"]
 

@@ -16,9 +16,10 @@ from fewshot.evaluation.intervals import Figure, average
 from fewshot.evaluation.perturb import HARMLESS, labels_permuted, reworded, shots_permuted
 from fewshot.evaluation.predictions import Prediction, judge
 from fewshot.inference.answerable import classes_of
+from fewshot.inference.predictor import Predictor
 from fewshot.models.connection import Connection
-from fewshot.task import Task
-from fewshot.types import Result, Usage, label_of
+from fewshot.result import Result, label_of
+from fewshot.types import Usage
 
 __all__ = ["Arm", "Progress", "Run"]
 
@@ -30,8 +31,8 @@ Progress = Callable[[str, int, int], None]
 class Arm:
     """One way of asking all rows, and what came of it."""
 
-    plain: Task[Any]
-    ready: Task[Any]
+    plain: Predictor[Any]
+    ready: Predictor[Any]
     """`plain`, calibrated where that is wanted and possible."""
     spare: Sequence[Labelled]
     results: Sequence[Result[Any]]
@@ -56,7 +57,7 @@ class Run:
     cost: float | None = 0.0
     started: float = field(default_factory=time.monotonic)
 
-    async def arm(self, task: Task[Any], spare: Sequence[Labelled], what: str) -> Arm:
+    async def arm(self, task: Predictor[Any], spare: Sequence[Labelled], what: str) -> Arm:
         """Ask all rows with a task, calibrated on the spare rows."""
         ready = await self.prepared(task, spare)
         started = time.monotonic()
@@ -66,7 +67,7 @@ class Run:
         judged = [judge(kind, row, *pair) for row, pair in enumerate(zip(self.rows, results, strict=True))]
         return Arm(task, ready, spare, results, judged, seconds)
 
-    async def prepared(self, task: Task[Any], spare: Sequence[Labelled]) -> Task[Any]:
+    async def prepared(self, task: Predictor[Any], spare: Sequence[Labelled]) -> Predictor[Any]:
         """Calibrate a task on spare rows of the pool, where it has probabilities or a risk is promised."""
         if not self.calibrate:
             return replace(task, settings=replace(task.settings, calibrate=False))
@@ -89,7 +90,7 @@ class Run:
         self._count(ready.fitted.usage, ready.fitted.cost)
         return ready
 
-    async def answers(self, task: Task[Any], rows: Sequence[Labelled], what: str) -> list[Result[Any]]:
+    async def answers(self, task: Predictor[Any], rows: Sequence[Labelled], what: str) -> list[Result[Any]]:
         """Ask all rows; a row that fails is a result with its error."""
         told = partial(self.progress, what)
         found = await answers(task, rows, concurrency=self.concurrency, progress=told)
@@ -101,7 +102,7 @@ class Run:
         """Measure how often an answer changes when nothing that matters does."""
         inputs = arm.ready.bind(dict(self.rows[0].inputs))[1]
         names = list(arm.ready.inputs)
-        asked: dict[str, list[tuple[Task[Any], Sequence[Labelled]]]] = {"repeated": [(arm.ready, self.rows)]}
+        asked: dict[str, list[tuple[Predictor[Any], Sequence[Labelled]]]] = {"repeated": [(arm.ready, self.rows)]}
         orders = [shots_permuted(arm.plain, inputs, seed=seed) for seed in (0, 1)]
         relabelled = [labels_permuted(arm.plain, seed=seed) for seed in (0, 1)]
         for name, tasks in (("shots", orders), ("labels", relabelled)):

@@ -19,11 +19,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED, did_you_mean
 from fewshot.data.examples import read_examples
 from fewshot.errors import InputError, TaskError
 from fewshot.outputs.kinds import Output, Text, labels_of, output_of
-from fewshot.prompts.template import Template, did_you_mean
+from fewshot.prompts.template import Template
 from fewshot.settings import Settings
 from fewshot.task import Task
 

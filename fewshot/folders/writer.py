@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.errors import InputError
-from fewshot.folders.loader import EXAMPLE_FILES, load, ships
-from fewshot.task import Task
-from fewshot.types import Example, plain
+from fewshot.folders.loader import EXAMPLE_FILES, ships
+from fewshot.inference.predictor import Predictor
+from fewshot.result import plain
+from fewshot.task import load
+from fewshot.types import Example
 
 __all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "with_settings"]
 
@@ -36,17 +38,17 @@ class Rewritten:
 
     files: tuple[Path, ...]
     copies: tuple[Path, ...]
-    task: Task[Any]
+    task: Predictor[Any]
     """The task as it is loaded now."""
 
 
-def chosen_settings(start: Task[Any], chosen: Task[Any]) -> dict[str, Any]:
+def chosen_settings(start: Predictor[Any], chosen: Predictor[Any]) -> dict[str, Any]:
     """Give the settings of the prompt in which two tasks differ, with the second's values."""
     pairs = {name: (getattr(start.settings, name), getattr(chosen.settings, name)) for name in _CHOSEN}
     return {name: new for name, (old, new) in pairs.items() if old != new}
 
 
-def check_writable(start: Task[Any]) -> Task[Any]:
+def check_writable(start: Predictor[Any]) -> Predictor[Any]:
     """Give the task as its folder holds it, or raise InputError where a chosen prompt could not be written there."""
     if start.path is None:
         raise InputError("this task was made in code: take the chosen settings and examples over by hand")
@@ -67,7 +69,7 @@ def check_writable(start: Task[Any]) -> Task[Any]:
     return on_disk
 
 
-def rewrite(start: Task[Any], chosen: Task[Any]) -> Rewritten:
+def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
     """Write a chosen prompt into the folder of the task that the search began with; see `Tuned.write`."""
     on_disk = check_writable(start)
     assert on_disk.path is not None  # noqa: S101 - it has been loaded from there
@@ -141,7 +143,7 @@ def _parsed(source: str) -> dict[str, Any] | None:
         return None
 
 
-def _new_files(folder: Path, on_disk: Task[Any], chosen: Task[Any]) -> Iterator[tuple[str, str]]:
+def _new_files(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any]) -> Iterator[tuple[str, str]]:
     """Give name and text of each file that changes."""
     if _content(chosen) != _content(on_disk):
         yield "examples.jsonl", _examples(folder, on_disk, chosen)
@@ -151,7 +153,7 @@ def _new_files(folder: Path, on_disk: Task[Any], chosen: Task[Any]) -> Iterator[
         yield "task.toml", with_settings(_text(folder / "task.toml"), changes)
 
 
-def _examples(folder: Path, on_disk: Task[Any], chosen: Task[Any]) -> str:
+def _examples(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any]) -> str:
     """Put the examples in their new order; those that were there keep their lines as they are."""
     there = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
     lines = _text(there).split("\n") if there is not None and there.suffix == ".jsonl" else []
@@ -164,11 +166,11 @@ def _line(example: Example, name: str) -> str:
     return json.dumps({**example.inputs, "output": output, "id": name}, ensure_ascii=False)
 
 
-def _content(task: Task[Any]) -> list[str]:
+def _content(task: Predictor[Any]) -> list[str]:
     return [_key(example, task) for example in task.examples]
 
 
-def _key(example: Example, task: Task[Any]) -> str:
+def _key(example: Example, task: Predictor[Any]) -> str:
     return json.dumps([dict(example.inputs), task.output.render(example.output)], sort_keys=True, default=str)
 
 

@@ -10,139 +10,31 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fewshot.calibration.ridge import Top, token_features
+from fewshot.calibration.ridge import token_features
 from fewshot.errors import OutputError, ServiceError
-from fewshot.inference.answerable import LISTED, chances, refusal_of, verdict
+from fewshot.inference.answerable import chances, refusal_of, verdict
 from fewshot.inference.label_scoring import send, weigh
 from fewshot.inference.label_tree import LabelTree, mean_logprob
+from fewshot.inference.question import Answer, Question, Talk
 from fewshot.inference.repair import refuse_unfinished, repaired
 from fewshot.inference.voting import majority
-from fewshot.outputs.kinds import Output
-from fewshot.prompts.prompt import Prompt
-from fewshot.settings import Settings
-from fewshot.types import Completion, Form, Request
+from fewshot.types import Completion, Request
 
 if TYPE_CHECKING:
-    from fewshot.calibration.calibration import Calibration
-    from fewshot.models.openai_client import Client
+    from fewshot.models.client import Client
 
-__all__ = ["Answer", "Question", "Talk", "ask", "drive", "probabilities", "side_by_side"]
+__all__ = ["ask", "drive", "probabilities", "side_by_side"]
 
 T = TypeVar("T")
 
-Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
-"""A conversation: yields requests to send side by side, is sent their completions, returns the answer."""
 
 _VOTING_TEMPERATURE = 0.7
 _LOW_COVERAGE = 0.1
-_MOST_LISTED = 50_000
-"""Log-probabilities in one reply: they are listed for every token, and thousands of tokens would make it too long."""
 _NO_SUCH_ENDPOINT = (400, 404, 405, 422, 501)
 """Statuses that say: not here, or not for this model."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One input, and everything that decides how it is asked and how the answer is read."""
-
-    prompt: Prompt
-    inputs: Mapping[str, Any]
-    settings: Settings
-    model: str
-    form: Form
-    top_logprobs: int | None
-    """How many log-probabilities the endpoint lists; None when it lists none."""
-    decides: bool = False
-    """The endpoint gives a distribution over labels itself (decisions)."""
-    continues: bool = False
-    """The endpoint goes on from an unfinished assistant turn (llama.cpp does)."""
-    extra: tuple[tuple[str, Any], ...] = ()
-    room: int = 0
-    """Tokens that this model was seen to need at least (it may think before it answers)."""
-    calibration: Calibration | None = None
-    completions: list[Completion] = field(default_factory=list)
-    """Filled as the conversation goes, so that nothing paid for is forgotten when it fails."""
-
-    @property
-    def output(self) -> Output[Any]:
-        """How the answer is read."""
-        return self.prompt.output
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether to read label probabilities: a closed set, wanted, and the endpoint lists log-probabilities."""
-        return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
-
-    @property
-    def found_silent(self) -> bool:
-        """Whether a token came without the log-probabilities asked for; half a character has none on llama.cpp."""
-        return self.is_scored and bool(self.completions) and "\ufffd" not in self.completions[0].text
-
-    @property
-    def top(self) -> Top:
-        """The likeliest tokens where the answer begins; known when it was asked."""
-        return self.completions[0].tokens[0].top if self.completions and self.completions[0].tokens else ()
-
-    @property
-    def listed_with_answers(self) -> int | None:
-        """How many log-probabilities to ask for beside a written answer: none where only its own tokens count."""
-        if self.top_logprobs is None:
-            return None
-        if not self.settings.scoring or refusal_of(self.output) is None:
-            return 0
-        return min(self.top_logprobs, LISTED, _MOST_LISTED // (self.settings.max_tokens or self.longest_answer))
-
-    @property
-    def longest_answer(self) -> int:
-        """Tokens enough for any valid answer: a token is seldom shorter than a byte of a label, or half a word."""
-        output = self.output
-        if output.labels is not None:
-            return 8 + max(len(output.render(label).encode()) for label in output.labels)
-        return 64 if output.kind == "number" else 512
-
-    def request(self, **changes: Any) -> Request:
-        """Build the request for the question itself."""
-        settings = self.settings
-        common: dict[str, Any] = {
-            "model": self.model,
-            "temperature": settings.temperature,
-            "seed": settings.seed,
-            "max_tokens": max(settings.max_tokens or self.longest_answer, self.room),
-            "extra": self.extra,
-        }
-        if self.form == "text":
-            common |= {"text": self.prompt.text(self.inputs), "stop": settings.stop or (self.prompt.stop,)}
-        else:
-            common |= {
-                "prefix": self.prompt.prefix,
-                "messages": (self.prompt.turn(self.inputs),),
-                "stop": settings.stop,
-            }
-        return Request(**(common | changes))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a conversation came to."""
-
-    value: Any
-    method: str
-    probabilities: Mapping[str, float] | None = None
-    confidence: float | None = None
-    coverage: float | None = None
-    calibration: str = "none"
-    warnings: tuple[str, ...] = ()
-    sure: float | None = None
-    """Mean token probability of a written answer."""
-    room: int = 0
-    """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
-
-    def falls_short(self, least: float | None) -> bool:
-        """Tell whether to hold it back: nothing says of an answer without a confidence that it has enough."""
-        return least is not None and (self.confidence is None or self.confidence < least)
 
 
 def ask(question: Question) -> Talk:

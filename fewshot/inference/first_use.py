@@ -17,22 +17,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED
 from fewshot._storage import cache_dir, write_private
 from fewshot.calibration.calibration import Calibration, batch, contextual
 from fewshot.calibration.fitting import Fitted, fit
 from fewshot.calibration.ridge import token_features, vocabulary
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.inference.answerable import class_of, classes_of
-from fewshot.inference.conversation import Answer, Question, ask, drive, probabilities, side_by_side
+from fewshot.inference.conversation import ask, drive, probabilities, side_by_side
+from fewshot.inference.question import Answer, Question
+from fewshot.models.client import Client
 from fewshot.models.endpoint import EMBEDDED_MODEL
-from fewshot.models.openai_client import Client
 from fewshot.models.rate_limits import beside_rows
 
 if TYPE_CHECKING:
+    from fewshot.inference.predictor import Predictor
     from fewshot.models.connection import Connection
     from fewshot.prompts.prompt import Prompt
-    from fewshot.task import Task
 
 __all__ = [
     "CONTENT_FREE",
@@ -66,7 +67,7 @@ _log = logging.getLogger("fewshot")
 T = TypeVar("T")
 
 
-def calibration_key(task: Task[Any], inputs: Mapping[str, Any], connection: Connection) -> str:
+def calibration_key(task: Predictor[Any], inputs: Mapping[str, Any], connection: Connection) -> str:
     """Name what a calibration is for: a task's content, which of its optional inputs are given, model, address and way.
 
     Examples that have an optional input are shots for questions that have it, so that these are another prompt. A
@@ -86,7 +87,7 @@ def calibration_key(task: Task[Any], inputs: Mapping[str, Any], connection: Conn
 
 
 async def calibration_for(
-    task: Task[Any], inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+    task: Predictor[Any], inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
 ) -> Calibration | None:
     """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
     settings = task.settings

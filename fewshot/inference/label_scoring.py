@@ -14,7 +14,7 @@ from fewshot.inference.repair import refuse_unfinished
 from fewshot.types import Completion, Message, Request, TokenLogprob, Usage
 
 if TYPE_CHECKING:
-    from fewshot.inference.conversation import Question
+    from fewshot.inference.question import Question
 
 __all__ = ["Weighed", "send", "weigh"]
 

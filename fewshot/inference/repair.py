@@ -10,7 +10,7 @@ from fewshot.outputs.kinds import Output
 from fewshot.types import Completion, Message, Request
 
 if TYPE_CHECKING:
-    from fewshot.inference.conversation import Question
+    from fewshot.inference.question import Question
 
 __all__ = ["refuse_unfinished", "repaired"]
 

@@ -31,7 +31,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from fewshot.models.openai_client import Client
+    from fewshot.models.client import Client
 
 __all__ = ["TracedClient", "traced"]
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fewshot.errors import ConfigError
+from fewshot.result import Result
 from fewshot.task import Task
-from fewshot.types import Result
 
 __all__ = ["COLUMNS", "Partition", "inputs_of", "portable", "record_of"]
 

@@ -24,8 +24,9 @@ from fewshot.integrations.partition import inputs_of, portable, record_of
 from fewshot.models.connection import Connection, connect
 from fewshot.models.openai_client import OpenAIClient
 from fewshot.models.wire.retry import wait_asked
+from fewshot.result import Result
 from fewshot.task import Task
-from fewshot.types import Request, Result
+from fewshot.types import Request
 
 if TYPE_CHECKING:
     import ray.data

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import ConfigError, InputError
-from fewshot.folders.loader import load
 from fewshot.outputs.kinds import Labels
-from fewshot.task import Task
+from fewshot.task import Task, load
 
 try:
     import numpy as np
@@ -25,7 +24,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fewshot.types import Result
+    from fewshot.result import Result
 
 __all__ = ["FewshotClassifier"]
 

@@ -18,8 +18,8 @@ from fewshot.models.pricing import Price, price_of
 from fewshot.types import Completion, Request, Usage
 
 if TYPE_CHECKING:
+    from fewshot.models.client import Client
     from fewshot.models.connection import Connection
-    from fewshot.models.openai_client import Client
 
 __all__ = ["OVER_BUDGET", "Budget", "BudgetClient", "most_tokens", "with_budget"]
 

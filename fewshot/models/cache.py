@@ -19,9 +19,9 @@ from weakref import WeakKeyDictionary
 
 from fewshot._storage import cache_dir
 from fewshot.errors import ServiceError
+from fewshot.models.client import Client
 from fewshot.models.completion_store import Answers, answers_in
 from fewshot.models.endpoint import Endpoint
-from fewshot.models.openai_client import Client
 from fewshot.models.wire.decisions import decision_body
 from fewshot.models.wire.request import parameters
 from fewshot.types import Completion, Request

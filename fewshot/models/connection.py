@@ -9,8 +9,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from fewshot.models.cache import cached_client
+from fewshot.models.client import Client
 from fewshot.models.endpoint import DEFAULT_MODEL, Endpoint, resolve
-from fewshot.models.openai_client import Client, OpenAIClient, client_for
+from fewshot.models.openai_client import OpenAIClient, client_for
 from fewshot.settings import Settings
 from fewshot.types import Form
 

@@ -1,7 +1,6 @@
 """Asking a model: one request in, one checked completion out, or one error that says what to do.
 
-`OpenAIClient` talks to any OpenAI-compatible service; `ScriptedClient` answers from a script, for tests. Whatever has
-this `complete` method can stand in for them, or be wrapped round them.
+`OpenAIClient` talks to any OpenAI-compatible service. Whatever has its `complete` method can stand in for it.
 """
 
 from __future__ import annotations
@@ -13,25 +12,27 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot import _background_loop as loop
 from fewshot._background_loop import PerLoop
 from fewshot.errors import ConfigError, InputError, ServiceError
+from fewshot.models.client import Gate
 from fewshot.models.endpoint import Endpoint, offline, resolve
 from fewshot.models.wire import audit
 from fewshot.models.wire.decisions import decision_body, read_decision
+from fewshot.models.wire.protocol import StaleConnectionError, Wire
 from fewshot.models.wire.request import Dialect, encode, parameters
 from fewshot.models.wire.response import Reply, in_order, read_completion, read_json, rubbish
 from fewshot.models.wire.retry import retrying
 from fewshot.models.wire.service_errors import failure, read_complaint, redacted
-from fewshot.models.wire.transport import StaleConnectionError, Wire, switched, wire_for
+from fewshot.models.wire.transport import switched, wire_for
 from fewshot.types import Completion, Form, Request
 
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["Client", "Gate", "OpenAIClient", "ScriptedClient", "client_for"]
+__all__ = ["OpenAIClient", "client_for"]
 
 T = TypeVar("T")
 
@@ -41,30 +42,6 @@ _LEAST_ATTEMPT = 15.0
 _LOCAL_TURNS = 4
 """Requests that the embedded model holds at a time. It works on one, so the others wait here, where they keep their
 order: each connection takes one of llama.cpp's threads, and one that gets none waits until a kept one closes."""
-
-
-class Client(Protocol):
-    """Whatever answers requests."""
-
-    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
-        """Answer a request by a `time.monotonic()` deadline.
-
-        Raises:
-            ServiceError: no answer came, after every retry that made sense.
-        """
-        ...
-
-
-class Gate(Protocol):
-    """Stands before the wire: lets each HTTP request pass when it may, and hears how each one went."""
-
-    async def enter(self, request: Request | None) -> None:
-        """Wait until the next HTTP request may go; None for one that is no completion."""
-        ...
-
-    def leave(self, request: Request | None, status: int | None, headers: Mapping[str, str]) -> None:
-        """Hear the status and headers of the reply; None when no reply came."""
-        ...
 
 
 class OpenAIClient:
@@ -317,41 +294,6 @@ def client_for(
 ) -> OpenAIClient:
     """Give the client for an endpoint; the same one for the same settings, so that connections are reused."""
     return OpenAIClient(endpoint, max_retries=max_retries, timeout=timeout, fast=fast)
-
-
-Answer = str | Completion | Exception
-
-
-class ScriptedClient:
-    """Answers from a script, for tests; `requests` holds what was asked.
-
-        client = ScriptedClient("positive", "negative")           # one answer after the other
-        client = ScriptedClient(lambda request: "positive")       # or worked out from the request
-
-    An answer is a text, a `Completion`, or an exception to raise.
-    """
-
-    def __init__(self, *answers: Answer | Callable[[Request], Answer]) -> None:
-        self.requests: list[Request] = []
-        self._answers = answers
-
-    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:  # noqa: ARG002
-        """Give the next answer of the script; a function answers for good.
-
-        Raises:
-            ConfigError: the script is at its end.
-        """
-        self.requests.append(request)
-        if not self._answers:
-            raise ConfigError(f"the script has no answer to request {len(self.requests)}: give ScriptedClient another")
-        answer = self._answers[0]
-        if callable(answer):
-            answer = answer(request)
-        else:
-            self._answers = self._answers[1:]
-        if isinstance(answer, Exception):
-            raise answer
-        return Completion(text=answer, model=request.model) if isinstance(answer, str) else answer
 
 
 def _azure_path(client: Any) -> Callable[[str], str]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.cache import CachedClient
-from fewshot.models.openai_client import Client, OpenAIClient
+from fewshot.models.client import Client
+from fewshot.models.openai_client import OpenAIClient
 from fewshot.models.token_bucket import Rate, announced, asked_to_wait
 from fewshot.types import Completion, Request, Usage
 

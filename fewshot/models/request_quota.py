@@ -9,7 +9,7 @@ from typing import Any
 
 from fewshot.errors import ServiceError
 from fewshot.models.cache import is_complete
-from fewshot.models.openai_client import Client
+from fewshot.models.client import Client
 from fewshot.types import Completion, Request
 
 __all__ = ["SPENT", "Allowance"]

@@ -25,7 +25,7 @@ from fewshot.outputs.labels import LabelReader
 from fewshot.outputs.numbers import literal_number, read_number
 from fewshot.outputs.numerals import MAX_DIGITS, Value
 from fewshot.outputs.text import no_answer, quoted, read_text
-from fewshot.types import label_of, plain
+from fewshot.result import label_of, plain
 
 __all__ = ["Kind", "Labels", "Number", "Output", "Schema", "Text", "labels_of", "output_of"]
 

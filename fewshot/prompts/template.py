@@ -10,13 +10,13 @@ put in by name and never read as template source. What stands before `{{ output 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot._checks import did_you_mean
 from fewshot.errors import TaskError
 from fewshot.prompts.sandbox import environment, rendered, vet
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import jinja2
     from jinja2 import nodes
 
-__all__ = ["BLOCKS", "PROVIDED", "Template", "did_you_mean", "plain_template", "variables_of"]
+__all__ = ["BLOCKS", "PROVIDED", "Template", "plain_template", "variables_of"]
 
 BLOCKS = ("instruction", "input", "output")
 PROVIDED = frozenset({"labels", "descriptions", "output"})
@@ -174,12 +174,6 @@ def variables_of(tree: nodes.Template) -> Mapping[str, Mapping[str, int]]:
                 lines.setdefault(node.name, node.lineno)
         found[block.name] = lines
     return found
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Give ` (did you mean 'x'?)` for a near miss, else nothing."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _whole(block: nodes.Block) -> nodes.Template:

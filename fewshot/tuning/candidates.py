@@ -10,7 +10,7 @@ from typing import Any
 
 from fewshot.data.labelled import Labelled
 from fewshot.evaluation.perturb import drawn
-from fewshot.task import Task
+from fewshot.inference.predictor import Predictor
 from fewshot.types import Form
 
 __all__ = ["Candidate", "Space", "candidates"]
@@ -21,7 +21,7 @@ class Candidate:
     """One prompt to try, with what is different in it in words."""
 
     name: str
-    task: Task[Any]
+    task: Predictor[Any]
 
     @property
     def price(self) -> int:
@@ -41,7 +41,7 @@ class Space:
     seed: int = 0
 
 
-def candidates(start: Task[Any], pool: Sequence[Labelled], space: Space) -> Iterator[Candidate]:
+def candidates(start: Predictor[Any], pool: Sequence[Labelled], space: Space) -> Iterator[Candidate]:
     """Give prompts to try, each once: the start, then all combinations in random order."""
     inputs = start.bind(dict(pool[0].inputs))[1]
     ways = [
@@ -60,7 +60,9 @@ def candidates(start: Task[Any], pool: Sequence[Labelled], space: Space) -> Iter
             yield candidate
 
 
-def _made(start: Task[Any], pool: Sequence[Labelled], k: int, draw: int, form: Form | None, seed: int) -> Candidate:
+def _made(
+    start: Predictor[Any], pool: Sequence[Labelled], k: int, draw: int, form: Form | None, seed: int
+) -> Candidate:
     """Give the start with other shots, its own examples kept behind those that are drawn."""
     task = replace(start, settings=replace(start.settings, form=form, select="first", k=k))
     told = f"{form} form" if form != start.settings.form else ""

@@ -10,8 +10,8 @@ from fewshot.evaluation.intervals import Comparison
 from fewshot.evaluation.predictions import CURVE
 from fewshot.evaluation.report import Report, comparison_table
 from fewshot.folders.writer import Rewritten, chosen_settings, rewrite
+from fewshot.inference.predictor import Predictor
 from fewshot.models.pricing import spending
-from fewshot.task import Task
 from fewshot.tuning.successive_halving import Rung
 from fewshot.types import Usage
 
@@ -47,8 +47,8 @@ class Tuned:
         cost: US dollars; None when the price is not known.
     """
 
-    task: Task[Any]
-    start: Task[Any]
+    task: Predictor[Any]
+    start: Predictor[Any]
     chosen: str
     trials: tuple[Trial, ...]
     before: Report

@@ -19,10 +19,10 @@ from fewshot.errors import InputError, ServiceError
 from fewshot.evaluation.intervals import mean
 from fewshot.evaluation.predictions import CURVE, Prediction, judge
 from fewshot.evaluation.run import Run
+from fewshot.inference.predictor import Predictor
 from fewshot.models.request_quota import SPENT, Allowance
-from fewshot.task import Task
+from fewshot.result import Result
 from fewshot.tuning.candidates import Candidate
-from fewshot.types import Result
 
 __all__ = ["Entry", "Rung", "halve", "overhead", "rungs_for"]
 
@@ -50,7 +50,7 @@ class Entry:
     """One prompt in the search, and how it has done so far."""
 
     candidate: Candidate
-    ready: Task[Any]
+    ready: Predictor[Any]
     """The task, calibrated on the rows asked where that can be done."""
     results: tuple[Result[Any], ...] = ()
     scores: tuple[float, ...] = ()

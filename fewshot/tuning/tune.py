@@ -16,18 +16,17 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, TypedDict, get_args
 
-from fewshot._checks import check_count, counts
+from fewshot._checks import check_count, counts, did_you_mean
 from fewshot.calibration.fitting import folds
 from fewshot.data.labelled import Labelled, apart, distinct, read_labelled
 from fewshot.errors import InputError
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.evaluation.run import Progress, Run
+from fewshot.inference.predictor import Predictor
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of_all
 from fewshot.models.request_quota import Allowance
-from fewshot.prompts.template import did_you_mean
 from fewshot.settings import Settings
-from fewshot.task import Task
 from fewshot.tuning.candidates import Candidate, Space, candidates
 from fewshot.tuning.result import Trial, Tuned
 from fewshot.tuning.successive_halving import Entry, halve, overhead, rungs_for
@@ -71,7 +70,7 @@ class _Split:
 
 
 async def tune(
-    task: Task[Any],
+    task: Predictor[Any],
     rows: Rows,
     *,
     target: str | None = None,
@@ -183,21 +182,21 @@ def _check(budget: int, draws: int, forms: Sequence[str] | None) -> None:
             raise InputError(message, field="forms")
 
 
-def _counts(k: int | Sequence[int] | None, task: Task[Any]) -> list[int]:
+def _counts(k: int | Sequence[int] | None, task: Predictor[Any]) -> list[int]:
     if k is None:
         own = task.settings.k
         return [*_KS, *([] if own is None else [own])]
     return counts("k", k, least=0)
 
 
-def _forms(forms: Sequence[Form] | None, task: Task[Any], connection: Connection) -> list[Form | None]:
+def _forms(forms: Sequence[Form] | None, task: Predictor[Any], connection: Connection) -> list[Form | None]:
     """List the forms to try; the one that the endpoint would take anyway stays unnamed, as in the start."""
     own = task.settings.form
     wanted: Sequence[Form] = forms or (get_args(Form) if connection.local else (own or connection.form,))
     return [None if own is None and form == connection.form else form for form in wanted]
 
 
-def _parted(task: Task[Any], rows: Sequence[Labelled], budget: int, seed: int) -> _Split:
+def _parted(task: Predictor[Any], rows: Sequence[Labelled], budget: int, seed: int) -> _Split:
     """Part the rows at random, each label alike: those to measure on, those to search on, and the rest for shots."""
     if len(rows) < _FEWEST_ROWS:
         message = f"a search needs {_FEWEST_ROWS} labelled rows or more that are not examples of the task, to have some"
@@ -227,7 +226,7 @@ def _affordable(found: Iterable[Candidate], limit: int) -> list[Candidate]:
     return tried
 
 
-def _own_calibration(task: Task[Any], connection: Connection) -> int:
+def _own_calibration(task: Predictor[Any], connection: Connection) -> int:
     """Tell how many requests the start may take at most to calibrate itself from its own examples."""
     wanted = connection.local if task.settings.calibrate is None else task.settings.calibrate
     if not wanted or task.output.labels is None:
@@ -258,13 +257,15 @@ def _left(allowance: Allowance, entries: Sequence[Entry], budget: int, both: int
     return max(10, int((budget - allowance.sent) / both / overhead(allowance, entries)))
 
 
-def _through(task: Task[Any], connection: Connection, allowance: Allowance, *, calibrate: bool | None) -> Task[Any]:
+def _through(
+    task: Predictor[Any], connection: Connection, allowance: Allowance, *, calibrate: bool | None
+) -> Predictor[Any]:
     """Give the task with all that it asks counted, and answers that were had before given again."""
     own: dict[str, Any] = {"client": allowance, "model": connection.model, "cache": False, "calibrate": calibrate}
     return replace(task, settings=replace(task.settings, **own))
 
 
-def _home(task: Task[Any], start: Task[Any]) -> Task[Any]:
+def _home(task: Predictor[Any], start: Predictor[Any]) -> Predictor[Any]:
     """Give the task with the client and all else that is the start's own again."""
     own: Settings = start.settings
     kept = {name: getattr(own, name) for name in ("client", "model", "cache", "calibrate")}

@@ -28,7 +28,7 @@ from fewshot.errors import FewshotError
 from fewshot.models.cache import CachedClient
 from fewshot.models.completion_store import Answers
 from fewshot.models.endpoint import Endpoint
-from fewshot.models.openai_client import ScriptedClient
+from fewshot.models.scripted import ScriptedClient
 from fewshot.types import Request
 
 Flip = tuple[str, str]

@@ -28,7 +28,7 @@ from typing import Any
 
 from fewshot import Task, load
 from fewshot.errors import FewshotError, OutputError, ServiceError
-from fewshot.types import Result
+from fewshot.result import Result
 
 AT_ONCE = 8
 FAMILIES: dict[str, str] = {

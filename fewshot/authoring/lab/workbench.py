@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot._inputs import REQUIRED
+from fewshot._checks import REQUIRED
 from fewshot.authoring.check import TEST_FILE, check
 from fewshot.errors import FewshotError, InputError
 from fewshot.evaluation.report import Report
-from fewshot.folders.loader import EXAMPLE_FILES, find, load, names
-from fewshot.task import Task
-from fewshot.types import Result
+from fewshot.folders.loader import EXAMPLE_FILES, find, names
+from fewshot.result import Result
+from fewshot.task import Task, load
 
 __all__ = ["Workbench"]
 

@@ -25,9 +25,9 @@ from fewshot.bulk.batch_api.session import Session
 from fewshot.bulk.batch_api.store import BatchStore
 from fewshot.bulk.records import facts_of, line_of
 from fewshot.errors import ConfigError, InputError, ServiceError
+from fewshot.inference.predictor import Predictor
 from fewshot.models.connection import Connection, connect
-from fewshot.task import Task
-from fewshot.types import Result
+from fewshot.result import Result
 
 __all__ = ["MAX_BYTES", "MAX_REQUESTS", "BatchRun", "BatchStatus"]
 
@@ -73,7 +73,7 @@ class BatchRun(Generic[T]):
 
     def __init__(
         self,
-        task: Task[T],
+        task: Predictor[T],
         folder: str | os.PathLike[str],
         *,
         max_requests: int = MAX_REQUESTS,

@@ -20,10 +20,10 @@ from urllib.parse import quote
 from fewshot.bulk.batch_api.files import lines_of
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.endpoint import Endpoint
+from fewshot.models.wire.protocol import MAX_REPLY, lost, official, too_long, unreachable
 from fewshot.models.wire.response import Reply, read_json, rubbish
 from fewshot.models.wire.retry import retrying
 from fewshot.models.wire.service_errors import failure, redacted
-from fewshot.models.wire.transport import MAX_REPLY, lost, official, too_long, unreachable
 
 if TYPE_CHECKING:
     import openai

@@ -21,16 +21,17 @@ from fewshot.bulk.batch_api.files import (
 from fewshot.bulk.batch_api.service import Batch, BatchApi, is_lost
 from fewshot.bulk.batch_api.store import Asked, BatchStore, Part
 from fewshot.errors import InputError, ServiceError
+from fewshot.inference.predictor import Predictor
 from fewshot.models.cache import canonical, key_of
+from fewshot.models.client import Client
 from fewshot.models.completion_store import from_json, to_json
 from fewshot.models.connection import Connection
-from fewshot.models.openai_client import Client
 from fewshot.models.pricing import cost_of
 from fewshot.models.wire.request import Dialect, parameters
 from fewshot.models.wire.response import Reply, read_completion
 from fewshot.models.wire.service_errors import read_complaint
-from fewshot.task import Task
-from fewshot.types import Completion, Request, Result, Usage
+from fewshot.result import Result
+from fewshot.types import Completion, Request, Usage
 
 __all__ = ["Session"]
 
@@ -46,7 +47,7 @@ class Session:
 
     def __init__(
         self,
-        task: Task[Any],
+        task: Predictor[Any],
         connection: Connection,
         api: BatchApi | None,
         store: BatchStore,
@@ -309,7 +310,7 @@ class Session:
             return replay.wanted
         return replace(result, row=position, cost=replay.cost())
 
-    def _bound(self, row: Any) -> tuple[Task[Any], Mapping[str, Any]]:
+    def _bound(self, row: Any) -> tuple[Predictor[Any], Mapping[str, Any]]:
         """Bind a row as a bulk run does."""
         if isinstance(row, InputError):
             raise row

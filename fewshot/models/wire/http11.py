@@ -25,8 +25,8 @@ import h11
 
 from fewshot._background_loop import PerLoop
 from fewshot.errors import ServiceError
+from fewshot.models.wire.protocol import MAX_REPLY, StaleConnectionError, lost, official, too_long, unreachable
 from fewshot.models.wire.response import Reply
-from fewshot.models.wire.transport import MAX_REPLY, StaleConnectionError, lost, official, too_long, unreachable
 
 if TYPE_CHECKING:
     import ssl

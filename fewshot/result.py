@@ -1,0 +1,99 @@
+"""What a call gives: the value with everything about how it came."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from fewshot.errors import FewshotError
+from fewshot.types import Completion, Example, Request, Usage
+
+__all__ = ["Result", "label_of", "plain"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Generic[T_co]):
+    """What came of one call.
+
+    Exactly one of three: a `value`; `abstained` (value None, on purpose); an `error` (value None).
+    """
+
+    value: T_co | None = None
+    probabilities: Mapping[Any, float] | None = None
+    """Calibrated probability of each value that there can be (sums to 1), where the output is a closed set and can be
+    scored; for a text that may be missing those of `"answer"` and `"none"`."""
+    confidence: float | None = None
+    """Probability that `value` is right, from 0 to 1; None when the endpoint offers no ground for one."""
+    abstained: bool = False
+    error: FewshotError | None = None
+    method: str = "answer"
+    """How the value was found: `"logprobs"`, `"decisions"`, `"votes"`, `"schema"` or `"answer"`."""
+    """Over how many draws of shots the probabilities are averaged."""
+    calibration: str = "none"
+    """The calibration applied to the probabilities, by name."""
+    coverage: float | None = None
+    """Probability mass that the labels held before renormalising."""
+    warnings: tuple[str, ...] = ()
+    raw: str = ""
+    """The last answer as the model gave it."""
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = None
+    """US dollars; None when a price is unknown."""
+    cached: bool = False
+    attempts: int = 0
+    dropped: tuple[str, ...] = ()
+    request: Request | None = None
+    completions: tuple[Completion, ...] = ()
+    """All that the model said, oldest first, with the 20 likeliest tokens at each place."""
+    examples: tuple[Example, ...] = ()
+    """The shots that the prompt held, in their order."""
+    task: str = ""
+    """`name@version` and content hash of the task, as `sentiment@1#3f2a9c`."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    row: int | None = None
+    """Position of the row in a bulk run, counted from 0."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as plain JSON values: one line of `fewshot run --json`."""
+        chances = self.probabilities
+        return {
+            "value": plain(self.value),
+            "probabilities": None if chances is None else {label_of(value): chances[value] for value in chances},
+            "confidence": self.confidence,
+            "abstained": self.abstained,
+            "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
+            "method": self.method,
+            "calibration": self.calibration,
+            "coverage": self.coverage,
+            "warnings": list(self.warnings),
+            "model": self.model,
+            "usage": self.usage.to_dict(),
+            "cost": self.cost,
+            "cached": self.cached,
+            "attempts": self.attempts,
+            "dropped": list(self.dropped),
+            "task": self.task,
+            "examples": [e.id for e in self.examples],
+            "row": self.row,
+        }
+
+
+def label_of(value: object) -> str:
+    """Name the label that a value stands for: an enum's member by its value, a truth as `true` or `false`."""
+    if isinstance(value, enum.Enum):
+        return label_of(value.value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def plain(value: object) -> Any:
+    """Turn a value that JSON lacks (a pydantic model, an enum's member, a Decimal) into one that it has."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)
