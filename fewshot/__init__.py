@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 _HOME = {
     "models.scripted": ("ScriptedClient",),
     "errors": ("ConfigError", "FewshotError", "InputError", "OutputError", "ServiceError", "TaskError"),
-    "folders.loader": ("load",),
     "data.importing": ("examples_from",),
-    "task": ("Task",),
+    "task": ("Task", "load"),
     "functions": (
         "answer",
         "calculate",
@@ -47,7 +46,8 @@ _HOME = {
         "summarize",
         "translate",
     ),
-    "types": ("Completion", "Example", "Message", "Request", "Result", "Usage"),
+    "result": ("Result",),
+    "types": ("Completion", "Example", "Message", "Request", "Usage"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

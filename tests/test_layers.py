@@ -1,42 +1,61 @@
-"""Imports go down only, and importing the package does no work."""
+"""Imports go down only, of every kind; folders stay small; importing the package does no work."""
 
 from __future__ import annotations
 
-import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+from import_order import faults, modules, place_of
 
 import fewshot
 
 PACKAGE = Path(fewshot.__file__).parent
 
 
-def own_imports(module: Path) -> set[str]:
-    """Modules of the package that a module imports when it is imported itself, type checking aside."""
-    found = set()
-    for node in ast.parse(module.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fewshot"):
-            inner = (node.module or "").removeprefix("fewshot").lstrip(".")
-            found |= {inner} if inner else {alias.name for alias in node.names}
-    return found
+def test_imports_go_down_only_and_every_module_has_a_place() -> None:
+    assert faults(PACKAGE) == []
+    assert len(modules(PACKAGE)) > 100
 
 
-def test_there_is_no_import_cycle() -> None:
-    names = {str(p.relative_to(PACKAGE).with_suffix("")).replace("/", "."): p for p in PACKAGE.rglob("*.py")}
-    graph = {name: own_imports(path) for name, path in names.items()}
-    done: set[str] = set()
+@pytest.mark.parametrize(
+    ("module", "planted", "told"),
+    [
+        (
+            "outputs/labels.py",
+            "def late() -> None:\n    from fewshot.cli.main import main\n",
+            "lies above outputs.labels",
+        ),
+        ("evaluation/svg.py", "from fewshot.tuning.tune import tune\n", "lies above evaluation.svg"),
+        ("types.py", "if TYPE_CHECKING:\n    from fewshot.errors import FewshotError\n", "lies above types"),
+        ("models/cache.py", "import fewshot.bulk.engine\n", "lies above models.cache"),
+        ("models/budget.py", "from fewshot.data.tables import write_table\n", "lies above models.budget"),
+        ("outputs/text.py", "from . import labels\n", "a relative import"),
+        ("calibration/logistic.py", "from fewshot.calibration.fitting import fit\n", "a circle"),
+        ("novel.py", "", "has no place"),
+    ],
+)
+def test_an_import_upward_is_found_wherever_it_stands(tmp_path: Path, module: str, planted: str, told: str) -> None:
+    copy = Path(shutil.copytree(PACKAGE, tmp_path / "fewshot", ignore=shutil.ignore_patterns("*.pyc", "templates")))
+    path = copy / module
+    path.write_text((path.read_text(encoding="utf-8") if path.exists() else "") + "\n" + planted, encoding="utf-8")
+    found = faults(copy)
+    assert found, f"{planted!r} in {module} was not found"
+    assert any(told in fault for fault in found), found
 
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        assert name not in trail, f"a cycle: {' -> '.join((*trail, name))}"
-        if name not in done:
-            for other in graph.get(name, ()):
-                visit(other, (*trail, name))
-            done.add(name)
 
-    for name in graph:
-        visit(name, ())
-    assert {"types", "task", "cli.main"} <= done
+def test_a_full_folder_is_found(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(PACKAGE, tmp_path / "fewshot", ignore=shutil.ignore_patterns("*.pyc", "templates")))
+    for number in range(21):
+        (copy / "prompts" / f"more{number}.py").touch()
+    assert any("more than" in fault for fault in faults(copy))
+
+
+def test_places_are_those_of_the_order() -> None:
+    assert place_of("cli.run") is not None
+    assert place_of("elsewhere") is None
 
 
 def test_importing_loads_nothing_heavy() -> None:

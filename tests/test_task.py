@@ -309,7 +309,7 @@ def test_opening_the_connection_is_not_charged_to_the_call(monkeypatch: pytest.M
         await asyncio.sleep(0.3)
         return await connect(settings)
 
-    monkeypatch.setattr("fewshot.task.connect", slowly)
+    monkeypatch.setattr("fewshot.inference.predictor.connect", slowly)
     assert Task.of("Which?", ["yes", "no"], client=ScriptedClient("yes"), timeout=0.2)("a") == "yes"
 
 

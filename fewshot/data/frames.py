@@ -42,7 +42,7 @@ def is_frame(rows: object) -> bool:
     return _library(rows) is not None
 
 
-def map_frame(task: Predictor[Any], frame: Any, **options: Any) -> Any:
+def map_frame(task: Any, frame: Any, **options: Any) -> Any:
     """Run a task over a series or a data frame.
 
     Arguments:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fewshot.calibration.abstention import coverage_curve
 from fewshot.errors import InputError
@@ -17,7 +17,6 @@ from fewshot.evaluation.svg import STYLE, Line, alone, chart
 if TYPE_CHECKING:
     import jinja2
 
-    from fewshot.evaluation.report import Report
 
 __all__ = ["page", "picture"]
 
@@ -66,7 +65,28 @@ _TILES = (
 _NO_SHARE = frozenset({"nll", "brier", "bleu", "chrf"})
 
 
-def page(report: Report) -> str:
+class Shown(Protocol):
+    """What the page shows of a `Report`."""
+
+    @property
+    def kind(self) -> Any: ...
+    @property
+    def metrics(self) -> Any: ...
+    @property
+    def predictions(self) -> Any: ...
+    @property
+    def mistakes(self) -> Any: ...
+    @property
+    def chances(self) -> Any: ...
+    @property
+    def curve(self) -> Any: ...
+
+    def to_dict(self, *, predictions: bool = True) -> dict[str, Any]:
+        """Give the report as JSON has it."""
+        ...
+
+
+def page(report: Shown) -> str:
     """Make the page of a report."""
     figures = {n: (n, _ABOUT.get(n, ""), figure, n in _NO_SHARE) for n, figure in report.metrics.items()}
     return _template().render(
@@ -82,7 +102,7 @@ def page(report: Report) -> str:
     )
 
 
-def picture(report: Report) -> str:
+def picture(report: Shown) -> str:
     """Draw the score over the number of shots as an SVG file.
 
     Raises:
@@ -109,7 +129,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _reliability(report: Report) -> dict[str, str] | None:
+def _reliability(report: Shown) -> dict[str, str] | None:
     if not report.chances:
         return None
     bins = reliability([c for c, _ in report.chances], [right for _, right in report.chances], bins=10)
@@ -129,7 +149,7 @@ def _reliability(report: Report) -> dict[str, str] | None:
     return {"title": "Reliability", "text": "On the dashed line a confidence means what it says.", "svg": drawn}
 
 
-def _coverage(report: Report) -> dict[str, str] | None:
+def _coverage(report: Shown) -> dict[str, str] | None:
     if not report.chances:
         return None
     curve = coverage_curve([c for c, _ in report.chances], [right for _, right in report.chances])
@@ -146,7 +166,7 @@ def _coverage(report: Report) -> dict[str, str] | None:
     return {"title": "Accuracy by coverage", "text": "What holding back unsure answers buys.", "svg": drawn}
 
 
-def _shots(report: Report) -> dict[str, str] | None:
+def _shots(report: Shown) -> dict[str, str] | None:
     if len(report.curve) < 2:
         return None
     line = Line(

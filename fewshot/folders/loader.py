@@ -17,15 +17,15 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from fewshot._checks import REQUIRED, did_you_mean
 from fewshot.data.examples import read_examples
 from fewshot.errors import InputError, TaskError
+from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, Text, labels_of, output_of
 from fewshot.prompts.template import Template
 from fewshot.settings import Settings
-from fewshot.task import Task
 
 __all__ = [
     "EXAMPLE_FILES",
@@ -35,8 +35,8 @@ __all__ = [
     "find",
     "hides",
     "line_of",
-    "load",
     "names",
+    "read_folder",
     "read_output",
     "read_settings",
     "search_path",
@@ -44,35 +44,23 @@ __all__ = [
     "ships",
 ]
 
-T = TypeVar("T")
+P = TypeVar("P", bound=Predictor[Any])
 EXAMPLE_FILES = tuple(f"examples.{kind}" for kind in ("jsonl", "json", "csv", "tsv", "yaml", "yml"))
 KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
 NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
 
 
-@overload
-def load(name: str | os.PathLike[str], *, examples: Any = None, output: None = None, **options: Any) -> Task[Any]: ...
-@overload
-def load(name: str | os.PathLike[str], *, examples: Any = None, output: Output[T], **options: Any) -> Task[T]: ...
-def load(
-    name: str | os.PathLike[str], *, examples: Any = None, output: Output[Any] | None = None, **options: Any
-) -> Task[Any]:
-    """Load a task by name or from a folder.
-
-    Arguments:
-        name: a task's name, or a path to its folder (anything with a path separator).
-        examples: shots to use instead of the folder's own: pairs or dicts.
-        output: what an answer must be, instead of what the folder says.
-        options: see `Settings`; also values for the task's parameters.
+def read_folder(name: str | os.PathLike[str], kind: type[P]) -> P:
+    """Read a task by name or from a folder, as the kind of predictor that is asked for.
 
     Raises:
         TaskError: there is no such task, or its folder is broken (with file and line).
-        InputError: an option is not valid.
     """
-    task = _read(find(name))
-    if examples is None and output is None and not options:
-        return task
-    return task.using(examples=examples, output=output, **options)
+    folder = find(name).absolute()
+    files = [folder / name for name in ("task.toml", "prompt.jinja", *EXAMPLE_FILES)]
+    key: Any = kind
+    made: P = _read_once(folder, tuple(_stamp(f) for f in files), key)
+    return made
 
 
 def find(name: str | os.PathLike[str]) -> Path:
@@ -140,12 +128,6 @@ def _shipped() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
 
 
-def _read(folder: Path) -> Task[Any]:
-    folder = folder.absolute()
-    files = [folder / name for name in ("task.toml", "prompt.jinja", *EXAMPLE_FILES)]
-    return _read_once(folder, tuple(_stamp(f) for f in files))
-
-
 def _stamp(file: Path) -> tuple[int, int] | None:
     try:
         status = file.stat()
@@ -155,7 +137,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=256)
-def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: ARG001 - a part of the cache's key
+def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any:  # noqa: ARG001 - a part of the cache's key
     """Read a folder; `stamps` (time and size of its files) make an edited folder be read again."""
     path = folder / "task.toml"
     try:
@@ -177,7 +159,7 @@ def _read_once(folder: Path, stamps: tuple[object, ...]) -> Task[Any]:  # noqa: 
     template = Template.read(folder / "prompt.jinja")
     template.check(inputs, parameters)
     found = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
-    return Task(
+    return kind(
         name=folder.name,
         template=template,
         output=output,

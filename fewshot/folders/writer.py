@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.errors import InputError
-from fewshot.folders.loader import EXAMPLE_FILES, ships
+from fewshot.folders.loader import EXAMPLE_FILES, read_folder, ships
 from fewshot.inference.predictor import Predictor
 from fewshot.result import plain
-from fewshot.task import load
 from fewshot.types import Example
 
 __all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "with_settings"]
@@ -59,7 +58,7 @@ def check_writable(start: Predictor[Any]) -> Predictor[Any]:
         raise InputError(message)
     if not os.access(start.path, os.W_OK):
         raise InputError(f"{start.path} cannot be written: change its permissions, or tune a copy of the folder")
-    on_disk = load(start.path)
+    on_disk = read_folder(start.path, type(start))
     alike = (start.template.source, repr(start.output), _content(start)) == (
         on_disk.template.source, repr(on_disk.output), _content(on_disk),
     )  # fmt: skip
@@ -82,7 +81,7 @@ def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
         shutil.copytree(folder, copy)
         for name, text in new.items():
             (copy / name).write_text(text, encoding="utf-8", newline="")
-        written = load(copy).using(**chosen.parameters)
+        written = read_folder(copy, type(chosen)).using(**chosen.parameters)
         if written.fingerprint != chosen.fingerprint:
             settings = ", ".join(f"{name} = {_toml(value)}" for name, value in chosen_settings(on_disk, chosen).items())
             raise InputError(
@@ -91,7 +90,7 @@ def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
     copies = tuple(_kept(folder / name) for name in new if (folder / name).is_file())
     for name, text in new.items():
         _replace(folder / name, text)
-    return Rewritten(tuple(folder / name for name in new), copies, load(folder))
+    return Rewritten(tuple(folder / name for name in new), copies, read_folder(folder, type(chosen)))
 
 
 def with_settings(source: str, changes: Mapping[str, Any]) -> str:

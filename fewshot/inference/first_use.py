@@ -7,7 +7,6 @@ it can never be applied to another prompt.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import math
@@ -17,28 +16,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fewshot._checks import REQUIRED
 from fewshot._storage import cache_dir, write_private
 from fewshot.calibration.calibration import Calibration, batch, contextual
 from fewshot.calibration.fitting import Fitted, fit
 from fewshot.calibration.ridge import token_features, vocabulary
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
-from fewshot.inference.answerable import class_of, classes_of
+from fewshot.inference.answerable import class_of
 from fewshot.inference.conversation import ask, drive, probabilities, side_by_side
 from fewshot.inference.question import Answer, Question
 from fewshot.models.client import Client
-from fewshot.models.endpoint import EMBEDDED_MODEL
 from fewshot.models.rate_limits import beside_rows
 
 if TYPE_CHECKING:
-    from fewshot.inference.predictor import Predictor
     from fewshot.models.connection import Connection
-    from fewshot.prompts.prompt import Prompt
 
 __all__ = [
     "CONTENT_FREE",
-    "calibration_for",
-    "calibration_key",
+    "failed",
     "fit_answerable",
     "fit_calibration",
     "keep",
@@ -52,8 +46,6 @@ CONTENT_FREE = ("N/A", "[MASK]", "...")
 """Inputs without content: what the prompt says to these is its bias (arXiv 2102.09690, section 4)."""
 _ENOUGH = 10
 """Unlabelled inputs that batch calibration needs (arXiv 2309.17249, section 4.3: about ten)."""
-_MAX_OWN = 200
-"""How many of its own examples a task is calibrated on at first use."""
 _ENOUGH_WIDE = 40
 """Labelled rows from which on hundreds of next tokens are worth reading."""
 _NAMED = 5
@@ -65,49 +57,6 @@ _PATIENCE = 120.0
 _log = logging.getLogger("fewshot")
 
 T = TypeVar("T")
-
-
-def calibration_key(task: Predictor[Any], inputs: Mapping[str, Any], connection: Connection) -> str:
-    """Name what a calibration is for: a task's content, which of its optional inputs are given, model, address and way.
-
-    Examples that have an optional input are shots for questions that have it, so that these are another prompt. A
-    distribution over labels that the endpoint makes itself is another one than that of tokens.
-    """
-    settings = task.settings
-    way: str = settings.form or connection.form
-    if task.output.labels is not None and connection.decides(settings.decisions):
-        way = "decisions"
-    given = [name for name in sorted(task.inputs) if task.inputs[name] is None and inputs.get(name) is not None]
-    endpoint = connection.endpoint
-    model = connection.model
-    if connection.local and model != EMBEDDED_MODEL:  # a file of the user's own, and there may be another of that name
-        model = f"{model} {connection.place}"
-    at = "" if connection.local else f"{(endpoint.base_url or '').rstrip('/')} {endpoint.extra} {settings.temperature}"
-    return hashlib.sha256("|".join(["2", task.fingerprint, model, at, way, *given]).encode()).hexdigest()[:32]
-
-
-async def calibration_for(
-    task: Predictor[Any], inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
-) -> Calibration | None:
-    """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
-    settings = task.settings
-    if classes_of(task.output) is None or not settings.scoring or settings.calibrate is False:
-        return None
-    key = task.calibration_key(connection, inputs)
-    calibration = task.calibrations.get(key) or kept(key)
-    if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
-        return calibration
-    if key in _failed or task.output.labels is None:  # a task's few examples cannot tell when there is no answer
-        return None
-    shelf = task.prompts.shelf(inputs)
-    shown = () if shelf.by_question else prompt.examples
-    spare = [example for example in shelf.examples if example not in shown][:_MAX_OWN]
-    labelled = [(await task.question_for(e.inputs, connection), e.output) for e in spare]
-    required = [name for name, default in task.inputs.items() if default is REQUIRED]
-    content_free = [
-        task.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
-    ]
-    return await own_calibration(key, labelled, content_free, connection)
 
 
 def kept(key: str) -> Calibration | None:
@@ -133,7 +82,7 @@ def keep(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
 
 _known: dict[str, Calibration | None] = {}
 """What `kept` has looked up, so that a call does not read a file."""
-_failed: set[str] = set()
+failed: set[str] = set()
 """What could not be fitted at first use, which is not tried and paid for at every call; a `calibrate` mends it."""
 
 
@@ -315,7 +264,7 @@ async def _own(
             about = {"chosen": calibration.name, "rows": 0}
     except (ServiceError, OutputError, ConfigError, InputError) as error:
         _log.warning("not calibrated: %s", error)
-        _failed.add(key)
+        failed.add(key)
         return None
     try:
         keep(key, calibration, about)

@@ -1,0 +1,310 @@
+"""From inputs to an answer: what a task is below its doors. A `fewshot.Task` adds `map`, `evaluate` and so on.
+
+It is a frozen value: it binds inputs, makes the question, has it answered, and gives the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from fewshot._checks import REQUIRED, check_input, did_you_mean
+from fewshot.data.examples import check_examples, example_of
+from fewshot.errors import InputError, OutputError, ServiceError, TaskError
+from fewshot.inference.answerable import classes_of
+from fewshot.inference.conversation import ask, drive
+from fewshot.inference.first_use import CONTENT_FREE, failed, kept, own_calibration
+from fewshot.inference.question import Question
+from fewshot.inference.redaction import detectors_of, redact
+from fewshot.inference.shots import Prompts
+from fewshot.models.connection import Connection, connect
+from fewshot.models.endpoint import EMBEDDED_MODEL
+from fewshot.models.pricing import cost_of_all
+from fewshot.outputs.kinds import Output
+from fewshot.prompts.prompt import Prompt
+from fewshot.prompts.template import Template
+from fewshot.result import Result
+from fewshot.settings import Settings
+from fewshot.types import Completion, Example, Usage
+
+if TYPE_CHECKING:
+    from fewshot.calibration.calibration import Calibration
+
+__all__ = ["Predictor"]
+
+T = TypeVar("T")
+_MAX_VARIANTS = 64
+_MAX_OWN = 200
+"""How many of its own examples a task is calibrated on at first use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor(Generic[T]):
+    """A template, examples, an output and settings, from which questions are made and answered.
+
+    Attributes:
+        name: short name, as in `fewshot run NAME`.
+        template: how one example looks.
+        output: what an answer must be.
+        inputs: the inputs with their defaults; `...` where there is none.
+        parameters: what stays the same over many calls (a target language), with the values in force.
+        examples: all shots that there are; `settings.k` and `settings.select` choose from them.
+    """
+
+    name: str
+    template: Template
+    output: Output[T]
+    inputs: Mapping[str, Any] = field(default_factory=lambda: {"text": REQUIRED})
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    description: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What each input and parameter means."""
+    version: str = "1"
+    path: Path | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    """Fitted calibrations, each under its `calibration_key`, so that none is applied to another prompt or model."""
+    fitted: Any = field(default=None, repr=False, compare=False)
+    """What `calibrate` tried and chose, on a task that it returned."""
+    _variants: dict[Any, Self] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def using(
+        self, *, examples: Iterable[Any] | None = None, output: Output[Any] | None = None, **changes: Any
+    ) -> Self:
+        """Give the same with other options, parameters, examples or output.
+
+        Raises:
+            InputError: an unknown option, a bad value, or an example that is not valid.
+        """
+        shots = None if examples is None else tuple(examples)
+        key = (shots, output, tuple(sorted(changes.items(), key=itemgetter(0))))
+        try:
+            known = self._variants.get(key)
+        except TypeError:  # an example is a dict, say: not a key, so make the task anew
+            return self._changed(shots, output, changes)
+        if known is None:
+            if len(self._variants) >= _MAX_VARIANTS:
+                self._variants.clear()
+            known = self._variants[key] = self._changed(shots, output, changes)
+        return known
+
+    def _changed(
+        self, examples: tuple[Any, ...] | None, output: Output[Any] | None, changes: Mapping[str, Any]
+    ) -> Self:
+        parameters = {name: value for name, value in changes.items() if name in self.parameters}
+        task = replace(
+            self,
+            parameters={**self.parameters, **parameters},
+            settings=self.settings.updated({k: v for k, v in changes.items() if k not in self.parameters}),
+            output=output or self.output,
+        )
+        if examples is None:
+            return task
+        rows = [example_of(shot, self.inputs) for shot in examples]
+        try:
+            return replace(task, examples=check_examples(rows, self.inputs, self.parameters, task.output))
+        except TaskError as error:  # the caller's mistake here, not an author's
+            raise InputError(str(error), field="examples", row=error.line) from error
+
+    async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
+        """Give the result for an input, without blocking; see `run`."""
+        task, bound = self.bind(*args, **inputs)
+        connection = await connect(task.settings)  # fetching and loading the embedded model is not charged to the call
+        return await task.answer(bound, connection, deadline=connection.deadline(task.settings.timeout))
+
+    async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
+        """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
+        inputs, private = redact(inputs, detectors_of(self.settings.redact))
+        started = time.monotonic()
+        try:
+            prompt = await self.prompts.chosen(inputs, connection, deadline=deadline)
+        except ServiceError as error:
+            return self._failed(error, self.question(inputs, self.prompts.of(()), connection), connection)
+        calibration = await self.calibration_for(inputs, prompt, connection)
+        deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
+        question = self.question(inputs, prompt, connection, calibration)
+        try:
+            found = await drive(ask(question), connection.client, deadline=deadline)
+        except (ServiceError, OutputError) as error:
+            return self._failed(error, question, connection)
+        if question.decides and found.method != "decisions":
+            connection.gives_no_decisions()
+        if question.found_silent and found.method not in ("logprobs", "decisions"):
+            connection.gives_no_logprobs()
+        if found.room:
+            connection.needs_room(found.room)
+        abstains = found.falls_short(self.settings.min_confidence)
+        return replace(
+            self._result(question, connection),
+            value=None if abstains else self.output.value(private.restore(found.value)),
+            abstained=abstains,
+            probabilities=found.probabilities and {self.output.value(la): p for la, p in found.probabilities.items()},
+            confidence=found.confidence,
+            method=found.method,
+            calibration=found.calibration,
+            coverage=found.coverage,
+            warnings=found.warnings,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content hash of everything that decides the prompt and the reading of answers: 12 hex digits."""
+        shots = [[dict(e.inputs), self.output.render(e.output)] for e in self.examples]
+        settings = self.settings.deciding_the_prompt
+        content = [self.template.source, repr(self.output), dict(self.parameters), shots, settings]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+    @cached_property
+    def shots_by_id(self) -> Mapping[str, Example]:
+        """The examples, each under its id."""
+        return {example.id: example for example in self.examples}
+
+    def bind_row(self, row: Any) -> tuple[Self, Mapping[str, Any]]:
+        """Bind a row of many: an `id` and an `output` beside its inputs are let be. Raises as `bind`."""
+        if isinstance(row, Mapping):
+            known = (*self.inputs, *self.parameters)
+            row = {name: value for name, value in row.items() if name in known or name not in ("id", "output")}
+        return self.bind(row)
+
+    def bind(self, *args: Any, **given: Any) -> tuple[Self, Mapping[str, Any]]:
+        """Check the inputs of a call and fill in defaults; parameters among them make a task with those set.
+
+        Raises:
+            InputError: a missing, unknown or unusable input; names the field.
+        """
+        if len(args) == 1 and isinstance(args[0], Mapping) and not given:
+            given, args = dict(args[0]), ()
+        names = list(self.inputs)
+        if len(args) > len(names):
+            raise InputError(f"{self.name} takes {len(names)} input(s) ({', '.join(names)}), not {len(args)}")
+        given = {**dict(zip(names, args, strict=False)), **given}
+        known = [*names, *self.parameters]
+        for name in given:
+            if name not in known:
+                message = f"unknown input {name!r}{did_you_mean(name, known)}; {self.name} takes {', '.join(known)}"
+                raise InputError(message, field=name)
+        parameters = {name: given.pop(name) for name in list(given) if name in self.parameters}
+        task = self.using(**parameters) if parameters else self
+        inputs = {name: given.get(name, default) for name, default in self.inputs.items()}
+        for name, value in inputs.items():
+            check_input(self.name, name, value, optional=self.inputs[name] is None)
+        return task, inputs
+
+    def prompt(self, inputs: Mapping[str, Any]) -> Prompt:
+        """Give the constant part of the prompt for these inputs; the same object whenever the shots are the same."""
+        return self.prompts.offline(inputs)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """The prompts of this task, made when they are first needed."""
+        return Prompts(self.template, self.output, self.parameters, self.inputs, self.examples, self.settings)
+
+    def question(
+        self,
+        inputs: Mapping[str, Any],
+        prompt: Prompt,
+        connection: Connection,
+        calibration: Calibration | None = None,
+    ) -> Question:
+        """Join inputs, prompt, settings and endpoint to what a conversation needs."""
+        return Question(
+            prompt=prompt,
+            inputs=inputs,
+            settings=self.settings,
+            model=connection.model,
+            form=self.settings.form or connection.form,
+            top_logprobs=connection.top_logprobs(self.settings.form),
+            decides=self.output.labels is not None and connection.decides(self.settings.decisions),
+            continues=connection.local,
+            extra=connection.extra,
+            room=connection.room,
+            calibration=calibration,
+        )
+
+    async def question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
+        """Make a question of labelled inputs, which are never among its own shots where the question chooses them."""
+        deadline = connection.deadline(self.settings.timeout)
+        prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=True)
+        return self.question(inputs, prompt, connection)
+
+    def calibration_key(self, connection: Connection, inputs: Mapping[str, Any] | None = None) -> str:
+        """Name what a calibration is for: content, which optional inputs are given, model, address and way.
+
+        Examples that have an optional input are shots for questions that have it, so that these are another prompt. A
+        distribution over labels that the endpoint makes itself is another one than that of tokens.
+        """
+        settings = self.settings
+        way: str = settings.form or connection.form
+        if self.output.labels is not None and connection.decides(settings.decisions):
+            way = "decisions"
+        given = [
+            name for name in sorted(self.inputs) if self.inputs[name] is None and (inputs or {}).get(name) is not None
+        ]
+        endpoint = connection.endpoint
+        model = connection.model
+        if (
+            connection.local and model != EMBEDDED_MODEL
+        ):  # a file of the user's own, and there may be another of that name
+            model = f"{model} {connection.place}"
+        at = (
+            ""
+            if connection.local
+            else f"{(endpoint.base_url or '').rstrip('/')} {endpoint.extra} {settings.temperature}"
+        )
+        return hashlib.sha256("|".join(["2", self.fingerprint, model, at, way, *given]).encode()).hexdigest()[:32]
+
+    async def calibration_for(
+        self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+    ) -> Calibration | None:
+        """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
+        settings = self.settings
+        if classes_of(self.output) is None or not settings.scoring or settings.calibrate is False:
+            return None
+        key = self.calibration_key(connection, inputs)
+        calibration = self.calibrations.get(key) or kept(key)
+        if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
+            return calibration
+        if key in failed or self.output.labels is None:  # a task's few examples cannot tell when there is no answer
+            return None
+        shelf = self.prompts.shelf(inputs)
+        shown = () if shelf.by_question else prompt.examples
+        spare = [example for example in shelf.examples if example not in shown][:_MAX_OWN]
+        labelled = [(await self.question_for(e.inputs, connection), e.output) for e in spare]
+        required = [name for name, default in self.inputs.items() if default is REQUIRED]
+        content_free = [
+            self.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
+        ]
+        return await own_calibration(key, labelled, content_free, connection)
+
+    def _result(self, question: Question, connection: Connection) -> Result[T]:
+        completions = tuple(completion.brief() for completion in question.completions)
+        usage = sum((c.usage for c in completions if not c.cached), Usage())
+        last = completions[-1] if completions else Completion(text="")
+        return Result(
+            raw=last.text,
+            model=last.model or connection.model,
+            usage=usage,
+            cost=0.0 if connection.local else cost_of_all(connection.model, completions),
+            cached=bool(completions) and all(c.cached for c in completions),
+            attempts=sum(c.attempts for c in completions),
+            dropped=tuple(dict.fromkeys(name for c in completions for name in c.dropped)),
+            request=question.request(),
+            completions=completions,
+            examples=question.prompt.examples,
+            task=f"{self.name}@{self.version}#{self.fingerprint}",
+            inputs=question.inputs,
+        )
+
+    def _failed(self, error: ServiceError | OutputError, question: Question, connection: Connection) -> Result[T]:
+        question.completions.extend(error.beside if isinstance(error, ServiceError) else ())
+        result = self._result(question, connection)
+        attempts = result.attempts + (error.attempts if isinstance(error, ServiceError) else 0)
+        return replace(result, error=error, attempts=attempts)
