@@ -16,8 +16,11 @@ import zlib
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
+from fault_server import FaultServer
 
 from fewshot import Task
 from fewshot.cli.main import main
@@ -367,3 +370,38 @@ def test_the_command_tells_and_deletes(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out)["deleted"] == 1
     assert main(["cache", "info"]) == 0
     assert "entries     0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["query", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "own"])
+@pytest.mark.parametrize("kept", ["cache", "out"])
+def test_another_deployments_answer_is_never_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, kept: str
+) -> None:
+    with FaultServer() as server:
+        sent: list[str] = []
+        server.answer = lambda _: sent[-1]
+
+        def answered(deployment: str) -> str | None:
+            sent.append(deployment)
+            options: dict[str, Any] = {"base_url": server.base_url, "model": "m", "cache": kept == "cache"}
+            if kind == "query":
+                options["base_url"] += f"?deployment={deployment}"
+            elif kind == "own":
+                own = {"x-route": deployment}
+                options["client"] = openai.OpenAI(api_key="k", base_url=server.base_url, default_headers=own)
+            else:
+                monkeypatch.setenv(kind, f"x-route: {deployment}")
+            task = Task.of("Say: {{ text }}", output=str, **options)
+            if kept == "cache":
+                return task("a text")
+            (result,) = task.map(["a text"], out=tmp_path / "out.jsonl")
+            return result.value
+
+        assert answered("A") == "A"
+        assert answered("A") == "A"
+        assert len(server.requests) == 1
+        if kept == "cache":
+            assert answered("B") == "B"
+        else:
+            with pytest.raises(ConfigError, match="belongs to another run"):
+                answered("B")

@@ -104,6 +104,9 @@ def test_a_key_that_no_key_can_be_is_refused_without_being_shown(key: str) -> No
         "https://x.test:port/v1",
         "https://x .test/",
         "http:",
+        "http://host:/v1",
+        "http://127.0.0.1:",
+        "http://[::1]:/v1",
     ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
@@ -120,6 +123,42 @@ def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "192.168.0.9", "vllm", "gpu.internal"])
 def test_plain_http_is_fine_on_ones_own_network(host: str) -> None:
     assert resolve(base_url=f"http://{host}:8000/v1").base_url == f"http://{host}:8000/v1"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["134744072", "0x8080808", "010.8.8.8", "8.8.2056", "8.8.8.8", "[::ffff:8.8.8.8]", "[2001:4860:4860::8888]"],
+)
+def test_a_public_address_in_any_spelling_is_no_network_of_ones_own(host: str) -> None:
+    with pytest.raises(ConfigError, match="unencrypted"):
+        resolve(base_url=f"http://{host}/v1")
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "localhost.", "0x7f.1", "[::ffff:10.0.0.1]", "10.1"])
+def test_a_private_address_in_any_spelling_is_fine(host: str) -> None:
+    assert resolve(base_url=f"http://{host}:8000").base_url == f"http://{host}:8000"
+
+
+@pytest.mark.parametrize(
+    "query", ["key=AIzaSECRET", "api-version=1&api_key=SECRET", "sig=SECRET", "access_token=SECRET"]
+)
+def test_a_secret_in_the_query_of_an_address_is_refused_and_not_shown(query: str) -> None:
+    with pytest.raises(ConfigError, match="secret in its query") as caught:
+        resolve(base_url=f"https://x.test/v1?{query}")
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"])
+@pytest.mark.parametrize("value", ["org-1\n", "örg", "org\x7f"])
+def test_a_header_of_the_environment_that_cannot_be_sent_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    if name == "OPENAI_CUSTOM_HEADERS" and value.endswith("\n"):
+        assert resolve(api_key="sk-test").route  # one header a line
+        return
+    with pytest.raises(ConfigError, match=name):
+        resolve(api_key="sk-test")
 
 
 def test_plain_http_over_the_internet_needs_a_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,7 +257,7 @@ class Predictor(Generic[T]):
         at = (
             ""
             if connection.local
-            else f"{(endpoint.base_url or '').rstrip('/')} {endpoint.extra} {settings.temperature}"
+            else f"{(endpoint.base_url or '').rstrip('/')} {endpoint.extra} {settings.temperature}{endpoint.route}"
         )
         return hashlib.sha256("|".join(["2", self.fingerprint, model, at, way, *given]).encode()).hexdigest()[:32]
 

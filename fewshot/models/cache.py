@@ -21,7 +21,7 @@ from fewshot._storage import cache_dir
 from fewshot.errors import ServiceError
 from fewshot.models.client import Client
 from fewshot.models.completion_store import Answers, answers_in
-from fewshot.models.endpoint import Endpoint
+from fewshot.models.endpoint import Endpoint, route_of
 from fewshot.models.wire.decisions import decision_body
 from fewshot.models.wire.request import parameters
 from fewshot.types import Completion, Request
@@ -153,13 +153,14 @@ def key_of(content: str) -> str:
 
 
 def place_of(endpoint: Endpoint, client: object = None) -> str:
-    """Name the place that is asked: the address without what does not change answers, or the kind of client."""
+    """Name the place that is asked, by all that decides where a request goes, or the kind of client."""
     if endpoint.base_url is None:
         return f"client:{type(client).__module__}.{type(client).__qualname__}"
     parts = urlsplit(endpoint.base_url)
     host, port = (parts.hostname or "").lower(), parts.port
     where = host if port in (None, _PORTS.get(parts.scheme)) else f"{host}:{port}"
-    return f"{parts.scheme}://{where}{parts.path.rstrip('/')}"
+    more = route_of({"query": parts.query, "route": endpoint.route}) if parts.query or endpoint.route else ""
+    return f"{parts.scheme}://{where}{parts.path.rstrip('/')}{more and f' ({more})'}"
 
 
 def is_complete(request: Request, completion: Completion) -> bool:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from fewshot.models.cache import cached_client
 from fewshot.models.client import Client
-from fewshot.models.endpoint import DEFAULT_MODEL, Endpoint, resolve
+from fewshot.models.endpoint import DEFAULT_MODEL, Endpoint, resolve, route_of
 from fewshot.models.openai_client import OpenAIClient, client_for
 from fewshot.settings import Settings
 from fewshot.types import Form
@@ -148,9 +148,18 @@ def _through(client: Any, settings: Settings) -> Connection:
     if wanted not in known:
         base_url = settings.base_url or str(client.base_url)
         endpoint = resolve(model=settings.model, base_url=base_url, api_key=client.api_key, form=settings.form)
+        endpoint = replace(endpoint, route=route_of(_routed_by(client)))
         own = OpenAIClient(endpoint, client=client, max_retries=settings.max_retries)
         known[wanted] = Connection(own, endpoint)
     return known[wanted]
+
+
+def _routed_by(client: Any) -> dict[str, object]:
+    """Give the query and the headers of its own with which an openai client routes its requests."""
+    headers = {name.lower(): value for name, value in client.default_headers.items() if isinstance(value, str)}
+    usual = ("accept", "content-type", "user-agent", "authorization", "api-key")
+    own = {name: value for name, value in headers.items() if name not in usual and not name.startswith("x-stainless-")}
+    return own | {f"?{name}": value for name, value in client.default_query.items()}
 
 
 _SILENT: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()

@@ -6,19 +6,23 @@ Nothing here touches the network. What is given in code wins over `FEWSHOT_MODEL
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import os
 import re
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from fewshot.errors import ConfigError
 from fewshot.types import Form
 
-__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODEL", "Endpoint", "Secret", "offline", "resolve"]
+__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODEL", "Endpoint", "Secret", "offline", "resolve", "route_of"]
 
 DEFAULT_MODEL = "gpt-6-luna"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
@@ -28,6 +32,9 @@ _TIMEOUT = 60.0
 """Seconds that a call to a service has when the caller does not say."""
 _REASONS = re.compile(r"(^|/)gpt-[5-9]")
 """Model names (also behind a gateway's `openai/`) that think before they answer unless told not to."""
+_ROUTES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
+"""What the official client reads besides address and key, and sends as headers."""
+_SECRET = re.compile(r"key|token|secret|password|signature|\bsig\b|\bcode\b|credential|auth", re.IGNORECASE)
 _ON, _OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 _log = logging.getLogger("fewshot")
@@ -57,6 +64,8 @@ class Endpoint:
     """This is the embedded model, in this very process."""
     extra: tuple[tuple[str, Any], ...] = ()
     """Body parameters that the model wants, such as `("reasoning_effort", "none")`."""
+    route: str = ""
+    """A digest of what else decides where a request goes: organisation, project, headers of one's own."""
     source: str = "argument"
     """What decided: `"argument"`, the name of an environment variable, or `"embedded"`."""
 
@@ -104,8 +113,25 @@ def resolve(
         api_key=_checked_key(key or _NO_KEY),
         form=form or "chat",
         extra=(("reasoning_effort", "none"),) if _REASONS.search(name) else (),
+        route=route_of(_routes()),
         source=source or keyed_by,
     )
+
+
+def route_of(parts: Mapping[str, object]) -> str:
+    """Give a digest of what decides where a request goes, which may hold secrets; empty for nothing."""
+    if not parts:
+        return ""
+    return hashlib.sha256(json.dumps(sorted(parts.items()), default=str).encode()).hexdigest()[:16]
+
+
+def _routes() -> dict[str, str]:
+    found = {name: value for name in _ROUTES if (value := os.environ.get(name))}
+    for name, value in found.items():
+        lines = value.split("\n") if name == "OPENAI_CUSTOM_HEADERS" else [value]
+        if not all(line.isascii() and line.strip("\r\t ").isprintable() for line in lines):
+            raise ConfigError(f"{name} holds characters that no header has (line breaks or non-ASCII): set it again")
+    return found
 
 
 def offline() -> bool:
@@ -165,14 +191,21 @@ def _checked_url(url: str) -> str:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError as error:
-        raise ConfigError(f"base_url {url!r} is no address: {error}") from None
+        raise ConfigError(f"base_url is not an address: {error}") from None
+    wanted = "give it as https://host/v1"
     if parts.username is not None or parts.password is not None:
         raise ConfigError(
             f"base_url for {parts.hostname} holds a user name or password: give the key as api_key instead"
         )
-    wanted = "give it as https://host/v1"
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise ConfigError(f"base_url {url!r} is no http(s) address: {wanted}")
+    if secret := next((name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)), None):
+        raise ConfigError(
+            f"base_url for {parts.hostname} holds a secret in its query ({secret}=), which logs would show: give the "
+            "key as api_key, or a client of your own as client=openai.OpenAI(default_query={…})"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine or parts.netloc.endswith(":"):
+        raise ConfigError(
+            f"base_url {url!r} is not an http(s) address with a host and, after a colon, a port: {wanted}"
+        )
     if not url.isascii() or not url.isprintable() or " " in url or parts.fragment:
         raise ConfigError(f"base_url {url!r} holds characters that an address cannot have: {wanted}")
     if parts.scheme == "http" and not _may_be_plain(parts):
@@ -187,8 +220,12 @@ def _may_be_plain(parts: SplitResult) -> bool:
     """Allow plain http to this machine, to private addresses and to names without a public domain (as in Docker)."""
     if os.environ.get("FEWSHOT_ALLOW_HTTP", "").strip().lower() in _ON:
         return True
-    host = parts.hostname or ""
+    host = (parts.hostname or "").removesuffix(".")
     try:
-        return ip_address(host.partition("%")[0]).is_private
+        address = ip_address(host.partition("%")[0])
     except ValueError:
-        return "." not in host or host.endswith((".localhost", ".local", ".internal", ".lan"))
+        try:
+            address = ip_address(socket.inet_aton(host))  # 134744072, 0x7f.1 and the like, as the system reads them
+        except OSError:
+            return "." not in host or host.endswith((".localhost", ".local", ".internal", ".lan"))
+    return (getattr(address, "ipv4_mapped", None) or address).is_private
