@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -91,6 +91,9 @@ class Request:
     """Ask the decisions endpoint to choose among these values, each with a description (may be empty)."""
     extra: tuple[tuple[str, Any], ...] = ()
     """Further body parameters, such as `("reasoning_effort", "none")`."""
+    shared: tuple[int, ...] = field(default=(), compare=False)
+    """How much of the beginning other requests have as well, shortest first: characters of `text`, or turns of a chat.
+    The embedded model keeps what it computed of that."""
 
     @property
     def form(self) -> Form:

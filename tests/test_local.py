@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,21 +15,11 @@ from typing import Any
 import pytest
 
 from fewshot import ConfigError
-from fewshot.models.local import cores
 from fewshot.models.local import server as local
 
 embedded = pytest.mark.usefixtures("embedded")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="forking a process with threads is for Linux")
 
-SHOTS = "Tell the colour of the thing.\n\n" + "".join(
-    f"Thing: {thing}\nColour: {colour}\n\n"
-    for thing, colour in [
-        ("the sky at noon", "blue"),
-        ("fresh snow", "white"),
-        ("a ripe tomato", "red"),
-        ("coal", "black"),
-    ]
-)
 PRELUDE = """
 import json, os, signal, sys, threading, time, urllib.request
 from fewshot.models.local import server as local
@@ -64,13 +53,6 @@ def ask(server: local.LocalServer, path: str, body: dict[str, Any] | None = None
         return json.load(reply)
 
 
-def first_token(thing: str, **more: Any) -> tuple[Any, int]:
-    """Give the log-probabilities after a prompt, and how much of the prompt came from the cache."""
-    body = {"prompt": f"{SHOTS}Thing: {thing}\nColour:", "max_tokens": 1, "temperature": 0, "logprobs": 50, **more}
-    reply = ask(local.serve(), "/completions", body)
-    return reply["choices"][0]["logprobs"], reply["usage"]["prompt_tokens_details"]["cached_tokens"]
-
-
 def run(code: str, *, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a program that uses the embedded model, to its end."""
     return subprocess.run(
@@ -96,32 +78,6 @@ def test_the_key_is_needed_and_does_not_show() -> None:
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         ask(server, "/completions", {"prompt": "x"}, key="guessed")
     refused.value.close()
-
-
-@pytest.mark.local
-@embedded
-def test_the_same_question_gets_the_same_bits_whatever_is_cached_or_asked_meanwhile() -> None:
-    fresh, nothing = first_token("a lemon", cache_prompt=False)
-    assert nothing == 0
-    first_token("a plum")
-    seen = [first_token("a lemon"), first_token("a lemon")]
-    with ThreadPoolExecutor(4) as pool:
-        seen += pool.map(first_token, ["a lemon", "a crow", "a lemon", "grass in May"])
-    assert [seen[0][0], seen[1][0], seen[2][0], seen[4][0]] == [fresh] * 4
-    assert all(cached > 40 for _, cached in seen)
-
-
-@pytest.mark.local
-@embedded
-def test_tasks_that_alternate_keep_their_prefixes() -> None:
-    other = {
-        "prompt": SHOTS.replace("colour", "size").replace("Tell", "Name") + "Thing: an ant\nSize:",
-        "max_tokens": 1,
-    }
-    first_token("a lemon")
-    ask(local.serve(), "/completions", other)
-    assert first_token("a crow")[1] > 40
-    assert ask(local.serve(), "/completions", other)["usage"]["prompt_tokens_details"]["cached_tokens"] > 40
 
 
 @pytest.mark.local
@@ -210,7 +166,3 @@ def test_a_missing_extra_is_told_from_one_that_cannot_be_loaded(
     monkeypatch.setattr(local, "_running", {})
     with pytest.raises(ConfigError, match=advice):
         local.serve()
-
-
-def test_at_least_one_core_is_free_and_no_more_than_there_are() -> None:
-    assert 1 <= cores.free_cores() <= (os.cpu_count() or 1)

@@ -124,7 +124,7 @@ async def _for_each(
     questions: Sequence[Question], job: Callable[[Question], Coroutine[Any, Any, T | None]]
 ) -> list[T | None]:
     """Do a job for each question, a few at a time; nothing comes of one that is refused, unless all are."""
-    gate = asyncio.Semaphore(_IN_FLIGHT)
+    gate = asyncio.Semaphore(1 if questions and questions[0].continues else _IN_FLIGHT)
     refused: list[OutputError | ServiceError] = []
 
     async def one(question: Question) -> T | None:

@@ -112,7 +112,8 @@ def _continued(
         return shared, None
     shared = Open(tree.fold(beginning.encode()), shared.mass)
     if request.text is not None:
-        request = replace(request, text=f"{request.text} {beginning}")
+        again = (*request.shared, len(request.text))
+        request = replace(request, text=f"{request.text} {beginning}", shared=again)
     else:
         request = replace(request, messages=(*request.messages, Message("assistant", beginning)))
     completion = yield from _one_token(question, request)

@@ -10,6 +10,7 @@ from fewshot.calibration.ridge import Top
 from fewshot.inference.answerable import LISTED, refusal_of
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
+from fewshot.prompts.selection import BY_QUESTION
 from fewshot.settings import Settings
 from fewshot.types import Completion, Form, Request
 
@@ -88,6 +89,7 @@ class Question:
     def request(self, **changes: Any) -> Request:
         """Build the request for the question itself."""
         settings = self.settings
+        chosen_anew = settings.select in BY_QUESTION
         common: dict[str, Any] = {
             "model": self.model,
             "temperature": settings.temperature,
@@ -97,11 +99,13 @@ class Question:
         }
         if self.form == "text":
             common |= {"text": self.prompt.text(self.inputs), "stop": settings.stop or (self.prompt.stop,)}
+            common["shared"] = (len(self.prompt.text_prefix) - (len(self.prompt.shots_text) if chosen_anew else 0),)
         else:
             common |= {
                 "prefix": self.prompt.prefix,
                 "messages": (self.prompt.turn(self.inputs),),
                 "stop": settings.stop,
+                "shared": (bool(self.prompt.instruction) if chosen_anew else len(self.prompt.prefix.messages),),
             }
         return Request(**(common | changes))
 

@@ -129,7 +129,8 @@ async def _uncached(settings: Settings) -> Connection:
         endpoint = replace(endpoint, base_url=server.base_url, api_key=server.api_key, model=server.model)
         status = server.path.stat()
         place = f"gguf:{server.path.name}:{status.st_size}:{status.st_mtime_ns}"
-        return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint, place)
+        client = client_for(endpoint, max_retries=settings.max_retries, slot=server.slot)
+        return Connection(client, endpoint, place)
     return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)
 
 

@@ -81,7 +81,8 @@ async def _asker(connection: Connection, settings: Settings) -> Callable[..., Aw
         from fewshot.models.local import server as local
 
         server = await asyncio.to_thread(local.serve_embeddings, resolve(model=settings.model).model)
-        client = client_for(replace(connection.endpoint, base_url=server.base_url, api_key=server.api_key))
+        endpoint = replace(connection.endpoint, base_url=server.base_url, api_key=server.api_key)
+        client = client_for(endpoint, slot=server.slot)
     ask: Callable[..., Awaitable[list[list[float]]]] | None = getattr(client, "embed", None)
     if ask is None:
         raise ConfigError("this client gives no vectors (it has no `embed`): use select='bm25'")

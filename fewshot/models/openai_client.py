@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot import _background_loop as loop
-from fewshot._background_loop import PerLoop
 from fewshot.errors import ConfigError, InputError, ServiceError
 from fewshot.models.client import Gate
 from fewshot.models.endpoint import Endpoint, offline, resolve
@@ -32,6 +31,8 @@ from fewshot.types import Completion, Form, Request
 if TYPE_CHECKING:
     import openai
 
+    from fewshot.models.local.slot import Slot
+
 __all__ = ["OpenAIClient", "client_for"]
 
 T = TypeVar("T")
@@ -39,9 +40,6 @@ T = TypeVar("T")
 _PATHS: Mapping[Form, str] = {"chat": "/chat/completions", "text": "/completions"}
 _LEAST_ATTEMPT = 15.0
 """Seconds that a single attempt may always take when the deadline leaves them."""
-_LOCAL_TURNS = 4
-"""Requests that the embedded model holds at a time. It works on one, so the others wait here, where they keep their
-order: each connection takes one of llama.cpp's threads, and one that gets none waits until a kept one closes."""
 
 
 class OpenAIClient:
@@ -59,6 +57,7 @@ class OpenAIClient:
         timeout: float | None = None,
         fast: bool | None = None,
         gate: Gate | None = None,
+        slot: Slot | None = None,
     ) -> None:
         """Make a client; nothing is sent.
 
@@ -69,6 +68,7 @@ class OpenAIClient:
             timeout: seconds for a whole call when it is given no deadline; by default 60, embedded without end.
             fast: True for the direct wire, False for the plain one; by default direct where it works.
             gate: asked before and told after every HTTP request.
+            slot: the embedded model's, which takes one request at a time.
 
         Raises:
             ConfigError: the settings contradict each other, or the endpoint may not be used.
@@ -90,7 +90,7 @@ class OpenAIClient:
         self._chosen = self._choose(now := switched())
         self._chosen_for = now
         self._before = _azure_path(client)
-        self._turns = PerLoop(lambda: asyncio.Semaphore(_LOCAL_TURNS), _nothing_to_close)
+        self._slot = slot
         self._dialects: dict[tuple[Form, str], Dialect] = {}
 
     def __repr__(self) -> str:
@@ -218,8 +218,8 @@ class OpenAIClient:
 
     async def _post(self, path: str, body: bytes, tries: _Tries) -> Reply:
         """Make one attempt; with the embedded model, when it is its turn."""
-        if self.endpoint.local:
-            async with await self._turns.get():
+        if self._slot:
+            async with self._slot.turn(tries.request):
                 return await self._attempt(path, body, tries)
         return await self._attempt(path, body, tries)
 
@@ -267,10 +267,6 @@ class OpenAIClient:
         return error
 
 
-async def _nothing_to_close(_: object) -> None:
-    """Close what needs no closing."""
-
-
 @dataclass(slots=True)
 class _Tries:
     """The state of one call: what is asked, until when, and how many HTTP requests it took so far."""
@@ -290,10 +286,15 @@ class _Tries:
 
 @lru_cache(maxsize=128)
 def client_for(
-    endpoint: Endpoint, *, max_retries: int = 5, timeout: float | None = None, fast: bool | None = None
+    endpoint: Endpoint,
+    *,
+    max_retries: int = 5,
+    timeout: float | None = None,
+    fast: bool | None = None,
+    slot: Slot | None = None,
 ) -> OpenAIClient:
     """Give the client for an endpoint; the same one for the same settings, so that connections are reused."""
-    return OpenAIClient(endpoint, max_retries=max_retries, timeout=timeout, fast=fast)
+    return OpenAIClient(endpoint, max_retries=max_retries, timeout=timeout, fast=fast, slot=slot)
 
 
 def _azure_path(client: Any) -> Callable[[str], str]:

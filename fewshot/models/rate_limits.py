@@ -34,7 +34,8 @@ LONGEST_HOLD = 600.0
 _FIRST = 8
 """Rows in flight until the first reply, which may announce a rate."""
 _MOST = 256
-_MOST_LOCALLY = 4
+_MOST_LOCALLY = 1
+"""The embedded model works on one request at a time, and a row asks again about what it has just computed."""
 _CUT = 0.8
 _COOLING = 2.0
 _GROWTH = 20

@@ -1,8 +1,9 @@
 """The embedded model: llama.cpp inside this process, behind the same kind of API as any service.
 
 It listens on a loopback port behind a random key, so the one client path talks to it as to any other server. It is
-started at first use, once for each model file, and again in a forked child. The same request gets the same answer
-and the same log-probabilities to the last bit, whatever was asked before or is asked meanwhile.
+started at first use, once for each model file, and again in a forked child. Through `LocalServer.slot` the same
+request gets the same answer and the same log-probabilities to the last bit, whatever was asked before or is asked
+meanwhile.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import logging
 import os
 import secrets
+import shutil
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError
 from fewshot.models.endpoint import EMBEDDED_MODEL, Secret
-from fewshot.models.local.cores import free_cores
 from fewshot.models.local.download import model_file
+from fewshot.models.local.slot import Slot
 
 __all__ = ["LocalServer", "serve", "serve_embeddings"]
 
@@ -36,14 +42,12 @@ _SLOTS = 1
 the same question could get another answer, and two cores gain no speed by it."""
 _CONNECTIONS = 32
 """Connections that are served, each by a thread: one too many would wait until another closes, and kept ones do not."""
-_BATCH = 63
-"""Tokens computed at a time. From 64 on, attention is computed in tiles (`GGML_FA_TILE_Q` in ggml), which rounds
-otherwise: what a prompt's cached beginning spares then moved log-probabilities by up to 0.37. The price, measured:
-none where the beginning is cached, else a tenth more time for a prompt of 400 tokens, 40% more for one of 1,500."""
+_BATCH = 512
+"""Tokens computed at a time; the slot sees to it that batches begin at the same places in the same request."""
 _LONGEST_EMBEDDED = 2048
 """Tokens of the longest text that an embedding is given of: it must fit in one batch."""
-_PROMPT_CACHE_MIB = 512
-"""Memory for the beginnings of other prompts, so that tasks that alternate keep theirs."""
+_MOST_THREADS = 8
+"""More threads than these do not make a small model faster."""
 _LOUDEST = -1
 """llama.cpp's log level: nothing."""
 
@@ -56,8 +60,10 @@ class LocalServer:
     api_key: str = field(repr=False)
     model: str
     path: Path
+    slot: Slot = field(repr=False, compare=False)
 
 
+_log = logging.getLogger("fewshot")
 _lock = threading.Lock()
 _running: dict[tuple[str, bool], tuple[LocalServer, Any]] = {}
 """By model and purpose, with llama.cpp's own object, which stops serving when the last reference to it goes."""
@@ -107,8 +113,12 @@ def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
     params.n_parallel = _SLOTS
     params.n_threads_http = _CONNECTIONS
     params.n_batch = params.n_ubatch = _LONGEST_EMBEDDED if embeddings else _BATCH
-    params.cache_ram_mib = _PROMPT_CACHE_MIB
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = free_cores()
+    params.cache_ram_mib = 0  # or what was asked before would decide where batches begin
+    params.warmup = False
+    params.fit_params = False  # tries out what fits into a graphics card, by loading twice
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads = _threads()
+    states = _states()
+    params.slot_save_path = f"{states}{os.sep}"
     if embeddings:
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
@@ -117,7 +127,30 @@ def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
     except (RuntimeError, ValueError, OSError) as error:
         raise ConfigError(f"llama.cpp cannot load {path}: {error}; is it a GGUF model that it knows?") from error
     _await_loop(server.listening_address, api_key)
-    return LocalServer(f"{server.listening_address}/v1", api_key, name, path), server
+    status = path.stat()
+    about = (path, status.st_size, status.st_mtime_ns, _CONTEXT, params.n_batch, threads, version("xllamacpp"))
+    slot = Slot(server.listening_address, api_key, repr((*map(str, about), xllamacpp.get_system_info())), states)
+    return LocalServer(f"{server.listening_address}/v1", api_key, name, path, slot), server
+
+
+def _states() -> Path:
+    """Give the folder for the states of prompts; one for this process alone where the cache folder is of no use."""
+    try:
+        return cache_dir("states")
+    except ConfigError as error:
+        _log.warning("what prompts come to is computed in every process anew: %s", error)
+        folder = tempfile.mkdtemp(prefix="fewshot-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+
+def _threads() -> int:
+    """Give the number of cores that this process may use: those it may run on, within the quota of its cgroup."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no cgroup of version 2, or no quota ("max")
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return min(_MOST_THREADS, cores)
 
 
 def _await_loop(address: str, api_key: str) -> None:
