@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from math import isfinite
+from typing import Any
 
 __all__ = [
     "MAX_ANSWER",
@@ -173,32 +174,32 @@ def _finite(value: object) -> bool:
     return not isinstance(value, float) or isfinite(value)
 
 
-_BRACES = re.compile(r'\\.|["{}]', re.DOTALL)
+_BRACKETS = {"{": re.compile(r'\\.|["{}]', re.DOTALL), "[": re.compile(r'\\.|["\[\]]', re.DOTALL)}
 
 
-def json_objects(text: str) -> list[tuple[str, dict[str, object]]]:
-    """Find the JSON objects that stand in a text, outermost ones only, each as its source and its value.
+def json_objects(text: str, opening: str = "{") -> list[tuple[str, Any]]:
+    """Find the JSON objects (or lists, by `[`) that stand in a text, outermost ones, each as its source and its value.
 
     The same object written twice is given once.
     """
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, Any] = {}
     depth = start = 0
     quoted = False
-    for mark in _BRACES.finditer(text):
+    for mark in _BRACKETS[opening].finditer(text):
         sign = mark[0]
         if quoted:
             quoted = sign != '"'
-        elif sign == "{":
+        elif sign == opening:
             start = start if depth else mark.start()
             depth += 1
         elif depth and sign == '"':
             quoted = True
-        elif depth and sign == "}":
+        elif depth and sign in "}]":
             depth -= 1
             if not depth:
                 source = text[start : mark.end()]
                 value = json_in(source)
-                if isinstance(value, dict) and value not in found.values():
+                if isinstance(value, dict | list) and value not in found.values():
                     found[source] = value
     return list(found.items())
 

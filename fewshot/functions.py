@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import lru_cache, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, get_origin
 
 from fewshot.errors import InputError
-from fewshot.outputs.kinds import Labels, Output, output_of
-from fewshot.outputs.strict_schema import model_schema, outline
+from fewshot.outputs.kinds import Labels, Output, Schema, output_of
+from fewshot.outputs.strict_schema import outline
 from fewshot.result import Result, label_of
 from fewshot.settings import Options
 from fewshot.task import Task, load
@@ -190,22 +189,23 @@ def answer(question: str, context: str | None = None, **options: Unpack[Options]
 
 
 @Function
-def calculate(question: str, **options: Unpack[Options]) -> Call[int | float | Decimal]:
-    """Give the number that answers a question, however the model words it."""
+def calculate(question: str, **options: Unpack[Options]) -> Call[float]:
+    """Give the number that answers a question, however the model words it: an `int` where no fraction was written."""
     return Call(load("calculate", **options), {"question": question})
 
 
 @Function
 def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **options: Unpack[Options]) -> Call[Model]:
-    """Read an instance of your pydantic model out of a text.
+    """Read an instance of your pydantic model out of a text, or of another type of records such as `list[Model]`.
 
     Arguments:
         schema: the model class; it may be nested.
         examples: pairs (text, instance or dict).
     """
-    if not (isinstance(schema, type) and hasattr(schema, "model_fields")):
-        raise InputError(f"schema must be a pydantic model class, not {schema!s:.60}", field="schema")
-    output, fields = _schema(schema)
+    output, fields = _schema(schema) if not isinstance(schema, Mapping) else (None, "")
+    if not isinstance(output, Schema):
+        message = f"schema must be a pydantic model class, or another type of records, not {schema!s:.60}"
+        raise InputError(message, field="schema")
     return Call(load("extract", output=output, examples=examples, fields=fields, **options), {"text": text})
 
 
@@ -245,4 +245,5 @@ def _output_of_labels(given: Any, kinds: tuple[type, ...], descriptions: tuple[t
 @lru_cache(maxsize=256)
 def _schema(schema: type[Model]) -> tuple[Output[Model], str]:
     """Give the output of a model, and its shape for the prompt."""
-    return output_of(schema), outline(model_schema(schema) or {"type": "object"})
+    output = output_of(schema)
+    return output, outline(output.described if isinstance(output, Schema) else {})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from fewshot.errors import FewshotError
@@ -91,9 +92,39 @@ def label_of(value: object) -> str:
 
 
 def plain(value: object) -> Any:
-    """Turn a value that JSON lacks (a pydantic model, an enum's member, a Decimal) into one that it has."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+    """Write a value as JSON has it, the one way for prompts, files and frames: a record under the names it is read by.
+
+    Computed fields are left out, since no record is read with them; enums stand by their value, sets as lists, a
+    Decimal as text.
+    """
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, enum.Enum)):
+        return value
     if isinstance(value, enum.Enum):
         return plain(value.value)
-    return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    from pydantic_core import to_jsonable_python
+
+    return _as_read(value, to_jsonable_python(value, by_alias=False, round_trip=True))
+
+
+def _as_read(value: Any, written: Any) -> Any:
+    """Put fields under their validation names, walking a value and its JSON side by side."""
+    fields = getattr(type(value), "__pydantic_fields__", {})
+    if fields and getattr(type(value), "__pydantic_root_model__", False):
+        return _as_read(value.root, written)
+    if isinstance(written, dict):
+        if isinstance(value, Mapping):
+            pairs = zip(written.items(), value.values(), strict=True)
+            return {name: _as_read(inner, part) for (name, part), inner in pairs}
+        return {_read_name(fields, name): _as_read(getattr(value, name, None), part) for name, part in written.items()}
+    if isinstance(written, list) and isinstance(value, Collection) and len(value) == len(written):
+        return [_as_read(inner, part) for inner, part in zip(value, written, strict=True)]
+    return written
+
+
+def _read_name(fields: Mapping[str, Any], name: str) -> str:
+    """Give the key from which a field is read: its validation alias, of several the first that is one key."""
+    alias = fields[name].validation_alias if name in fields else None
+    ways = getattr(alias, "choices", [alias])
+    return next((way for way in ways if isinstance(way, str)), name)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from fewshot.evaluation.calibrate import CalibrateOptions
     from fewshot.evaluation.evaluate import EvaluateOptions
     from fewshot.evaluation.report import Report
-    from fewshot.outputs.numerals import Value
     from fewshot.outputs.typing import AsGiven, AsNumber, AsSchema, AsText, AsType
     from fewshot.tuning.result import Tuned
     from fewshot.tuning.tune import TuneOptions
@@ -54,7 +53,11 @@ class Task(Predictor[T]):
 
     @overload
     @staticmethod
-    def of(template: str, output: AsNumber, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[Value]: ...
+    def of(template: str, output: type[int], examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[int]: ...
+
+    @overload
+    @staticmethod
+    def of(template: str, output: AsNumber, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[float]: ...
 
     @overload
     @staticmethod
@@ -75,13 +78,15 @@ class Task(Predictor[T]):
         Arguments:
             template: the three blocks as text, or just an instruction: then an input looks like `Input: …` and an
                 output like `Output: …`.
-            output: a list of labels, `"text"`, `"number"`, a type (such as a `Literal`), a pydantic model, or a JSON
-                schema. Type checkers infer from it what calls give.
+            output: a list of labels, `"text"`, `"number"`, a JSON schema, or a type: a `Literal`, an enum, `bool`,
+                `int`, `float`, `Decimal`, a pydantic model, a dataclass, or whatever pydantic can validate
+                (`list[Item]`, `Item | None`, `date`). Type checkers infer from it what calls give.
             examples: pairs (input, output) or dicts with an `output`.
             more: `name`, `inputs` (by default what the template uses), `parameters`, and options (see `Settings`).
 
         Raises:
-            TaskError: the template is not valid. InputError: an option or an example is not.
+            TaskError: the template is not valid, or records of the output's type would not be read back as they
+                were. InputError: an option or an example is not valid.
         """
         name = more.pop("name", "task")
         inputs, parameters = more.pop("inputs", None), more.pop("parameters", None) or {}

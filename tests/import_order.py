@@ -23,7 +23,6 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("inference",),
     ("models", "data", "prompts"),
     ("outputs", "calibration", "settings"),
-    ("_options",),
     ("_checks", "_digests", "_storage", "_wording", "_background_loop"),
     ("result",),
     ("errors",),

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from fewshot.errors import InputError, OutputError
 from fewshot.outputs.kinds import Labels, Number, Schema, Text
@@ -139,7 +139,7 @@ def test_the_service_accepts_the_strict_schema(output: Schema[Any], service: Mod
 
 @pytest.mark.parametrize(
     "output",
-    [Schema(Free), Schema(Anything), Schema(RootModel[list[int]]), Text(), Labels(tuple(map(str, range(2000))))],
+    [Schema(Free), Schema(Anything), Text(), Labels(tuple(map(str, range(2000))))],
 )
 def test_what_strict_schemas_cannot_say_has_none(output: Schema[Any]) -> None:
     assert output.schema() is None
@@ -254,11 +254,10 @@ def test_a_json_schema_makes_dicts() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tags": []}, "tags: List should have at least 1 item"),
-        ({"first-name": ""}, "first-name: String should have at least 1 character"),
+        ({"tags": []}, "tags: \\[\\] should be non-empty"),
+        ({"first-name": ""}, "first-name: '' should be non-empty"),
         ({"age": -1}, "age"),
         ({"height": "2"}, "height"),
-        ({"other": 1}, "other: Extra inputs are not permitted"),
     ],
 )
 def test_a_json_schema_is_enforced(change: dict[str, Any], message: str) -> None:
@@ -269,13 +268,16 @@ def test_a_json_schema_is_enforced(change: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ({"type": "array"}, "at its root"),
-        ({"type": "object"}, "at its root"),
-        ({"type": "object", "properties": {"a": {"not": {}}}}, "uses `not` at #/properties/a"),
-        ({"type": "object", "properties": {"a": {"type": "text"}}}, "unknown type 'text'"),
-        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/X"}}}, "points to '#/\\$defs/X'"),
-        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}, "unclosed group"),
-        ({"type": "object", "properties": {"a": {"enum": [{}]}}}, "cannot be used"),
+        ({}, "allows anything"),
+        ({"title": "x"}, "allows anything"),
+        ({"type": "object", "properties": {"a": {"nott": {}}}}, "uses `nott` at #/properties/a"),
+        ({"type": "object", "properties": {"a": {"type": "text"}}}, "not valid at #/properties/a"),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/X"}}}, "points to '/\\$defs/X'"),
+        ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, "points to 'https"),
+        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}, "is not a 'regex'"),
+        ({"type": "string", "format": "iri"}, "the format 'iri'"),
+        ({"type": "object", "then": {}}, "uses `then`"),
+        ({"$ref": "#"}, "without end"),
     ],
 )
 def test_a_json_schema_that_is_not_understood_is_refused(schema: dict[str, Any], message: str) -> None:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import pickle
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,7 +73,7 @@ class Mood(enum.Enum):
         (lambda c: answer("Who wrote it?", client=c), "I don't know.", None),
         (lambda c: answer("Where?", context="In Lyon.", client=c), "Lyon", "Lyon"),
         (lambda c: calculate("2 + 2 = ?", client=c), "2 plus 2 equals four.", 4),
-        (lambda c: calculate("0.1 + 0.2?", client=c), "0.3", Decimal("0.3")),
+        (lambda c: calculate("0.1 + 0.2?", client=c), "0.3", 0.3),
         (lambda c: extract("Bob is 4.", Person, client=c), '{"name": "Bob", "age": 4}', Person(name="Bob", age=4)),
     ],
 )

@@ -12,63 +12,25 @@ import inspect
 import json
 import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
-from fewshot._wording import distinct_fold, enclosed, excerpt, json_in, json_objects, tidy
+from fewshot._wording import distinct_fold, excerpt, json_in, tidy
 from fewshot.errors import InputError, OutputError
+from fewshot.outputs.json_schema import ANNOTATIONS, Validator, json_schema
 from fewshot.outputs.labels import LabelReader
 from fewshot.outputs.numbers import literal_number, read_number
 from fewshot.outputs.numerals import MAX_DIGITS, Value
+from fewshot.outputs.output import Kind, Output, json_text
+from fewshot.outputs.schema import Schema
+from fewshot.outputs.strict_schema import answer_schema, strict_schema
 from fewshot.outputs.text import no_answer, quoted, read_text
 from fewshot.result import label_of, plain
 
 __all__ = ["Kind", "Labels", "Number", "Output", "Schema", "Text", "labels_of", "output_of"]
-
-T = TypeVar("T")
-Kind = Literal["labels", "text", "number", "schema"]
-
-
-class Output(ABC, Generic[T]):
-    """What a task gives back: how to ask for it, read it and check it."""
-
-    kind: ClassVar[Kind]
-    labels: tuple[str, ...] | None = None
-    """The labels, in their order, where the output is a closed set."""
-
-    @abstractmethod
-    def parse(self, text: str, *, cue: str = "") -> T:
-        """Read the value out of an answer, past a repeated `cue`; raises OutputError when it is not plainly there."""
-
-    @abstractmethod
-    def render(self, value: object) -> str:
-        """Write a value the way it stands in a prompt, as the output of a shot; raises InputError for a wrong value."""
-
-    @abstractmethod
-    def check(self, value: object) -> T:
-        """Give the value that an example's output stands for; raises InputError (a ValueError) when it is none."""
-
-    def value(self, found: Any) -> Any:
-        """Give what a call gives for a value that was read."""
-        return found
-
-    def schema(self) -> str | None:
-        """Give the strict JSON schema to send as `response_format`, as JSON text; None when there is none."""
-        return None
-
-    def parse_json(self, text: str) -> T:
-        """Read the answer to a request that had the strict schema; the model may have ignored it."""
-        return self.parse(text)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle the fields only: what is worked out from them is worked out again."""
-        return {
-            name: value for name, value in self.__dict__.items() if name in getattr(self, "__dataclass_fields__", ())
-        }
 
 
 @dataclass(frozen=True)
@@ -156,10 +118,9 @@ class Labels(Output[str]):
 
     def schema(self) -> str | None:
         """Give the schema of `{"label": …}` with the words as its enum."""
-        from fewshot.outputs.strict_schema import answer_schema
-
         words = [self.word(label) for label in self.labels]
-        return _json_text(answer_schema("label", {"type": "string", "enum": words}))
+        strict = answer_schema("label", {"type": "string", "enum": words})
+        return None if strict is None else json_text(strict)
 
     def parse_json(self, text: str) -> str:
         """Read `{"label": …}`, or whatever else the answer is."""
@@ -204,160 +165,88 @@ class Text(Output[str | None]):
 
 @dataclass(frozen=True)
 class Number(Output[Value]):
-    """A number: an `int`, a `Decimal` where a fraction was written, or a `float` where it has an exponent."""
+    """A number.
 
+    Attributes:
+        of: the type of every value: `int` (an answer with a fraction is asked again), `float` or `Decimal`; None gives
+            an `int` where no fraction was written, else a `float`.
+        within: a JSON schema that the number must fit, such as `{"minimum": 1}`.
+    """
+
+    of: type[int] | type[float] | type[Decimal] | None = None
+    within: Mapping[str, Any] | None = field(default=None, hash=False)
     kind: ClassVar[Kind] = "number"
 
     def parse(self, text: str, *, cue: str = "") -> Value:
         """Read the number that the answer comes to; see `fewshot.outputs.numbers`."""
-        return read_number(text, cue)
+        return self._answered(read_number(text, cue), text)
 
     def render(self, value: object) -> str:
         """Write the number with all its digits and without an exponent that it does not need."""
         number = self.check(value)
-        return f"{number:f}" if isinstance(number, Decimal) else str(number)
+        digits = f"{number:f}" if isinstance(number, Decimal) else repr(number)
+        return digits.removesuffix(".0") if self.of is float else digits
 
     def check(self, value: object) -> Value:
         """Take a finite number, or a text that is one."""
+        value = value.item() if hasattr(value, "item") else value  # a scalar of NumPy
         number = literal_number(value) if isinstance(value, str) else value
         if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
             raise InputError(f"the output must be a number, not {value!r}")
+        try:
+            return self._typed(number)
+        except ValueError as error:
+            raise InputError(f"the output {error}") from None
+
+    def _answered(self, number: Value, raw: str) -> Value:
+        try:
+            return self._typed(number)
+        except ValueError as error:
+            raise OutputError(f"the answer {error}: {excerpt(raw)}", raw=raw) from None
+
+    def _typed(self, number: Value) -> Value:
+        """Give a number in the type of this output; raises ValueError where it has none, or is out of bounds."""
         if not math.isfinite(number) if not isinstance(number, int) else abs(number) >= 10**MAX_DIGITS:
-            raise InputError("the output must be a finite number of a sensible size")
-        if isinstance(number, Decimal) and not -MAX_DIGITS < number.adjusted() < MAX_DIGITS:
-            raise InputError("the output must be a finite number of a sensible size")
+            raise ValueError("must be a finite number of a sensible size")
         # 0.1 stands in a prompt as "0.1", which is the Decimal and not quite the float.
-        written = repr(number)
-        return Decimal(written) if isinstance(number, float) and "e" not in written else number
+        exact = Decimal(repr(number)) if isinstance(number, float) else number
+        if isinstance(exact, Decimal) and not -MAX_DIGITS < exact.adjusted() < MAX_DIGITS:
+            raise ValueError("must be a finite number of a sensible size")
+        if self._within is not None:
+            try:
+                self._within.load(f"{exact:f}" if isinstance(exact, Decimal) else str(exact))
+            except OutputError as error:
+                raise ValueError(f"is out of bounds ({str(error).rpartition(': ')[2]})") from None
+        if self.of is Decimal:
+            return Decimal(exact)
+        written_whole = isinstance(exact, int) or exact.as_tuple().exponent == 0
+        if self.of is int or (self.of is None and written_whole):
+            if exact != int(exact):
+                raise ValueError("must be a whole number")
+            return int(exact)
+        try:
+            return float(exact)
+        except OverflowError:
+            raise ValueError("must be a finite number of a sensible size") from None
+
+    @cached_property
+    def _within(self) -> Validator | None:
+        return None if self.within is None else Validator(self.within)
 
     def schema(self) -> str | None:
         """Give the schema of `{"answer": …}`."""
-        from fewshot.outputs.strict_schema import answer_schema
-
-        return _json_text(answer_schema("answer", {"type": "number"}))
+        kind = {"type": "integer" if self.of is int else "number"}
+        strict = answer_schema("answer", kind) if self.within is None else strict_schema(self.within)
+        return None if strict is None else json_text(strict)
 
     def parse_json(self, text: str) -> Value:
         """Read `{"answer": …}` with all its digits, or whatever else the answer is."""
         asked = _ANSWER.fullmatch(text)
         number = literal_number(asked[1]) if asked else None
-        return self.parse(text) if number is None else number
+        return self.parse(text) if number is None else self._answered(number, text)
 
 
 _ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*([^\s"{},]+)\s*\}\s*')
-
-
-M = TypeVar("M")
-
-
-@dataclass(frozen=True)
-class Schema(Output[M]):
-    """A record, validated by pydantic.
-
-    Attributes:
-        model: a pydantic model, whose instances are the values; or a JSON schema, and then the values are dicts.
-    """
-
-    model: type[M] | Mapping[str, Any]
-    kind: ClassVar[Kind] = "schema"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.model, Mapping):
-            object.__setattr__(self, "model", json.loads(json.dumps(self.model)))
-            _ = self._model  # refuses a schema that is not understood
-
-    def __hash__(self) -> int:
-        return hash(json.dumps(self.model, sort_keys=True) if isinstance(self.model, dict) else self.model)
-
-    @cached_property
-    def _model(self) -> type[Any]:
-        from fewshot.outputs.json_schema import model_of
-
-        return model_of(self.model) if isinstance(self.model, Mapping) else self.model
-
-    def parse(self, text: str, *, cue: str = "") -> M:  # noqa: ARG002 - an object is found wherever it stands
-        """Read the one JSON object of the answer and validate it strictly."""
-        return self._validated(_one_json(text), text)
-
-    def _validated(self, source: str, raw: str) -> M:
-        from pydantic import ValidationError
-
-        try:
-            record: Any = self._model.model_validate_json(source, strict=True)
-        except ValidationError as error:
-            raise OutputError(_complaints(error), raw=raw) from None
-        value: M = record.model_dump(by_alias=True, exclude_unset=True) if isinstance(self.model, Mapping) else record
-        return value
-
-    def render(self, value: object) -> str:
-        """Write the record as one line of JSON."""
-        return self._source(self.check(value))
-
-    def _source(self, value: Any) -> str:
-        from pydantic_core import to_json
-
-        if isinstance(self.model, Mapping):
-            return to_json(value).decode()
-        text: str = value.model_dump_json(by_alias=True, round_trip=True)
-        return text
-
-    def check(self, value: object) -> M:
-        """Take an instance, a mapping, or JSON text, as pydantic validates it."""
-        from pydantic import ValidationError
-        from pydantic_core import PydanticSerializationError, to_json
-
-        try:
-            if isinstance(value, str):
-                return self.parse(value)
-            if isinstance(self.model, type) and isinstance(value, self.model):
-                source = self._source(value)
-            else:
-                source = to_json(value).decode()
-            return self._validated(source, source)
-        except OutputError as error:
-            raise InputError(str(error)) from None
-        except (PydanticSerializationError, ValidationError, ValueError) as error:
-            raise InputError(f"the output cannot be written as JSON: {error}") from None
-
-    def schema(self) -> str | None:
-        """Give the strict schema of the model; None where it needs what strict schemas lack, such as free keys."""
-        return self._strict
-
-    @cached_property
-    def _strict(self) -> str | None:
-        from fewshot.outputs.strict_schema import model_schema, strict_schema
-
-        if isinstance(self.model, Mapping):
-            return _json_text(strict_schema(self.model, absent_as_null=True))
-        schema = model_schema(self._model)
-        return None if schema is None else _json_text(strict_schema(schema))
-
-
-def _one_json(raw: str) -> str:
-    """Find the one JSON value of an answer, past fences and prose."""
-    if json_in(raw) is not None:
-        return raw
-    answer = tidy(raw)
-    if not answer:
-        raise OutputError("the answer is empty; answer with one JSON object", reason="empty", raw=raw)
-    block = enclosed(answer)
-    if block and json_in(block[1]) is not None:
-        return block[1]
-    found = json_objects(answer)
-    if len(found) == 1:
-        return found[0][0]
-    if found:
-        message = f"the answer holds {len(found)} different JSON objects; answer with one JSON object only"
-        raise OutputError(message, reason="ambiguous", raw=raw)
-    raise OutputError(f"the answer is no valid JSON: {excerpt(answer)}; answer with one JSON object only", raw=raw)
-
-
-def _complaints(error: Any) -> str:
-    """Say what is wrong with a record, one line for each field."""
-    lines = [
-        f"{'.'.join(map(str, one['loc'])) or 'the answer'}: {one['msg']}"
-        for one in error.errors(include_url=False, include_context=False, include_input=False)[:20]
-    ]
-    return "the answer does not fit the schema:\n" + "\n".join(lines)
 
 
 def output_of(spec: Any) -> Output[Any]:
@@ -380,25 +269,35 @@ def output_of(spec: Any) -> Output[Any]:
         return labels_of((True, False))
     if spec == "text" or spec is str:
         return Text()
-    if spec == "number" or (inspect.isclass(spec) and spec in (int, float, Decimal)):
+    if spec == "number":
         return Number()
-    if inspect.isclass(spec) and hasattr(spec, "model_json_schema"):
-        model: Any = spec
-        return Schema(model)
+    if spec is int or spec is float or spec is Decimal:
+        return Number(spec)
     if isinstance(spec, Mapping):
         return _of_schema(spec)
+    if not isinstance(spec, str | bytes | int | float | None) and spec is not object and spec is not Any:
+        return Schema(spec)
     raise InputError(
         f"cannot make an output of {spec!r}; give a list of labels, 'text', 'number', a Literal, an enum, "
-        "a pydantic model or a JSON schema"
+        "a type such as a pydantic model or list[str], or a JSON schema"
     )
 
 
-def _of_schema(schema: Mapping[str, Any]) -> Output[Any]:
+def _of_schema(given: Mapping[str, Any]) -> Output[Any]:
     """Make an output of a JSON schema, which may be one of a plain value."""
-    if "enum" in schema:
+    schema = json_schema(given)
+    said = schema.keys() - ANNOTATIONS
+    kind = schema.get("type")
+    if "enum" in said and said <= {"enum", "type"} and all(isinstance(value, str | int) for value in schema["enum"]):
+        validator = Validator(schema)
+        for value in schema["enum"]:
+            validator.load(json.dumps(value))
         return labels_of(schema["enum"])
-    plain = {"string": Text, "number": Number, "integer": Number}.get(str(schema.get("type")))
-    return plain() if plain else Schema(schema)
+    if said == {"type"} and kind in ("string", "boolean"):
+        return Text() if kind == "string" else labels_of((True, False))
+    if kind in ("number", "integer"):
+        return Number(int if kind == "integer" else None, within=schema if len(said) > 1 else None)
+    return Schema(schema)
 
 
 def labels_of(values: Sequence[object]) -> Labels:
@@ -421,7 +320,3 @@ def _truth_of(word: str) -> str:
 
 def _listed(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
-
-
-def _json_text(schema: dict[str, Any] | None) -> str | None:
-    return None if schema is None else json.dumps(schema, ensure_ascii=False, separators=(",", ":"))

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import TypeAdapter
 
-__all__ = ["answer_schema", "model_schema", "outline", "strict_schema"]
+__all__ = ["answer_schema", "model_schema", "outline", "root_type", "strict_schema"]
 
 Json = dict[str, Any]
 
@@ -43,8 +43,20 @@ class _NotStrictError(Exception):
 
 def answer_schema(name: str, value: Json) -> Json | None:
     """Make the strict schema of an object with one key; None when the value goes beyond the limits."""
-    schema = {"type": "object", "properties": {name: value}, "required": [name], "additionalProperties": False}
+    schema = _object_of(name, value)
     return schema if _within_limits(schema) else None
+
+
+def _object_of(name: str, value: Json) -> Json:
+    return {"type": "object", "properties": {name: value}, "required": [name], "additionalProperties": False}
+
+
+def root_type(schema: Mapping[str, Any]) -> str:
+    """Give the type at the root of a JSON schema, past a reference; empty where there are several or none."""
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    root = schema.get("$defs", schema.get("definitions", {})).get(name, schema)
+    kind = root.get("type", "object" if "properties" in root else "")
+    return kind if isinstance(kind, str) else ""
 
 
 def strict_schema(schema: Mapping[str, Any], *, absent_as_null: bool = False) -> Json | None:
@@ -82,8 +94,8 @@ def outline(schema: Mapping[str, Any]) -> str:
     return shape(schema, 0)
 
 
-def model_schema(model: type[BaseModel]) -> Json | None:
-    """Give the JSON schema of a pydantic model; None when one of its types has none."""
+def model_schema(adapter: TypeAdapter[Any]) -> Json | None:
+    """Give the JSON schema of what pydantic reads; None when one of its types has none."""
     from pydantic.errors import PydanticInvalidForJsonSchema
     from pydantic.json_schema import GenerateJsonSchema
 
@@ -91,7 +103,7 @@ def model_schema(model: type[BaseModel]) -> Json | None:
         ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as pydantic types it
 
     try:
-        return model.model_json_schema(schema_generator=Quiet)
+        return adapter.json_schema(schema_generator=Quiet)
     except PydanticInvalidForJsonSchema:
         return None
 
@@ -108,7 +120,9 @@ class _Builder:
 
     def build(self) -> Json:
         strict = self._strict(self._inline(self._root))
-        if strict.get("type") != "object" or "properties" not in strict:
+        if strict.get("type") != "object":  # a list, say, stands in one key
+            strict = _object_of("answer", strict)
+        elif "properties" not in strict:
             raise _NotStrictError
         return {**strict, "$defs": self._definitions} if self._definitions else strict
 

@@ -6,7 +6,6 @@ Only imported while types are checked. `TypeForm` (PEP 747) is what lets a `Lite
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from typing_extensions import TypeForm
@@ -18,9 +17,9 @@ __all__ = ["AsGiven", "AsLabels", "AsNumber", "AsSchema", "AsText", "AsType"]
 T = TypeVar("T")
 
 AsText: TypeAlias = Literal["text"]
-AsNumber: TypeAlias = type[int] | type[float] | type[Decimal] | Literal["number"]
+AsNumber: TypeAlias = type[float] | Literal["number"]
 AsType: TypeAlias = TypeForm[T]
-"""A `Literal` or an enum, whose values are the labels, or a pydantic model."""
+"""A `Literal` or an enum, whose values are the labels, or a type that pydantic validates."""
 AsGiven: TypeAlias = Output[T] | list[T] | tuple[T, ...]
 """Labels as a list or tuple, or an output that is made already."""
 AsLabels: TypeAlias = type[T] | list[T] | tuple[T, ...] | Mapping[T, str]

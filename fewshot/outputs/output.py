@@ -1,0 +1,55 @@
+"""What every kind of output can do: render a value into a prompt, read it out of an answer, check it."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+__all__ = ["Kind", "Output", "json_text"]
+
+T = TypeVar("T")
+Kind = Literal["labels", "text", "number", "schema"]
+
+
+class Output(ABC, Generic[T]):
+    """What a task gives back: how to ask for it, read it and check it."""
+
+    kind: ClassVar[Kind]
+    labels: tuple[str, ...] | None = None
+    """The labels, in their order, where the output is a closed set."""
+
+    @abstractmethod
+    def parse(self, text: str, *, cue: str = "") -> T:
+        """Read the value out of an answer, past a repeated `cue`; raises OutputError when it is not plainly there."""
+
+    @abstractmethod
+    def render(self, value: object) -> str:
+        """Write a value the way it stands in a prompt, as the output of a shot; raises InputError for a wrong value."""
+
+    @abstractmethod
+    def check(self, value: object) -> T:
+        """Give the value that an example's output stands for; raises InputError (a ValueError) when it is none."""
+
+    def value(self, found: Any) -> Any:
+        """Give what a call gives for a value that was read."""
+        return found
+
+    def schema(self) -> str | None:
+        """Give the strict JSON schema to send as `response_format`, as JSON text; None when there is none."""
+        return None
+
+    def parse_json(self, text: str) -> T:
+        """Read the answer to a request that had the strict schema; the model may have ignored it."""
+        return self.parse(text)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the fields only: what is worked out from them is worked out again."""
+        return {
+            name: value for name, value in self.__dict__.items() if name in getattr(self, "__dataclass_fields__", ())
+        }
+
+
+def json_text(value: object) -> str:
+    """Write JSON in the fewest characters."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,238 @@
+"""Records and other typed values, read by pydantic or, where a JSON schema describes them, by `jsonschema`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from fewshot._wording import enclosed, excerpt, json_in, json_objects, tidy
+from fewshot.errors import InputError, OutputError, TaskError
+from fewshot.outputs.json_schema import Validator, json_schema
+from fewshot.outputs.numbers import literal_number, read_number
+from fewshot.outputs.output import Kind, Output, json_text
+from fewshot.outputs.strict_schema import model_schema, root_type, strict_schema
+from fewshot.outputs.text import quoted, read_text
+from fewshot.result import plain
+
+__all__ = ["Schema"]
+
+M = TypeVar("M")
+
+
+class _Reader(Protocol):
+    def load(self, source: str, *, null_as_absent: bool = False) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Schema(Output[M]):
+    """A record, a list or another typed value, written as JSON.
+
+    Attributes:
+        model: what the values are: a pydantic model, a dataclass, a TypedDict, or any type that pydantic can validate
+            (`list[Item]`, `Item | None`, `date`); or a JSON schema, and then the values are those of JSON.
+
+    Raises:
+        TaskError: the type hides or drops values when it is written, so that no record would be read back.
+        InputError: the JSON schema is not valid, or says what cannot be enforced.
+    """
+
+    model: type[M] | Mapping[str, Any]
+    kind: ClassVar[Kind] = "schema"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, Mapping):
+            object.__setattr__(self, "model", json_schema(self.model))
+        else:
+            _check_written(self._adapter, self.described)
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.model, sort_keys=True) if isinstance(self.model, dict) else self.model)
+
+    @cached_property
+    def _adapter(self) -> Any:
+        from pydantic import TypeAdapter
+        from pydantic.errors import PydanticUserError
+
+        try:
+            model: Any = self.model
+            adapter: Any = TypeAdapter(model)
+            adapter.rebuild(raise_errors=True)
+        except (PydanticUserError, NameError, TypeError) as error:
+            raise InputError(f"pydantic cannot read {self.model!r}: {str(error).splitlines()[0]}") from error
+        return adapter
+
+    @cached_property
+    def _reader(self) -> _Reader:
+        return Validator(self.model) if isinstance(self.model, Mapping) else _Typed(self._adapter)
+
+    @cached_property
+    def described(self) -> Mapping[str, Any]:
+        """The JSON schema; empty where a type has none."""
+        return self.model if isinstance(self.model, Mapping) else model_schema(self._adapter) or {}
+
+    @cached_property
+    def _root(self) -> str:
+        return root_type(self.described)
+
+    def parse(self, text: str, *, cue: str = "") -> M:
+        """Read the one JSON value of the answer, or the bare text or number, and validate it strictly."""
+        source = self._source(text, cue)
+        try:
+            return self._loaded(source, text)
+        except OutputError:
+            inner = self._in_one_key(source)
+            if inner is None:
+                raise
+            return self._loaded(inner, text)
+
+    def parse_json(self, text: str) -> M:
+        """Read the answer to a request with the strict schema, where any value but an object stands in one key."""
+        inner = self._in_one_key(text)
+        return self.parse(text) if inner is None else self._loaded(inner, text)
+
+    def _in_one_key(self, source: str) -> str | None:
+        """Give the JSON under the one key `answer`, where the strict schema has that; None for anything else."""
+        held = None if self._root == "object" else json_in(source)
+        if not isinstance(held, dict) or held.keys() != {"answer"}:
+            return None
+        return source.partition(":")[2].rstrip()[:-1].strip()
+
+    def _source(self, text: str, cue: str) -> str:
+        """Find the JSON of an answer."""
+        if self._root == "string":
+            return json.dumps(read_text(text, cue))
+        if self._root in ("integer", "number"):
+            return _digits(read_number(text, cue))
+        return _one_json(text, ("[",) if self._root == "array" else ("{",) if self._root == "object" else ("{", "["))
+
+    def _loaded(self, source: str, raw: str) -> M:
+        try:
+            value: M = self._reader.load(source, null_as_absent=True)
+        except OutputError as error:
+            raise OutputError(str(error), raw=raw) from None
+        if not self._is_read_back(value):
+            message = f"the output {self.model!r:.80} writes {value!r:.80} in a way that is read back as something else"
+            raise TaskError(f"{message}; leave its serializers out, or change them")
+        return value
+
+    def _is_read_back(self, value: object) -> bool:
+        """Tell whether what is written of a value, here and in every file, is read as the same value."""
+        if isinstance(self.model, Mapping):
+            return True
+        try:
+            return bool(self._reader.load(json_text(plain(value))) == value)
+        except (OutputError, ValueError):
+            return False
+
+    def render(self, value: object) -> str:
+        """Write the value as one line of JSON; a text that is no record stands without its quotes."""
+        written = plain(self.check(value))
+        return quoted(written) if self._root == "string" else json_text(written)
+
+    def check(self, value: object) -> M:
+        """Take an instance, what JSON has for it, or JSON text, and see that it is read back as it is."""
+        try:
+            found = self._found(value)
+        except OutputError as error:
+            raise InputError(str(error)) from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"the output cannot be written as JSON: {error}") from error
+        same = found == value or type(found) is not type(value) or isinstance(value, str | dict | list)
+        if not (same and self._is_read_back(found)):
+            raise InputError(f"{value!r:.80} would be read back as something else from how it is written")
+        return found
+
+    def _found(self, value: object) -> M:
+        """Read a value that is given in code or stands in a file, where a text may be the value or its JSON."""
+        found: M
+        if isinstance(value, str):
+            with contextlib.suppress(OutputError):
+                found = self._reader.load(json_text(value))
+                return found
+        found = self._reader.load(self._source_of(value))
+        return found
+
+    def _source_of(self, value: object) -> str:
+        """Write as JSON what stands for a value."""
+        if not isinstance(value, str) or self._root == "string":
+            return json_text(plain(value))
+        number = literal_number(value) if self._root in ("integer", "number") else None
+        return _one_json(value, ("{", "[")) if number is None else _digits(number)
+
+    def schema(self) -> str | None:
+        """Give the strict schema; None where it needs what strict schemas lack, such as free keys."""
+        return self._strict
+
+    @cached_property
+    def _strict(self) -> str | None:
+        strict = strict_schema(self.described, absent_as_null=isinstance(self.model, Mapping))
+        return None if strict is None else json_text(strict)
+
+
+class _Typed:
+    """Reads JSON texts as pydantic validates a type, strictly."""
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+
+    def load(self, source: str, *, null_as_absent: bool = False) -> Any:  # noqa: ARG002 - a model has defaults
+        from pydantic import ValidationError
+
+        try:
+            return self._adapter.validate_json(source, strict=True)
+        except ValidationError as error:
+            lines = [
+                f"{'.'.join(map(str, one['loc'])) or 'the answer'}: {one['msg']}"
+                for one in error.errors(include_url=False, include_context=False, include_input=False)[:20]
+            ]
+            raise OutputError("the answer does not fit the schema:\n" + "\n".join(lines), raw=source) from None
+
+
+def _check_written(adapter: Any, described: Mapping[str, Any]) -> None:
+    """Refuse a type whose values are written as less than they are, or are read from where nothing is written."""
+    for part in _dicts(adapter.core_schema):
+        if part.get("serialization_exclude"):
+            raise TaskError("the output has a field with exclude=True, which a record would lose; leave exclude out")
+        ways = part.get("validation_alias")
+        if isinstance(ways, list) and not any(isinstance(way, list) and len(way) == 1 for way in ways):
+            raise TaskError(f"the output has a field read by the path {ways}; give it an alias that is one key")
+    if any(part.get("writeOnly") is True and part.get("format") == "password" for part in _dicts(described)):
+        raise TaskError("the output has a secret, which is written as asterisks; use str, and redact= for privacy")
+
+
+def _dicts(value: Any) -> Any:
+    """Give every dict in a nest of dicts and lists."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from _dicts(inner)
+
+
+def _digits(number: int | float | Decimal) -> str:
+    return f"{number:f}" if isinstance(number, Decimal) else str(number)
+
+
+def _one_json(raw: str, openings: tuple[str, ...]) -> str:
+    """Find the one JSON value of an answer, past fences and prose."""
+    answer = tidy(raw)
+    if answer == "null" or json_in(raw) is not None:
+        return raw
+    if not answer:
+        raise OutputError("the answer is empty; answer with one JSON object", reason="empty", raw=raw)
+    block = enclosed(answer)
+    if block and (block[1].strip() == "null" or json_in(block[1]) is not None):
+        return block[1]
+    what = "list" if openings == ("[",) else "object"
+    found = next((found for opening in openings if (found := json_objects(answer, opening))), [])
+    if len(found) == 1:
+        return found[0][0]
+    if found:
+        message = f"the answer holds {len(found)} different JSON {what}s; answer with one JSON {what} only"
+        raise OutputError(message, reason="ambiguous", raw=raw)
+    message = f"the answer is not valid JSON: {excerpt(answer)}; answer with one JSON {what} only"
+    raise OutputError(message, raw=raw)
