@@ -41,6 +41,8 @@ class Result(Generic[T_co]):
     warnings: tuple[str, ...] = ()
     raw: str = ""
     """The last answer as the model gave it."""
+    thinking: str = ""
+    """What the model thought before its last answer; never read for the value."""
     model: str = ""
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
@@ -71,6 +73,7 @@ class Result(Generic[T_co]):
             "method": self.method,
             "calibration": self.calibration,
             "coverage": self.coverage,
+            "thinking": self.thinking,
             "warnings": list(self.warnings),
             "model": self.model,
             "usage": self.usage.to_dict(),

@@ -15,6 +15,7 @@ __all__ = [
     "Completion",
     "Example",
     "Form",
+    "Json",
     "Message",
     "Prefix",
     "Request",
@@ -26,6 +27,12 @@ __all__ = [
 
 Role = Literal["system", "developer", "user", "assistant"]
 Form = Literal["chat", "text"]
+
+
+class Json(str):
+    """A JSON value as text, so that what holds it is a value, too."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ class Request:
     choices: tuple[tuple[str, str], ...] = ()
     """Ask the decisions endpoint to choose among these values, each with a description (may be empty)."""
     extra: tuple[tuple[str, Any], ...] = ()
-    """Further body parameters, such as `("reasoning_effort", "none")`."""
+    """Further body parameters, such as `("reasoning_effort", "none")`; objects and lists as `Json`."""
     shared: tuple[int, ...] = field(default=(), compare=False)
     """How much of the beginning other requests have as well, shortest first: characters of `text`, or turns of a chat.
     The embedded model keeps what it computed of that."""
@@ -143,8 +150,10 @@ class Completion:
     """One answer of a model to a `Request`, as the service gave it."""
 
     text: str
+    thinking: str = ""
+    """What the model thought before it answered, where that came in a field of its own."""
     finish_reason: str = "stop"
-    """`"stop"`, `"length"`, `"content_filter"`, `"refusal"` or `"tool_calls"`."""
+    """`"stop"`, `"length"`, `"content_filter"`, `"refusal"` or `"tool_calls"`; else what the service said."""
     texts: tuple[str, ...] = ()
     """All answers when several were sampled (`Request.n`), the first one included."""
     tokens: tuple[TokenLogprob, ...] = ()

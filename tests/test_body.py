@@ -11,7 +11,7 @@ import pytest
 from fewshot.errors import InputError
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.request import Dialect, encode, parameters
-from fewshot.models.wire.service_errors import Complaint, refused_parameter
+from fewshot.models.wire.service_errors import Complaint, named
 from fewshot.types import Message, Prefix, Request
 
 SCHEMA = '{"type": "object"}'
@@ -104,34 +104,35 @@ SENT = {
 
 
 @pytest.mark.parametrize(
-    ("message", "param", "name"),
+    ("message", "param", "names"),
     [
-        ("Unsupported value: 'temperature' does not support 0 with this model.", "temperature", "temperature"),
-        ("Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens'.", None, "max_tokens"),
-        ("Unrecognized request argument supplied: seed", None, "seed"),
-        ("Invalid parameter: 'response_format' of type 'json_schema' is not supported", None, "response_format"),
-        ("Invalid schema for response_format 'answer'", "response_format", "response_format"),
+        ("Unsupported value: 'temperature' does not support 0 with this model.", "temperature", ["temperature"]),
+        ("Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens'.", None, ["max_tokens"]),
+        ("Unrecognized request argument supplied: seed", None, ["seed"]),
+        ("Invalid parameter: 'response_format' of type 'json_schema' is not supported", None, ["response_format"]),
+        ("Invalid schema for response_format 'answer'", "response_format", ["response_format"]),
         (
             "[{'type': 'extra_forbidden', 'loc': ('body', 'store'), 'msg': 'Extra inputs are not permitted'}]",
             None,
-            "store",
+            ["store"],
         ),
-        ("top_logprobs is not allowed", None, "top_logprobs"),
-        ("unknown field `n`", None, "n"),
-        ("This model doesn't support stop sequences: stop", None, "stop"),
-        ("Invalid request.", None, None),
-        ("Unsupported: too many nouns in a sentence", None, None),
-        ("maximum context length is 8192 tokens", "messages", None),
-        ("max_tokens is too large: 5. This model supports at most 4", "max_tokens", None),
+        ("top_logprobs is not allowed", None, ["top_logprobs"]),
+        ("unknown field `n`", None, ["n"]),
+        ("This model doesn't support stop sequences: stop", None, ["stop"]),
+        ("Logprobs and SEED: not for this model", None, ["seed", "logprobs"]),
+        ("Invalid request.", None, []),
+        ("Unsupported: too many nouns in a sentence", None, []),
+        ("maximum context length is 8192 tokens", "messages", []),
+        ("max_tokens is too large: 5. This model supports at most 4", "max_tokens", ["max_tokens"]),
     ],
 )
-def test_a_refusal_names_a_parameter_somewhere(message: str, param: str | None, name: str | None) -> None:
-    assert refused_parameter(Complaint(message, None, param), SENT) == name
+def test_a_refusal_names_parameters_in_whatever_words(message: str, param: str | None, names: list[str]) -> None:
+    assert named(Complaint(message, None, param), SENT) == names
 
 
 def refuse(dialect: Dialect, name: str, what: str = "is not supported", schema: str | None = None) -> bool:
     sent, _ = dialect.apply(dict(SENT), schema)
-    return dialect.learn(Complaint(f"'{name}' {what}", None, name), sent, replace(CHAT, schema=schema))
+    return dialect.learn(400, Complaint(f"'{name}' {what}", None, name), sent, replace(CHAT, schema=schema))
 
 
 def test_what_is_refused_is_left_out_from_then_on() -> None:
@@ -180,11 +181,11 @@ def test_a_number_of_log_probabilities_that_is_too_large_is_made_smaller_however
     message: str, param: str | None
 ) -> None:
     dialect = Dialect()
-    assert dialect.learn(Complaint(message, None, param), dict(SENT), CHAT)
+    assert dialect.learn(400, Complaint(message, None, param), dict(SENT), CHAT)
     sent, changed = dialect.apply(dict(SENT), None)
     assert (sent["logprobs"], sent["top_logprobs"], changed) == (True, 5, ("top_logprobs",))
     older = Dialect()
-    assert older.learn(Complaint(message.replace("top_", ""), None, param and "logprobs"), {"logprobs": 20}, CHAT)
+    assert older.learn(400, Complaint(message.replace("top_", ""), None, param and "logprobs"), {"logprobs": 20}, CHAT)
     assert older.apply({"logprobs": 20}, None)[0] == {"logprobs": 5}
 
 
@@ -199,6 +200,7 @@ def test_the_least_effort_that_is_offered_is_taken() -> None:
 def test_a_schema_that_breaks_the_rules_does_not_speak_against_others() -> None:
     dialect = Dialect()
     assert dialect.learn(
+        400,
         Complaint("Invalid schema for response_format 'answer': ...", None, "response_format"),
         dict(SENT),
         replace(CHAT, schema=SCHEMA),
@@ -210,7 +212,7 @@ def test_a_schema_that_breaks_the_rules_does_not_speak_against_others() -> None:
 def test_a_role_that_is_refused_is_replaced() -> None:
     dialect = Dialect()
     message = "Unsupported value: 'messages[0].role' does not support 'developer' with this model."
-    assert dialect.learn(Complaint(message, None, "messages[0].role"), dict(SENT), CHAT)
+    assert dialect.learn(400, Complaint(message, None, "messages[0].role"), dict(SENT), CHAT)
     request = replace(CHAT, prefix=Prefix((Message("developer", "Judge."),)))
     roles = [m["role"] for m in json.loads(encode(request, {}, dialect.roles))["messages"]]
     assert roles == ["system", "user"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fewshot.errors import OutputError, ServiceError
-from fewshot.inference.conversation import ask
+from fewshot.inference.conversation import ask, lessons
 from fewshot.inference.question import Answer, Question, Talk
 from fewshot.models.scripted import ScriptedClient
 from fewshot.outputs.kinds import output_of
@@ -113,23 +113,57 @@ def test_a_cut_answer_gets_more_room_and_is_never_a_value() -> None:
     assert asked[1].max_tokens > asked[0].max_tokens
 
 
-def test_labels_are_scored_by_one_token_where_the_endpoint_lists_logprobs() -> None:
+def test_labels_are_scored_by_the_first_token_of_an_answer_where_the_endpoint_lists_logprobs() -> None:
     answer, (request,) = hold(ask(question(top_logprobs=20)), said("neg", "length", negative=0.6, pos=0.2))
-    assert (answer.value, answer.method, request.max_tokens) == ("negative", "logprobs", 1)
+    assert (answer.value, answer.method, request.max_tokens) == ("negative", "logprobs", 16)
     assert answer.probabilities == {"positive": pytest.approx(0.25), "negative": pytest.approx(0.75)}
     assert answer.confidence == pytest.approx(0.75)
     assert answer.coverage == pytest.approx(0.8)
 
 
-def test_low_coverage_is_a_warning() -> None:
-    answer, _ = hold(ask(question(top_logprobs=20)), said("The", "length", The=0.95, positive=0.02, negative=0.01))
+def test_labels_that_hold_little_are_no_reading_and_the_written_answer_is() -> None:
+    prose = said("The mood is negative.", The=0.95, positive=0.02, negative=0.01)
+    answer, asked = hold(ask(question(top_logprobs=20)), prose)
+    assert (answer.value, answer.method, answer.confidence, answer.probabilities) == ("negative", "answer", None, None)
+    assert (answer.coverage, len(asked)) == (pytest.approx(0.03), 1)
     assert "only 3.0%" in answer.warnings[0]
 
 
-def test_an_endpoint_without_logprobs_is_asked_for_the_answer_itself() -> None:
-    answer, asked = hold(ask(question(top_logprobs=20)), said("pos", "length"), said("positive"))
+def test_a_token_that_begins_a_label_is_not_it_where_other_words_follow() -> None:
+    asked = question(("Information", "request"), shots=(), top_logprobs=20, settings=Settings(max_repairs=0))
+    refusal = replace(said("I cannot help.", I=0.99, request=0.01), tokens=said("I", I=0.99, request=0.01).tokens)
+    with pytest.raises(OutputError, match="no label"):
+        hold(ask(asked), refusal)
+
+
+def test_a_label_is_read_past_what_stands_round_it_with_the_share_that_this_has() -> None:
+    listed = (*said("x", **{'"': 0.9, "Sure": 0.1}).tokens, *said("x", negative=0.8, positive=0.2).tokens)
+    answer, asked = hold(ask(question(top_logprobs=20)), replace(said('"negative"'), tokens=listed))
+    assert (answer.value, answer.method, len(asked)) == ("negative", "logprobs", 1)
+    assert answer.coverage == pytest.approx(0.9)
+    assert answer.probabilities == {"positive": pytest.approx(0.2), "negative": pytest.approx(0.8)}
+
+
+def test_no_answer_is_surer_than_its_labels_hold_of_the_probability() -> None:
+    answer, _ = hold(ask(question(top_logprobs=20)), said("negative", negative=0.59, Well=0.4, positive=0.01))
+    assert answer.confidence == pytest.approx(0.6)
+
+
+def test_thoughts_are_never_read_and_a_model_that_thinks_is_given_room_and_asked_not_to() -> None:
+    cut = said("<think>Good, so positive, but", "length", **{"<think>": 0.99, "positive": 0.01})
+    asked = question(top_logprobs=20)
+    answer, (_, again) = hold(ask(asked), cut, said("<think>No: bad.</think>\n\nnegative"))
+    assert (answer.value, answer.method, answer.confidence) == ("negative", "answer", None)
+    assert (again.max_tokens, answer.room) == (2048, 2048)
+    assert {"chat_template_kwargs", "reasoning_effort", "think"} <= dict(again.extra).keys()
+    assert asked.thoughts == ["Good, so positive, but", "No: bad."]
+    assert lessons(asked, answer)["thinks"] == "seen"
+
+
+def test_an_endpoint_without_logprobs_gives_the_answer_itself_in_one_request() -> None:
+    answer, asked = hold(ask(question(top_logprobs=20)), said("positive"))
     assert (answer.value, answer.method, answer.probabilities) == ("positive", "answer", None)
-    assert len(asked) == 2
+    assert len(asked) == 1
 
 
 def test_a_shared_first_token_is_settled_by_a_following_request_in_the_text_form() -> None:
@@ -151,15 +185,15 @@ def test_a_shared_first_token_is_settled_by_reading_on_in_a_chat() -> None:
             TokenLogprob(b" bad", math.log(0.8), ((b" bad", math.log(0.8)), (b" good", math.log(0.2)))),
         ),
     )
-    answer, _ = hold(ask(asked), said("very", "length", very=1.0), longer)
+    answer, _ = hold(ask(asked), longer)
     assert answer.probabilities == {"very good": pytest.approx(0.2), "very bad": pytest.approx(0.8)}
 
 
 def test_an_answer_that_ends_after_the_shorter_label_means_that_one() -> None:
     listed = said("1", **{"1": 0.9, "10": 0.1})  # most services do not list the end
-    answer, requests = hold(ask(question(("1", "10"), shots=(), top_logprobs=20)), listed, listed)
+    answer, requests = hold(ask(question(("1", "10"), shots=(), top_logprobs=20)), listed)
     assert answer.probabilities == {"1": pytest.approx(0.9), "10": pytest.approx(0.1)}
-    assert (answer.value, len(requests)) == ("1", 2)
+    assert (answer.value, len(requests)) == ("1", 1)
     assert "could not be told apart exactly" in answer.warnings[0]
     asked = question(("1", "10"), shots=(), form="text", top_logprobs=5)
     answer, _ = hold(ask(asked), said("1", "length", **{"1": 0.9, "10": 0.1}), said(""))
@@ -178,11 +212,10 @@ def test_a_digit_that_comes_after_a_token_for_the_space_is_read_there() -> None:
 
 def test_an_empty_line_before_an_answer_in_a_chat_is_read_over() -> None:
     longer = replace(said("2"), tokens=(*said("x", **{"\n\n": 1.0}).tokens, *said("x", **{"2": 0.8, "1": 0.2}).tokens))
-    answer, requests = hold(
-        ask(question(("1", "2"), shots=(), top_logprobs=20)), said("\n\n", "length", **{"\n\n": 1.0}), longer
-    )
+    longer = replace(longer, text="\n\n2")
+    answer, requests = hold(ask(question(("1", "2"), shots=(), top_logprobs=20)), longer)
     assert answer.probabilities == {"1": pytest.approx(0.2), "2": pytest.approx(0.8)}
-    assert (len(requests), answer.warnings) == (2, ())
+    assert (len(requests), answer.warnings) == (1, ())
 
 
 def test_votes_are_counted_on_values_and_not_on_wordings() -> None:
@@ -237,11 +270,11 @@ def test_half_a_character_does_not_tell_that_an_endpoint_lists_nothing() -> None
     assert asked.found_silent
 
 
-def test_labels_that_share_more_than_can_be_asked_about_are_told_of() -> None:
+def test_labels_that_share_more_than_can_be_asked_about_are_read_as_they_are_written() -> None:
     asked = question(("ABCDEFGHIJ1", "ABCDEFGHIJ2"), shots=(), form="text", top_logprobs=20)
-    answer, requests = hold(ask(asked), *(said("x", "length", **{sign: 1.0}) for sign in "ABCDEFGHI"))
-    assert (len(requests), answer.coverage) == (9, 1.0)
-    assert "could not be told apart" in answer.warnings[0]
+    first, *more = (said("ABCDEFGHIJ2", **{sign: 1.0}) for sign in "ABCDEFGHI")
+    answer, requests = hold(ask(asked), first, *more)
+    assert (len(requests), answer.value, answer.method, answer.coverage) == (9, "ABCDEFGHIJ2", "answer", 0.0)
 
 
 def test_one_whole_answer_in_a_chat_serves_for_all_that_labels_share() -> None:
@@ -249,9 +282,9 @@ def test_one_whole_answer_in_a_chat_serves_for_all_that_labels_share() -> None:
     sure = [TokenLogprob(token, 0.0, ((token, 0.0),)) for token in (b"very", b" very")]
     last = TokenLogprob(b" bad", math.log(0.8), ((b" bad", math.log(0.8)), (b" good", math.log(0.2))))
     longer = Completion(text="very very bad", tokens=(*sure, last))
-    answer, requests = hold(ask(asked), said("very", "length", very=1.0), longer)
+    answer, requests = hold(ask(asked), longer)
     assert answer.probabilities == {"very very good": pytest.approx(0.2), "very very bad": pytest.approx(0.8)}
-    assert len(requests) == 2
+    assert len(requests) == 1
 
 
 def test_votes_that_say_the_same_count_together_however_they_are_written() -> None:

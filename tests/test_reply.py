@@ -52,6 +52,10 @@ def test_how_it_ended_is_told() -> None:
     assert chat("cut", "length").finish_reason == "length"
     assert (chat(None, "length").text, chat(None, "content_filter").finish_reason) == ("", "content_filter")
     assert chat("hi", None).finish_reason == "stop"
+    assert [chat("hi", r).finish_reason for r in ("MAX_TOKENS", "model_length", "SAFETY", "EOS", "odd_word")] == [
+        "length", "length", "content_filter", "stop", "odd_word",
+    ]  # fmt: skip
+    assert (chat(None).text, chat(None, reasoning_content="Hm.").thinking) == ("", "Hm.")
     refusal = chat(None, refusal="I cannot")
     assert (refusal.finish_reason, refusal.text) == ("refusal", "I cannot")
     assert chat(None, tool_calls=[{"id": "1"}]).finish_reason == "tool_calls"
@@ -77,10 +81,9 @@ def test_how_it_ended_is_told() -> None:
         {"choices": []},
         {"choices": [None]},
         {"choices": [{}]},
-        {"choices": [{"message": {"content": None}}]},
         {"choices": [{"message": {"content": 5}}]},
-        {"choices": [{"message": {"content": "a"}, "logprobs": {"content": [{"token": "a", "logprob": "x"}]}}]},
-        {"choices": [{"message": {"content": "a"}, "logprobs": {"content": [{"token": "a", "logprob": 0.5}]}}]},
+        {"choices": [{"message": {"content": "a"}, "finish_reason": "error"}]},
+        {"choices": [{"message": {"content": "a"}, "error": {"message": "upstream died"}}]},
         b'{"choices": [{"message": {"content": "a"}}], "choices": [{"message": {"content": "b"}}]}',
     ],
 )
@@ -104,6 +107,27 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character_and_a_pair_one_ch
 def test_numbers_that_are_none_do_no_harm_where_they_are_not_used() -> None:
     body = b'{"score": NaN, "inf": -Infinity, "choices": [{"message": {"content": "hi"}}]}'
     assert read_completion(reply(body), CHAT).text == "hi"
+
+
+@pytest.mark.parametrize("logprob", ["x", 0.7, None, "-Infinity", float("nan"), True])
+def test_log_probabilities_that_cannot_be_read_are_none_and_void_no_answer(logprob: object) -> None:
+    found = chat("a", logprobs={"content": [{"token": "a", "logprob": logprob}]})
+    assert (found.text, found.tokens) == ("a", ())
+
+
+@pytest.mark.parametrize("spelled", ["\u0120negative", "\u2581negative", " negative"])
+def test_tokens_that_are_listed_as_a_vocabulary_spells_them_are_read_as_text(spelled: str) -> None:
+    for given in ({"bytes": list(spelled.encode())}, {"bytes": []}, {}):
+        (token,) = chat("a", logprobs={"content": [{"token": spelled, "logprob": -0.1, **given}]}).tokens
+        assert token.token == b" negative"
+    assert chat("a", logprobs={"tokens": ["token_id:5"], "token_logprobs": [-0.1]}).tokens == ()
+
+
+def test_a_mark_before_the_json_is_read_over_and_a_stream_is_told_of_at_once() -> None:
+    assert read_json(reply(b'\xef\xbb\xbf{"a": 1}')) == {"a": 1}
+    with pytest.raises(ServiceError, match="stream") as caught:
+        read_json(reply(b'data: {"choices": []}\n\n'))
+    assert not caught.value.transient
 
 
 def test_logprobs_of_chat_are_bytes() -> None:

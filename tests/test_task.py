@@ -314,9 +314,9 @@ def test_opening_the_connection_is_not_charged_to_the_call(monkeypatch: pytest.M
 
 def test_a_late_row_does_not_lower_the_room_that_answers_need() -> None:
     asked = asyncio.run(connect(Task.of("Say.", "text", client=ScriptedClient("x"), model="m").settings))
-    asked.needs_room(256)
-    asked.needs_room(64)
-    assert asked.room == 256
+    asked.facts.learn(room=256)
+    asked.facts.learn(room=64)
+    assert asked.facts.room == 256
 
 
 class Kind(enum.Enum):

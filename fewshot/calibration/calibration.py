@@ -33,6 +33,8 @@ Scores = Mapping[str, float]
 _FLOOR = -30.0
 """A label that the service did not list counts as this likely at most (natural log)."""
 _CEILING = 1e9
+_NEAR = 0.1
+"""How far the labels' share of the probability may be from those that a calibration was fitted at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class Calibration:
 
     name: str = "none"
     outputs: tuple[Output, ...] = ()
+    shares: tuple[float, float] | None = None
+    """The least and the largest share of the probability that the labels held on the rows that it was fitted on."""
+
+    def holds_at(self, share: float) -> bool:
+        """Tell whether it was fitted near this share of the probability, as the labels hold it now."""
+        return self.shares is None or self.shares[0] - _NEAR <= share <= self.shares[1] + _NEAR
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -98,17 +106,17 @@ class Calibration:
             Output(o.label, o.bias * by, tuple((feature, weight * by) for feature, weight in o.weights))
             for o in self.outputs
         )
-        return Calibration(name or self.name, outputs)
+        return Calibration(name or self.name, outputs, self.shares)
 
     def biased(self, bias: Mapping[str, float], *, name: str | None = None) -> Calibration:
         """Add to the score of each label, after all else."""
         outputs = tuple(replace(o, bias=o.bias + bias[o.label]) for o in self.outputs)
-        return Calibration(name or self.name, outputs)
+        return Calibration(name or self.name, outputs, self.shares)
 
     def to_json(self) -> str:
         """Write it as one line of JSON that `from_json` reads back exactly."""
         outputs = {o.label: {"bias": o.bias, "weights": dict(o.weights)} for o in self.outputs}
-        return json.dumps({"name": self.name, "outputs": outputs}, ensure_ascii=False)
+        return json.dumps({"name": self.name, "shares": self.shares, "outputs": outputs}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Calibration:
@@ -116,7 +124,8 @@ class Calibration:
         try:
             data = json.loads(text)
             outputs = tuple(_output(label, value) for label, value in data["outputs"].items())
-            return cls(str(data["name"]), outputs)
+            least, most = data.get("shares") or (0.0, 1.0)
+            return cls(str(data["name"]), outputs, (float(least), float(most)) if data.get("shares") else None)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"This is not a calibration ({error!r}); fit it again.") from error
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fewshot.calibration.ridge import token_features
 from fewshot.errors import OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
-from fewshot.inference.label_scoring import send, weigh
+from fewshot.inference.label_scoring import Weighed, received, send, weigh
 from fewshot.inference.label_tree import LabelTree, mean_logprob
 from fewshot.inference.question import Answer, Question, Talk
 from fewshot.inference.repair import refuse_unfinished, repaired
@@ -26,37 +26,78 @@ from fewshot.types import Completion, Request
 if TYPE_CHECKING:
     from fewshot.models.client import Client
 
-__all__ = ["ask", "drive", "probabilities", "side_by_side"]
+__all__ = ["ask", "drive", "lessons", "probabilities", "side_by_side"]
 
 T = TypeVar("T")
 
 
 _VOTING_TEMPERATURE = 0.7
-_LOW_COVERAGE = 0.1
-_NO_SUCH_ENDPOINT = (400, 404, 405, 422, 501)
-"""Statuses that say: not here, or not for this model."""
+_GATE = {"chat": 0.5 - 1e-9, "text": 0.1}
+"""Share of the probability below which labels are not what the model was about to say, and so are not read.
+
+Measured; see docs/reliability.md.
+"""
+_NO_SUCH_ENDPOINT = (404, 405, 501)
+_NOT_SO = (400, 422)
+"""Statuses that say: not this question, which has too many labels, say."""
 
 
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
-    scored = yield from probabilities(question)
+    scored, weighed = yield from _probabilities(question)
     if scored is not None:
         return scored
-    answer = yield from (_vote(question) if question.settings.votes > 1 else _answer(question))
+    if question.settings.votes > 1:
+        answer = yield from _vote(question)
+    else:
+        answer = yield from _answer(question, weighed.said if weighed else None)
     warnings = []
+    if weighed and weighed.tree:  # what the answer's tokens weigh is no chance of its being right: they were no labels
+        share = weighed.tree.coverage
+        answer = replace(answer, coverage=share, confidence=answer.confidence if answer.method == "votes" else None)
+        warnings.append(
+            f"the labels hold only {share:.1%} of the probability, so the answer was read as it was written"
+        )
     if answer.confidence is None and question.settings.min_confidence is not None:
         warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
     return replace(answer, warnings=tuple(warnings)) if warnings else answer
 
 
+def lessons(question: Question, found: Answer | None = None) -> dict[str, Any]:
+    """Tell what a conversation has shown of the model, and is worth remembering; nothing found is an error."""
+    thought = any(question.thoughts)
+    in_vain = (
+        question.thinks == "always" or (question.thinks == "seen" and bool(question.thoughts[0])) if thought else False
+    )
+    return {
+        "silent": question.found_silent and found is not None and found.method not in ("logprobs", "decisions"),
+        "undecided": any(status in _NO_SUCH_ENDPOINT for status in question.refusals),
+        "thinks": ("always" if in_vain else "seen") if thought else "",
+        "room": found.room if found else 0,
+    }
+
+
 def probabilities(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
     """Find the probability of every label as the endpoint can give it; None where it gives none."""
+    return (yield from _probabilities(question))[0]
+
+
+def _probabilities(
+    question: Question,
+) -> Generator[tuple[Request, ...], tuple[Completion, ...], tuple[Answer | None, Weighed | None]]:
+    """Give the answer that probabilities came to, if any, and what was weighed for it."""
     if question.decides:
         answer = yield from decide(question)
         if answer is not None:
-            return answer
+            return answer, None
         question = replace(question, calibration=None)  # it was fitted on decisions, if at all
-    return (yield from score(question)) if question.is_scored else None
+    if not question.is_scored:
+        return None, None
+    weighed = yield from weigh(question)
+    tree = weighed.tree
+    if tree is None or tree.coverage < _GATE[question.form]:
+        return None, weighed
+    return _scored(question, tree, unsettled=weighed.unsettled), weighed
 
 
 def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
@@ -64,10 +105,12 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
     try:
         given = yield from _decided(question)
     except ServiceError as error:
-        if error.status in _NO_SUCH_ENDPOINT:
+        if error.status in (*_NO_SUCH_ENDPOINT, *_NOT_SO):
+            question.refusals.append(error.status)
             return None
         raise
     if not given:  # a client of the caller's own may know of no decisions
+        question.refusals.append(501)
         return None
     return _judged(question, given, method="decisions")
 
@@ -86,12 +129,6 @@ def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Complet
     refuse_unfinished(question, completion)
     found = completion.probabilities or {}
     return {words[word]: math.log(max(p, 1e-12)) for word, p in found.items()}
-
-
-def score(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
-    """Read the probability of every label where the answer begins; None without log-probabilities."""
-    weighed = yield from weigh(question)
-    return None if weighed is None else _scored(question, *weighed)
 
 
 async def drive(
@@ -146,15 +183,21 @@ async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-def _answer(question: Question) -> Talk:
-    """Ask for the answer itself; tell the model what was wrong with it, a bounded number of times."""
+def _answer(question: Question, said: tuple[Request, Completion] | None = None) -> Talk:
+    """Ask for the answer itself; tell the model what was wrong with it, a bounded number of times.
+
+    Arguments:
+        said: what was asked already, and the reply to it.
+    """
     output, settings = question.output, question.settings
     schema = output.schema() if output.kind == "schema" else None
-    request = question.request(schema=schema, top_logprobs=question.listed_with_answers)
+    request = said[0] if said else question.request(schema=schema, top_logprobs=question.listed_with_answers)
+    first: Completion | None = None
     last: OutputError | None = None
     room = 0
     for _ in range(settings.max_repairs + 1):
-        completion = yield from send(question, request)
+        completion, said = (said[1] if said else (yield from send(question, request))), None
+        first = first or completion
         try:
             refuse_unfinished(question, completion)
             value = _read(question, completion.text, sent_schema=request.schema is not None)
@@ -170,16 +213,17 @@ def _answer(question: Question) -> Talk:
         mean = mean_logprob(completion.tokens)
         sure = None if mean is None else math.exp(mean)
         method = "schema" if request.schema and "response_format" not in completion.dropped else "answer"
-        return _or_none(question, Answer(value=value, method=method, confidence=sure, sure=sure, room=room))
+        room = room if question.thoughts[-1] or not question.thoughts[0] else 0  # it was the thoughts that took it
+        return _or_none(question, first, Answer(value=value, method=method, confidence=sure, sure=sure, room=room))
     assert last is not None  # noqa: S101 - the loop ran at least once
     tries = settings.max_repairs + 1
     message = f"no valid answer in {tries} {'try' if tries == 1 else 'tries'}: {last}"
     raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
 
 
-def _or_none(question: Question, answer: Answer) -> Answer:
+def _or_none(question: Question, first: Completion, answer: Answer) -> Answer:
     """Weigh an answer against "no answer", where that is an output and the tokens at the answer's place are listed."""
-    refusal, tokens = refusal_of(question.output), question.completions[0].tokens
+    refusal, tokens = refusal_of(question.output), first.tokens
     logprobs = chances(refusal, tokens, answer.value) if refusal and question.listed_with_answers else None
     if logprobs is None:
         return answer
@@ -201,8 +245,8 @@ def _vote(question: Question) -> Talk:
     wants_schema = question.form == "chat" or question.output.kind == "schema"
     request = question.request(temperature=temperature, schema=question.output.schema() if wants_schema else None)
     ballots = tuple(replace(request, seed=settings.seed + i) for i in range(votes))
-    replies = yield ballots
-    question.completions.extend(replies)
+    came = yield ballots
+    replies = [received(question, request, completion) for completion in came]
     values: list[Any] = []
     last: OutputError | None = None
     for completion in replies:
@@ -226,17 +270,19 @@ def _vote(question: Question) -> Talk:
     return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes)
 
 
-def _scored(question: Question, tree: LabelTree, unsettled: bool) -> Answer:
-    coverage = tree.coverage
-    warnings = []
-    if coverage < _LOW_COVERAGE:
-        warnings.append(
-            f"the labels hold only {coverage:.1%} of the probability: the model would rather say other things"
-        )
+def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
+    """Judge labels that hold enough of the probability, which also bounds how sure an answer can be without a fit."""
+    share, calibration, warnings = tree.coverage, question.calibration, []
     if unsettled:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
+    if calibration is not None and not calibration.holds_at(share):
+        calibration = None
+        warnings.append(f"the labels hold {share:.0%} of the probability, at which the calibration was not fitted")
+    question = replace(question, calibration=calibration)
     answer = _judged(question, tree.logprobs(), method="logprobs", top=question.top)
-    return replace(answer, coverage=coverage, warnings=tuple(warnings))
+    if calibration is None or calibration.shares is None:
+        answer = replace(answer, confidence=min(share, answer.confidence or 0.0))
+    return replace(answer, coverage=share, warnings=tuple(warnings))
 
 
 def _judged(

@@ -22,7 +22,7 @@ from fewshot.calibration.fitting import Fitted, fit
 from fewshot.calibration.ridge import token_features, vocabulary
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.inference.answerable import class_of
-from fewshot.inference.conversation import ask, drive, probabilities, side_by_side
+from fewshot.inference.conversation import ask, drive, lessons, probabilities, side_by_side
 from fewshot.inference.question import Answer, Question
 from fewshot.models.client import Client
 from fewshot.models.rate_limits import beside_rows
@@ -97,10 +97,8 @@ def _read(path: Path) -> Calibration | None:
         return None
 
 
-async def score_all(
-    questions: Sequence[Question], connection: Connection, *, deadline: float
-) -> list[dict[str, float] | None]:
-    """Read the natural-log probabilities of the labels for each question, before any calibration.
+async def score_all(questions: Sequence[Question], connection: Connection, *, deadline: float) -> list[Answer | None]:
+    """Read the probabilities of the labels for each question, before any calibration.
 
     Nothing comes for a question that the model or its provider refuses to answer, as long as others get an answer.
 
@@ -108,14 +106,13 @@ async def score_all(
         ConfigError: the endpoint gives no log-probabilities. ServiceError: as for a call. OutputError: all are refused.
     """
 
-    async def one(question: Question) -> dict[str, float] | None:
+    async def one(question: Question) -> Answer | None:
         asked = replace(question, decides=question.decides and connection.decides(True))
         answer = await drive(probabilities(asked), connection.client, deadline=deadline)
-        if asked.decides and (answer is None or answer.method != "decisions"):
-            connection.gives_no_decisions()
+        connection.facts.learn(**lessons(asked, answer))
         if answer is None and question.found_silent:
             raise ConfigError("this endpoint gives no log-probabilities, so there is nothing to calibrate")
-        return None if answer is None else _logs(answer.probabilities)
+        return answer
 
     return await _for_each(questions, one)
 
@@ -155,14 +152,17 @@ async def fit_calibration(
         The fit, on the questions that got an answer, and for each question whether it is one of these.
     """
     given = await score_all(questions, connection, deadline=deadline)
-    known = [place for place, scores in enumerate(given) if scores]
+    known = [place for place, answer in enumerate(given) if answer]
     if not known:
-        raise ConfigError("this endpoint gives no log-probabilities, so there is nothing to calibrate")
+        raise ConfigError("no row gave label probabilities, so there is nothing to calibrate: show the model examples")
     if len(known) < len(given):
         _log.warning("%d of %d rows got no answer, and are not calibrated on", len(given) - len(known), len(given))
-    scores = [scores for scores in given if scores]
+    scores = [_logs(answer.probabilities) for answer in given if answer]
     fitted = await _fitted(scores, [questions[n] for n in known], [answers[n] for n in known], wide=wide)
-    return fitted, [bool(scores) for scores in given]
+    shares = [answer.coverage for answer in given if answer and answer.coverage is not None]
+    if shares:
+        fitted = replace(fitted, calibration=replace(fitted.calibration, shares=(min(shares), max(shares))))
+    return fitted, [bool(answer) for answer in given]
 
 
 async def fit_answerable(
@@ -223,7 +223,8 @@ async def unlabelled_calibration(
     questions: Sequence[Question], connection: Connection, *, deadline: float
 ) -> Calibration:
     """Fit without labels: batch calibration on enough inputs, contextual calibration on content-free ones."""
-    scores = [row for row in await score_all(questions, connection, deadline=deadline) if row]
+    given = await score_all(questions, connection, deadline=deadline)
+    scores = [_logs(answer.probabilities) for answer in given if answer]
     return batch(scores) if len(scores) >= _ENOUGH else contextual(scores)
 
 

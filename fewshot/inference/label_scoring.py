@@ -1,67 +1,96 @@
-"""Weighing labels with one prompt: one token is asked, and what follows it where labels begin alike.
+"""Weighing labels with one prompt, by the likeliest tokens of an answer, and what follows where labels begin alike.
 
-A conversation without I/O, as in `flow`.
+A conversation without I/O, as in `conversation`.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Generator, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from fewshot._wording import cue_name
 from fewshot.inference.label_tree import LabelTree, Open
 from fewshot.inference.repair import refuse_unfinished
+from fewshot.outputs.thoughts import part
 from fewshot.types import Completion, Message, Request, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     from fewshot.inference.question import Question
 
-__all__ = ["Weighed", "send", "weigh"]
+__all__ = ["Weighed", "received", "send", "weigh"]
 
 _FOLLOW_UPS = 8
 """How often it is asked what follows; what labels share may be longer than that."""
 _WHOLE_TOKEN = (("logit_bias", ((",", 100.0),)),)
 _END = TokenLogprob(b"", 0.0)
 """What follows an answer that ends. Most services do not list how likely that was, and it was the likeliest."""
+_SIGNS = rb"(?:[\s\"'`*_#>(\[{<:=\-]|\xe2\x80[\x98-\x9f]|\xc2\xab|\xe3\x80[\x8c-\x8f]|\xef\xbc\x9a)*"
+_NAMES = rb"(?:final )?answer|label|output|result|category|class|json|text|assistant|final"
 
 Asking = Generator[tuple[Request, ...], tuple[Completion, ...], Completion]
-Weighed = tuple[LabelTree, bool]
-"""The labels with their mass, and whether some could not be told apart."""
 
 
-def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Weighed | None]:
-    """Read the probability mass of each label; None without log-probabilities."""
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What weighing the labels with one prompt came to."""
+
+    tree: LabelTree | None
+    """The labels with their mass; None where no log-probabilities came."""
+    unsettled: bool = False
+    """Some labels could not be told apart."""
+    said: tuple[Request, Completion] | None = None
+    """The request and the reply, where that had the room of a written answer."""
+
+
+def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Weighed]:
+    """Read the probability mass of each label, past what the model put round its answer.
+
+    A service is asked for the answer itself, whose first tokens are what counts: it costs a token or two more than one
+    token, some models refuse to write only one, and an answer that is not read from tokens is there to be read.
+    """
     output = question.output
     assert output.labels is not None  # noqa: S101 - `ask` looked
     words = {label: output.render(label) for label in output.labels}
     tree = LabelTree(words) if question.form == "chat" else LabelTree(words, blanks=_blanks(words.values()))
-    request = question.request(max_tokens=1, top_logprobs=question.top_logprobs, stop=())
+    alone = question.continues and question.thinks == ""
+    request = question.request(**({"max_tokens": 1, "stop": ()} if alone else {}), top_logprobs=question.listed)
     completion = yield from _one_token(question, request)
-    refuse_unfinished(question, completion, cut_is_fine=True)
+    said = None if alone else (request, completion)
+    if completion.finish_reason not in ("stop", "length"):
+        refuse_unfinished(question, completion)
     if not completion.tokens or not completion.tokens[0].top:
-        return None
-    tree.add(completion.tokens[0])
+        return Weighed(None, said=said)
+    place = 0 if alone else _count_all(completion, tree, question.prompt.cue)
+    if alone:
+        tree.add(completion.tokens[0])
     unsettled = False
-    whole: Completion | None = None
     for _ in range(_FOLLOW_UPS):
         if (shared := tree.next_open()) is None:
             break
         follower: TokenLogprob | None = None
         if request.text is not None or (question.continues and shared.text):
             shared, follower = yield from _continued(question, request, shared, tree)
+            rest = None
         else:
-            if whole is None:  # the endpoint begins every answer anew, so that one serves for all that is shared
-                whole = yield from send(question, replace(request, max_tokens=question.longest_answer))
-            follower = _after(whole, shared, tree)
+            if alone:  # the endpoint begins every answer anew, so that one serves for all that is shared
+                completion, alone = (
+                    (yield from send(question, replace(request, max_tokens=question.longest_answer))),
+                    False,
+                )
+            follower, rest = _after(completion, place, shared, tree)
         unsettled |= follower is None or follower is _END
         if follower is None:
             tree.spread(shared)
         else:
-            tree.add(follower, shared)
+            tree.add(follower, shared, rest=rest, cut=completion.finish_reason == "length")
     if (left := tree.next_open()) is not None:
         tree.spread(left)
         unsettled = True
-    return tree, unsettled
+    return Weighed(tree, unsettled, said)
 
 
 def _blanks(words: Iterable[str]) -> bytes:
@@ -69,11 +98,78 @@ def _blanks(words: Iterable[str]) -> bytes:
     return b" " if any(word.strip()[:1].isdigit() for word in words) else b""
 
 
+def _count_all(completion: Completion, tree: LabelTree, cue: str) -> int:
+    """Count the likeliest tokens where the answer begins; give that place.
+
+    Where the reply begins with what begins no label, such as a quote, a fence or the cue, the labels after that have
+    the mass that it had.
+    """
+    tokens, cut = completion.tokens, completion.finish_reason == "length"
+    tree.add(tokens[0], rest=_rest(completion, 0), cut=cut)
+    place = _place(completion, cue)
+    if not place or tree.begins(tokens[0].token):
+        return 0
+    tree.blank = 0.0  # what follows a blank is here to be read
+    mass = math.exp(math.fsum(token.logprob for token in tokens[:place]))
+    tree.add(tokens[place], Open(b"", mass), rest=_rest(completion, place), cut=cut)
+    return place
+
+
+def _place(completion: Completion, cue: str) -> int | None:
+    """Find the token with which the answer begins, past its wrapping; None where all is wrapping."""
+    written = b"".join(token.token for token in completion.tokens)
+    found = _wrapping(cue_name(cue)).match(written)
+    end = found.end() if found else 0
+    reached = 0
+    for place, token in enumerate(completion.tokens):
+        reached += len(token.token)
+        if reached > end:
+            return place
+    return None
+
+
+@lru_cache(maxsize=64)
+def _wrapping(name: str) -> re.Pattern[bytes]:
+    """Give what may stand before an answer: signs, an empty block of thoughts, the cue or a key."""
+    names = _NAMES + (b"|" + re.escape(name.encode()) if name else b"")
+    return re.compile(
+        rb"(?:\s*<think>\s*</think>)?(?:" + _SIGNS + rb"(?:<\|[^|>]*\|>|(?:" + names + rb")(?=[^\w]))){0,4}" + _SIGNS,
+        re.IGNORECASE,
+    )
+
+
+def _rest(completion: Completion, place: int) -> bytes:
+    """Give what was written after a token; a service may list fewer tokens than it wrote."""
+    before = b"".join(token.token for token in completion.tokens[: place + 1])
+    written = completion.text.encode("utf-8", "replace")
+    if written.startswith(before):
+        return written[len(before) :]
+    return b"".join(token.token for token in completion.tokens[place + 1 :])
+
+
 def send(question: Question, request: Request) -> Asking:
-    """Ask one thing; what comes is kept in the question's completions."""
-    replies = yield (request,)
-    question.completions.extend(replies)
-    return replies[0]
+    """Ask one thing; what comes is kept in the question's completions, and given without its thoughts."""
+    (completion,) = yield (request,)
+    return received(question, request, completion)
+
+
+def received(question: Question, request: Request, completion: Completion) -> Completion:
+    """Keep a completion as it came; give it as it is to be read: without thoughts, and without their tokens."""
+    question.completions.append(completion)
+    asked = request.messages[-1].content if request.messages else request.text or ""
+    parted = part(completion.text, asked)
+    thoughts = "\n".join(filter(None, (completion.thinking, parted.thoughts)))
+    question.thoughts.append(thoughts)
+    return (
+        replace(
+            completion,
+            text=parted.answer,
+            finish_reason="length" if parted.cut or (thoughts and not parted.answer) else completion.finish_reason,
+            tokens=() if thoughts else completion.tokens,
+        )
+        if thoughts or parted.cut or parted.answer != completion.text
+        else completion
+    )
 
 
 def _one_token(question: Question, request: Request) -> Asking:
@@ -83,7 +179,7 @@ def _one_token(question: Question, request: Request) -> Asking:
     another token forced, it lists the very same, since it does so before the bias.
     """
     completion = yield from send(question, request)
-    if completion.tokens or not question.continues or not question.top_logprobs:
+    if completion.tokens or not question.continues or not question.top_logprobs or question.thoughts[-1]:
         return completion
     place = len(question.completions) - 1
     (again,) = yield (replace(request, extra=(*request.extra, *_WHOLE_TOKEN)),)
@@ -121,12 +217,12 @@ def _continued(
     return shared, completion.tokens[0] if completion.tokens else end
 
 
-def _after(whole: Completion, shared: Open, tree: LabelTree) -> TokenLogprob | None:
-    """Find the token after a text that begins several labels; None when the answer does not begin so."""
+def _after(whole: Completion, place: int, shared: Open, tree: LabelTree) -> tuple[TokenLogprob | None, bytes]:
+    """Find the token after a text that begins several labels, and what follows that; None where another was written."""
     written = b""
-    for token in whole.tokens:
-        if written and tree.fold(written.lstrip()) == shared.text:
-            return token
-        written += token.token
-    ends = whole.finish_reason == "stop" and tree.fold(written.lstrip()) == shared.text
-    return _END if ends else None
+    for number in range(place, len(whole.tokens)):
+        if written and tree.spells(written, shared.text):
+            return whole.tokens[number], _rest(whole, number)
+        written += whole.tokens[number].token
+    ends = whole.finish_reason == "stop" and tree.spells(written, shared.text)
+    return (_END if ends else None), b""

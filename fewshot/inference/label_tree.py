@@ -21,6 +21,8 @@ _SELDOM = 0.1
 """Mass below which what follows a blank is not asked."""
 _LEAST = 1e-9
 _LEADING = b" \t\r\n"
+_WRAPPING = _LEADING + b"\"'`*_#>([{<-"
+"""What models put before an answer, and tokenizers into one token with its beginning."""
 _ENDS = frozenset(b" \t\r\n.,;:!?\"'`*)]}<")
 
 
@@ -61,20 +63,57 @@ class LabelTree:
         self._begins = frozenset(form[:1] for word in self._spelled.values() for form in (word, self._capital(word)))
         self.mass = dict.fromkeys(self.words, 0.0)
 
-    def add(self, position: TokenLogprob, after: Open | None = None) -> None:
-        """Count the likeliest tokens at one position: the answer's first, or the one that follows `after`."""
+    def add(
+        self, position: TokenLogprob, after: Open | None = None, *, rest: bytes | None = None, cut: bool = False
+    ) -> None:
+        """Count the likeliest tokens at one position: the answer's first, or the one that follows `after`.
+
+        Arguments:
+            rest: what was written after the token itself; None where that is not known. A token that begins one label
+                counts for nothing where something else was written: "I" is not "Information" in "I cannot".
+            cut: the rest is not all that would have been written.
+        """
         listed = position.top or ((position.token, position.logprob),)
         written, share = (after.text, after.mass) if after else (b"", 1.0)
         masses = [math.exp(logprob) for _, logprob in listed]
         for (token, _), mass in zip(listed, masses, strict=True):
             if token and not written and not token.strip(self.blanks):
                 self.blank += mass * share
-            text = self.fold(written + (token if written else token.lstrip(_LEADING)))
-            if text[:1] in self._begins:  # most tokens begin no label at all
-                self._count(written, text, mass * share)
+            text = self._text(written, token)
+            if text[:1] not in self._begins:  # most tokens begin no label at all
+                continue
+            chosen = rest is not None and token == position.token
+            if chosen and not self._goes_on(text, self._text(written, token + (rest or b"")), cut=cut):
+                continue
+            self._count(written, text, mass * share)
         if after is None:
-            rest = max(0.0, 1.0 - math.fsum(masses))
-            self.floor = min(masses[-1], rest) if rest else masses[-1]
+            self.floor = min(masses[-1], max(0.0, 1.0 - math.fsum(masses)))
+
+    def begins(self, token: bytes) -> bool:
+        """Tell whether a token begins a label."""
+        return bool(self._begun_by(self._text(b"", token)))
+
+    def spells(self, written: bytes, text: bytes) -> bool:
+        """Tell whether what was written is a folded text."""
+        return self._text(b"", written) == text
+
+    def _text(self, written: bytes, token: bytes) -> bytes:
+        if written:
+            return self.fold(written + token)
+        text = self.fold(token.lstrip(_LEADING))
+        return text if text[:1] in self._begins else text.lstrip(_WRAPPING)
+
+    def _goes_on(self, text: bytes, whole: bytes, *, cut: bool) -> bool:
+        """Tell whether what was written as a whole is the label that its first token begins, or one of several."""
+        labels = self._begun_by(text)
+        if len(labels) != 1:
+            return True
+        word = self._spelled[labels[0]]
+        if cut and word.startswith(whole):
+            return True
+        return whole.startswith(word) and (
+            len(whole) == len(word) or whole[len(word)] in _ENDS or whole[len(word)] > 127
+        )
 
     def next_open(self) -> Open | None:
         """Give the heaviest shared beginning that still has to be asked about, and take it off the list.
@@ -96,14 +135,17 @@ class LabelTree:
         """Split mass that cannot be settled over the labels it may belong to, in proportion to what they have.
 
         A label that is all of the text has none of its own yet: it gets everything where longer ones have, since these
-        then begin with tokens of their own.
+        then begin with tokens of their own. Where none has any, the mass is dropped.
         """
         labels = self._begun_by(shared.text)
         total = math.fsum(self.mass[label] for label in labels)
-        if total > 0 and (whole := self._finished(shared.text)) is not None:
-            labels, total = [whole], 0.0
+        if not shared.text or total <= 0:  # nothing tells these labels apart, so that this is no reading of any
+            return
+        if (whole := self._finished(shared.text)) is not None:
+            self.mass[whole] += shared.mass
+            return
         for label in labels:
-            self.mass[label] += shared.mass * (self.mass[label] / total if total > 0 else 1 / len(labels))
+            self.mass[label] += shared.mass * self.mass[label] / total
 
     def as_written(self, folded: bytes) -> str | None:
         """Give the beginning of a label as the label spells it.

@@ -19,7 +19,7 @@ from fewshot._checks import REQUIRED, check_input, did_you_mean
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.answerable import classes_of
-from fewshot.inference.conversation import ask, drive
+from fewshot.inference.conversation import ask, drive, lessons
 from fewshot.inference.first_use import CONTENT_FREE, failed, kept, own_calibration
 from fewshot.inference.question import Question
 from fewshot.inference.redaction import detectors_of, redact
@@ -134,13 +134,9 @@ class Predictor(Generic[T]):
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
         except (ServiceError, OutputError) as error:
+            connection.facts.learn(**lessons(question))
             return self._failed(error, question, connection)
-        if question.decides and found.method != "decisions":
-            connection.gives_no_decisions()
-        if question.found_silent and found.method not in ("logprobs", "decisions"):
-            connection.gives_no_logprobs()
-        if found.room:
-            connection.needs_room(found.room)
+        connection.facts.learn(**lessons(question, found))
         abstains = found.falls_short(self.settings.min_confidence)
         return replace(
             self._result(question, connection),
@@ -225,7 +221,8 @@ class Predictor(Generic[T]):
             decides=self.output.labels is not None and connection.decides(self.settings.decisions),
             continues=connection.local,
             extra=connection.extra,
-            room=connection.room,
+            room=connection.facts.room,
+            thinks=connection.facts.thinks,
             calibration=calibration,
         )
 
@@ -290,6 +287,7 @@ class Predictor(Generic[T]):
         last = completions[-1] if completions else Completion(text="")
         return Result(
             raw=last.text,
+            thinking=question.thoughts[-1] if question.thoughts else "",
             model=last.model or connection.model,
             usage=usage,
             cost=0.0 if connection.local else cost_of_all(connection.model, completions),

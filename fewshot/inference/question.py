@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fewshot.calibration.ridge import Top
 from fewshot.inference.answerable import LISTED, refusal_of
@@ -12,7 +12,7 @@ from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.selection import BY_QUESTION
 from fewshot.settings import Settings
-from fewshot.types import Completion, Form, Request
+from fewshot.types import Completion, Form, Json, Request
 
 if TYPE_CHECKING:
     from fewshot.calibration.calibration import Calibration
@@ -25,6 +25,12 @@ Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 
 _MOST_LISTED = 50_000
 """Log-probabilities in one reply: they are listed for every token, and thousands of tokens would make it too long."""
+_NO_THINKING: tuple[tuple[str, Any], ...] = (
+    ("chat_template_kwargs", Json('{"enable_thinking": false}')),
+    ("reasoning_effort", "none"),
+    ("think", False),
+)
+"""How servers are told not to think: vLLM, SGLang and llama.cpp; OpenAI, OpenRouter and Gemini; Ollama."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,15 @@ class Question:
     extra: tuple[tuple[str, Any], ...] = ()
     room: int = 0
     """Tokens that this model was seen to need at least (it may think before it answers)."""
+    thinks: Literal["", "seen", "always"] = ""
+    """Whether this model was seen to think before it answers: it is asked not to, or that was seen to be in vain."""
     calibration: Calibration | None = None
     completions: list[Completion] = field(default_factory=list)
     """Filled as the conversation goes, so that nothing paid for is forgotten when it fails."""
+    thoughts: list[str] = field(default_factory=list)
+    """What the model thought before each of these."""
+    refusals: list[int] = field(default_factory=list)
+    """Statuses with which the decisions endpoint refused."""
 
     @property
     def output(self) -> Output[Any]:
@@ -56,13 +68,31 @@ class Question:
 
     @property
     def is_scored(self) -> bool:
-        """Whether to read label probabilities: a closed set, wanted, and the endpoint lists log-probabilities."""
-        return self.output.labels is not None and self.settings.scoring and self.top_logprobs is not None
+        """Whether to read label probabilities: a closed set, wanted, and the model lists what it may say."""
+        if self.output.labels is None or self.thinks == "always":
+            return False
+        return self.settings.scoring and self.top_logprobs is not None
 
     @property
     def found_silent(self) -> bool:
         """Whether a token came without the log-probabilities asked for; half a character has none on llama.cpp."""
-        return self.is_scored and bool(self.completions) and "\ufffd" not in self.completions[0].text
+        if not self.is_scored or not self.completions or any(self.thoughts):
+            return False
+        first = self.completions[0]
+        return "\ufffd" not in first.text and not (first.tokens and first.tokens[0].top)
+
+    @property
+    def listed(self) -> int | None:
+        """How many log-probabilities to ask for where labels are read."""
+        most = _MOST_LISTED // max(self.settings.max_tokens or self.longest_answer, self.room)
+        return self.top_logprobs and min(self.top_logprobs, most)
+
+    @property
+    def extra_without_thinking(self) -> tuple[tuple[str, Any], ...]:
+        """The further parameters, and those that ask not to think, unless the caller decides that."""
+        own = {name for name, _ in self.extra}
+        decided = self.form == "text" or bool(own & {"reasoning", "thinking", *(name for name, _ in _NO_THINKING)})
+        return self.extra if decided else (*self.extra, *_NO_THINKING)
 
     @property
     def top(self) -> Top:
@@ -72,9 +102,9 @@ class Question:
     @property
     def listed_with_answers(self) -> int | None:
         """How many log-probabilities to ask for beside a written answer: none where only its own tokens count."""
-        if self.top_logprobs is None:
+        if self.top_logprobs is None or not self.settings.scoring or self.thinks == "always":
             return None
-        if not self.settings.scoring or refusal_of(self.output) is None:
+        if refusal_of(self.output) is None:
             return 0
         return min(self.top_logprobs, LISTED, _MOST_LISTED // (self.settings.max_tokens or self.longest_answer))
 
@@ -83,7 +113,7 @@ class Question:
         """Tokens enough for any valid answer: a token is seldom shorter than a byte of a label, or half a word."""
         output = self.output
         if output.labels is not None:
-            return 8 + max(len(output.render(label).encode()) for label in output.labels)
+            return 8 + max(8, *(len(output.render(label).encode()) for label in output.labels))
         return 64 if output.kind == "number" else 512
 
     def request(self, **changes: Any) -> Request:
@@ -95,7 +125,7 @@ class Question:
             "temperature": settings.temperature,
             "seed": settings.seed,
             "max_tokens": max(settings.max_tokens or self.longest_answer, self.room),
-            "extra": self.extra,
+            "extra": self.extra_without_thinking if self.thinks == "seen" else self.extra,
         }
         if self.form == "text":
             common |= {"text": self.prompt.text(self.inputs), "stop": settings.stop or (self.prompt.stop,)}

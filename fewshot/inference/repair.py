@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["refuse_unfinished", "repaired"]
 
+_THINKING = 2048
+"""Tokens that a model is given which thinks before it answers; only those that it takes are paid."""
 _LOOP = 120
 """Characters at the end of a cut answer that are looked at for what repeats."""
 
@@ -35,6 +37,9 @@ def refuse_unfinished(question: Question, completion: Completion, *, cut_is_fine
         raise OutputError(message, reason="length", raw=completion.text, completions=seen)
     if reason == "tool_calls":
         raise OutputError("the model called a tool instead of answering", raw=completion.text, completions=seen)
+    if reason not in ("stop", "length"):
+        message = f"the answer ended with {reason!r}, which does not say that it is whole"
+        raise OutputError(message, raw=completion.text, completions=seen)
 
 
 def _loops(text: str) -> bool:
@@ -46,8 +51,13 @@ def _loops(text: str) -> bool:
 def repaired(question: Question, request: Request, error: OutputError) -> Request:
     """Ask again, with the error told to the model; after a cut answer, with more room."""
     if error.reason == "length":
-        more = 4 if error.raw else 16  # nothing written at all: the room went on thinking
-        return replace(request, max_tokens=(request.max_tokens or 16) * more)
+        more = replace(request, max_tokens=(request.max_tokens or 16) * 4)
+        if error.raw:
+            return more
+        # Nothing was written: the room went on thinking, which is asked to stop where a server can be asked.
+        return replace(
+            more, max_tokens=max(4 * (more.max_tokens or 0), _THINKING), extra=question.extra_without_thinking
+        )
     shown = error.raw.strip()[:500]
     wanted = _wanted(question.output)
     told = f"That is not a valid answer: {error}. {wanted}"

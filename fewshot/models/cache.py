@@ -167,6 +167,6 @@ def is_complete(request: Request, completion: Completion) -> bool:
     """Tell whether an answer is worth keeping: it ended by itself, or is the one token that was asked to be scored."""
     if len(completion.texts) > 1 and len(completion.texts) < request.n:
         return False
-    if completion.finish_reason == "length":
-        return request.max_tokens == 1 and request.top_logprobs is not None and bool(completion.tokens)
+    if completion.finish_reason == "length":  # what was asked for is read from the first tokens
+        return bool(request.top_logprobs and completion.tokens)
     return completion.finish_reason == "stop" and bool(completion.text or completion.probabilities)

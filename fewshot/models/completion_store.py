@@ -259,6 +259,7 @@ def to_json(completion: Completion) -> str:
     return json.dumps(
         {
             "text": c.text,
+            "thinking": c.thinking,
             "finish_reason": c.finish_reason,
             "texts": c.texts,
             "tokens": [[_letters(t.token), t.logprob, [[_letters(o), p] for o, p in t.top]] for t in c.tokens],
@@ -285,6 +286,7 @@ def _completion(record: Mapping[str, Any]) -> Completion:
     probabilities = record["probabilities"]
     return Completion(
         text=_text(record["text"]),
+        thinking=_text(record.get("thinking", "")),
         finish_reason=_text(record["finish_reason"]),
         texts=tuple(map(_text, record["texts"])),
         tokens=tuple(

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from fewshot.models.cache import cached_client
 from fewshot.models.client import Client
 from fewshot.models.endpoint import DEFAULT_MODEL, Endpoint, resolve, route_of
+from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
 from fewshot.settings import Settings
 from fewshot.types import Form
@@ -31,8 +32,8 @@ class Connection:
     place: str | None = None
     """What names the endpoint in the cache, where its address does not: the embedded model has another in each run."""
 
-    source: Client | None = None
-    """The client that this one stands before for a while: what is learnt of the models belongs to that one."""
+    learnt: ModelFacts | None = None
+    """What is known of the model, where that is not what all share."""
 
     @property
     def model(self) -> str:
@@ -60,7 +61,7 @@ class Connection:
 
     def top_logprobs(self, form: Form | None) -> int | None:
         """How many log-probabilities to ask for; None where the model is known to give none."""
-        if self.model in _SILENT.get(self._learner, ()):
+        if self.facts.silent:
             return None
         if self.endpoint.base_url is None:  # the caller's own: it says itself whether it lists any
             listed: int | None = getattr(self.client, "top_logprobs", None)
@@ -70,32 +71,16 @@ class Connection:
     def decides(self, wanted: bool | None) -> bool:
         """Whether to ask the decisions endpoint: when wanted, or by default where it is known to be."""
         known = self.endpoint.host == "api.openai.com" and self.model == DEFAULT_MODEL
-        return (known if wanted is None else wanted) and self.model not in _UNDECIDED.get(self._learner, ())
-
-    def gives_no_decisions(self) -> None:
-        """Remember that this endpoint has no decisions for this model."""
-        _UNDECIDED.setdefault(self._learner, set()).add(self.model)
-
-    @property
-    def room(self) -> int:
-        """Tokens that answers of this model were seen to need; 0 where the task's own limit was enough."""
-        return _ROOM.get(self._learner, {}).get(self.model, 0)
-
-    @property
-    def _learner(self) -> Client:
-        return self.source or self.client
+        return (known if wanted is None else wanted) and not self.facts.undecided
 
     def through(self, client: Client) -> Connection:
-        """Give the same connection through a client that stands before this one, with all that is learnt shared."""
-        return replace(self, client=client, source=self._learner)
+        """Give the same connection through a client that stands before this one."""
+        return replace(self, client=client)
 
-    def needs_room(self, tokens: int) -> None:
-        """Remember that this model answered only when it was given so many tokens, or more."""
-        _ROOM.setdefault(self._learner, {})[self.model] = max(tokens, self.room)
-
-    def gives_no_logprobs(self) -> None:
-        """Remember that this model listed no log-probabilities although it was asked to."""
-        _SILENT.setdefault(self._learner, set()).add(self.model)
+    @property
+    def facts(self) -> ModelFacts:
+        """What was learnt of this model."""
+        return self.learnt or facts_of(self.client, self.endpoint, self.model)
 
 
 async def connect(settings: Settings) -> Connection:
@@ -162,15 +147,6 @@ def _routed_by(client: Any) -> dict[str, object]:
     own = {name: value for name, value in headers.items() if name not in usual and not name.startswith("x-stainless-")}
     return own | {f"?{name}": value for name, value in client.default_query.items()}
 
-
-_SILENT: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
-"""Models that were seen to give no log-probabilities, for each client."""
-
-_UNDECIDED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
-"""Models that were seen to have no decisions endpoint, for each client."""
-
-_ROOM: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
-"""Tokens that models were seen to need, for each client."""
 
 _OWN: WeakKeyDictionary[Any, dict[object, Connection]] = WeakKeyDictionary()
 """Connections through the caller's own clients, for as long as those live."""

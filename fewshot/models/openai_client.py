@@ -10,7 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,13 +18,14 @@ from fewshot import _background_loop as loop
 from fewshot.errors import ConfigError, InputError, ServiceError
 from fewshot.models.client import Gate
 from fewshot.models.endpoint import Endpoint, offline, resolve
+from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.wire import audit
 from fewshot.models.wire.decisions import decision_body, read_decision
 from fewshot.models.wire.protocol import StaleConnectionError, Wire
 from fewshot.models.wire.request import Dialect, encode, parameters
-from fewshot.models.wire.response import Reply, in_order, read_completion, read_json, rubbish
+from fewshot.models.wire.response import Reply, in_order, read_completion, read_json, rubbish, status_of
 from fewshot.models.wire.retry import retrying
-from fewshot.models.wire.service_errors import failure, read_complaint, redacted
+from fewshot.models.wire.service_errors import as_answer, failure, may_teach, read_complaint, redacted
 from fewshot.models.wire.transport import switched, wire_for
 from fewshot.types import Completion, Form, Request
 
@@ -91,7 +92,8 @@ class OpenAIClient:
         self._chosen_for = now
         self._before = _azure_path(client)
         self._slot = slot
-        self._dialects: dict[tuple[Form, str], Dialect] = {}
+        self.facts: dict[str, ModelFacts] = {}
+        """What was learnt of each model; copies of this client share it."""
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.endpoint!r})"
@@ -121,25 +123,38 @@ class OpenAIClient:
         """
         if request.choices:
             return await self._decide(request, deadline)
-        dialect = self._dialects.setdefault((request.form, request.model), Dialect())
+        facts = facts_of(self, self.endpoint, request.model)
+        dialect = facts.dialect(request.form)
         path = self._before(request.model) + _PATHS[request.form]
 
         async def once(tries: _Tries) -> Completion:
+            before: Dialect | None = None
+            suspected: ServiceError | None = None
             while True:
                 known = dialect.known
                 sent, dropped = dialect.apply(parameters(request, self.endpoint), request.schema)
                 reply = await self._post(path, encode(request, sent, dialect.roles), tries)
+                reply = as_answer(replace(reply, status=status_of(reply)))
                 if reply.status == 200:
+                    if before is not None:
+                        facts.keep()
                     if request.schema and request.form == "text" and "json_schema" not in sent:
                         dropped += ("response_format",)
                     if dialect.roles:
                         dropped += tuple(dialect.roles.keys() & {message.role for message in request.chat})
                     return read_completion(reply, request, dropped=dropped, attempts=tries.sent)
-                if reply.status in (400, 422) and (
-                    dialect.known != known or dialect.learn(read_complaint(reply), sent, request)
-                ):
+                complaint = read_complaint(reply)
+                if may_teach(reply.status, complaint) and dialect.known != known:
+                    continue  # another call has learned meanwhile
+                if dialect.learn(reply.status, complaint, sent, request):
+                    facts.keep()
                     continue
-                raise failure(reply, self.endpoint)
+                if before is not None and suspected is not None:
+                    dialect.go_back(before)
+                    raise suspected
+                suspected, before = failure(reply, self.endpoint), dialect.suspect(reply.status, complaint, sent)
+                if before is None:
+                    raise suspected
 
         return await self._persist(once, _Tries(request, self._deadline(deadline)))
 
@@ -148,10 +163,12 @@ class OpenAIClient:
         path, body = self._before(request.model) + "/decisions", decision_body(request)
 
         async def once(tries: _Tries) -> Completion:
-            reply = await self._post(path, body, tries)
+            came = await self._post(path, body, tries)
+            reply = as_answer(came)
             if reply.status != 200:
                 raise failure(reply, self.endpoint)
-            return read_decision(reply, request, attempts=tries.sent)
+            read = read_decision if reply is came else read_completion
+            return read(reply, request, attempts=tries.sent)
 
         return await self._persist(once, _Tries(request, self._deadline(deadline)))
 
@@ -181,8 +198,7 @@ class OpenAIClient:
 
     def refused(self, model: str | None = None, form: Form | None = None) -> frozenset[str]:
         """Give the parameters that a model is known to refuse altogether."""
-        dialect = self._dialects.get((form or self.endpoint.form, model or self.endpoint.model))
-        return dialect.refused if dialect else frozenset()
+        return facts_of(self, self.endpoint, model or self.endpoint.model).dialect(form or self.endpoint.form).refused
 
     async def ready(self) -> None:
         """Do what the first request would otherwise wait for, before its clock starts: import openai, above all."""

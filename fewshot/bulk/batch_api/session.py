@@ -26,10 +26,11 @@ from fewshot.models.cache import canonical, key_of
 from fewshot.models.client import Client
 from fewshot.models.completion_store import from_json, to_json
 from fewshot.models.connection import Connection
+from fewshot.models.facts import ModelFacts
 from fewshot.models.pricing import cost_of
 from fewshot.models.wire.request import Dialect, parameters
 from fewshot.models.wire.response import Reply, read_completion
-from fewshot.models.wire.service_errors import read_complaint
+from fewshot.models.wire.service_errors import as_answer, may_teach, read_complaint
 from fewshot.result import Result
 from fewshot.types import Completion, Request, Usage
 
@@ -239,19 +240,20 @@ class Session:
     async def _take(self, line: Line, asked: Asked, part: Part) -> None:
         """Take one line as the outcome of its request."""
         error = line.error
-        if line.reply is not None and line.reply.status == 200:
+        reply = None if line.reply is None else as_answer(line.reply)
+        if reply is not None and reply.status == 200:
             try:
-                completion = read_completion(line.reply, self._blank, dropped=asked.dropped)
+                completion = read_completion(reply, self._blank, dropped=asked.dropped)
             except ServiceError as rubbish:
                 error = rubbish
             else:
                 self.store.settle(asked.key, reply=to_json(completion))
                 return
-        elif line.reply is not None:
-            if await self._learns(line.reply, asked, part):
+        elif reply is not None:
+            if await self._learns(reply, asked, part):
                 self.store.release(asked.key, _problem("refused for a parameter"), counts=False)
                 return
-            error = reason(line.reply, self.connection.endpoint)
+            error = reason(reply, self.connection.endpoint)
         assert error is not None  # noqa: S101 - a line has a reply or an error
         if error.transient:
             self.store.release(asked.key, error_to_json(error), counts=True)
@@ -260,7 +262,8 @@ class Session:
 
     async def _learns(self, reply: Reply, asked: Asked, part: Part) -> bool:
         """Tell whether a refusal is about a parameter that the model does not take, so that asking without it helps."""
-        if reply.status not in (400, 422):
+        complaint = read_complaint(reply)
+        if not may_teach(reply.status, complaint):
             return False
         if self._dialect.known > part.known:
             return True
@@ -269,7 +272,7 @@ class Session:
         if request is None:
             return False
         sent, _ = self._dialect.apply(parameters(request, self.connection.endpoint), request.schema)
-        return self._dialect.learn(read_complaint(reply), sent, request)
+        return self._dialect.learn(reply.status, complaint, sent, request)
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
@@ -297,7 +300,7 @@ class Session:
         """Answer a row from the replies that are there; gives the requests that are missing, by key, if any are."""
         replay = _Replay(self, position, live=live)
         # A connection of its own, since what one learns of the endpoint would change what later rows ask.
-        connection = replace(self.connection, client=replay)
+        connection = replace(self.connection, client=replay, learnt=ModelFacts())
         await asyncio.sleep(0)  # the loop is shared with other calls
         try:
             task, inputs = self._bound(row)

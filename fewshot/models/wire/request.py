@@ -5,21 +5,50 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from fewshot.errors import InputError
 from fewshot.models.endpoint import Endpoint
-from fewshot.models.wire.service_errors import AT_MOST, Complaint, refused_parameter
-from fewshot.types import Message, Request
+from fewshot.models.wire.service_errors import MORE_ROOM, Complaint, may_teach, named
+from fewshot.types import Json, Message, Request
 
 __all__ = ["Dialect", "encode", "parameters"]
 
 _RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _OTHER_ROLE = {"developer": "system", "system": "user"}
-_ROLE = re.compile(r"'(developer|system)'|\brole\b.{0,20}\b(developer|system)\b|\b([Ss]ystem|[Dd]eveloper) role\b")
-_OFFERED = re.compile(r"supported values are:?\s*['\"`](\w+)", re.IGNORECASE)
+_ROLE = re.compile(
+    r"'(developer|system)'|\broles?\b.{0,20}\b(developer|system)\b"
+    r"|\b(system|developer) (?:role|message|prompt|instruction)",
+    re.IGNORECASE,
+)
+_ALTERNATE = re.compile(r"alternat|only user and assistant|template", re.IGNORECASE)
+_OFFERED = re.compile(
+    r"(?:supported|allowed|valid|permitted) values are:?\s*['\"`](\w+)|one of:?\W+(\w+)", re.IGNORECASE
+)
+_AT_MOST = re.compile(
+    r"(?:<=|at most|maximum(?: value)?(?: of| is)?|up to|between [01] and|from [01] to|less than or equal to|more than"
+    r"|max allowed:|\[[01],|\b[01] (?:to|-)) ?(\d+)( ?\(?exclusive)?",
+    re.IGNORECASE,
+)
+"""How services say how many log-probabilities they list, or tokens they write."""
+_AT_LEAST = re.compile(r"(?:>=|at least|greater than or equal to|minimum(?: value)?(?: of| is)?) ?(\d+)", re.IGNORECASE)
+_ONLY = re.compile(r"only (?:the default \()?(\d+(?:\.\d+)?)\b", re.IGNORECASE)
+_ABOVE_ZERO = re.compile(
+    r"strictly positive|greater than 0|> ?0\b|\(0(?:\.0)?,|above 0|larger than 0|positive", re.IGNORECASE
+)
+_SCHEMA = re.compile(r"schema|grammar|additionalProperties|\$ref|unimplemented keys|regex|\bpattern\b", re.IGNORECASE)
+_UNNAMED = re.compile(r"json_schema|response[_ ]format", re.IGNORECASE)
+_LONGEST = ("max_tokens", "max_completion_tokens")
+_LEAST_ROOM = 16
+_OPTIONAL = (
+    "logprobs", "top_logprobs", "seed", "store", "temperature", "reasoning_effort", "response_format", "json_schema",
+    "chat_template_kwargs", "think", "logit_bias",
+)  # fmt: skip
+"""What is left out where a refusal names nothing: the rest says what is asked, or was set by the caller."""
+_TRIALS = 2
 _IN_BOTH_FORMS = ("logit_bias",)
 """Of the further parameters those that the completions endpoint knows too."""
 
@@ -27,7 +56,11 @@ _IN_BOTH_FORMS = ("logit_bias",)
 def parameters(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     """Give everything of a body but model and prompt; a setting that is None is left out."""
     chat = request.form == "chat"
-    wanted: dict[str, Any] = {name: value for name, value in request.extra if chat or name in _IN_BOTH_FORMS}
+    wanted: dict[str, Any] = {
+        name: json.loads(value) if isinstance(value, Json) else value
+        for name, value in request.extra
+        if chat or name in _IN_BOTH_FORMS
+    }
     longest = "max_completion_tokens" if chat and endpoint.host.endswith("api.openai.com") else "max_tokens"
     wanted |= {longest: request.max_tokens, "temperature": request.temperature, "seed": request.seed}
     wanted["stop"] = list(request.stop) or None
@@ -56,7 +89,7 @@ def encode(request: Request, settings: dict[str, Any], roles: dict[str, str] | N
         if request.text is not None:
             return f'{head}, "prompt": {json.dumps(request.text, ensure_ascii=False)}{tail}'.encode()
         if roles:
-            return f'{head}, "messages": [{_turns(request.chat, roles)}]{tail}'.encode()
+            return f'{head}, "messages": [{_turns(request.chat, roles, merged=True)}]{tail}'.encode()
         turns = _turns(request.messages, {}).encode()
         constant = request.prefix.json
         between = b", " if constant and turns else b""
@@ -80,11 +113,12 @@ class Dialect:
     roles: dict[str, str] = field(default_factory=dict)
     schemas: set[str] = field(default_factory=set)
     """Schemas that were refused; others may be taken."""
-
-    @property
-    def known(self) -> int:
-        """How much has been learned; grows only."""
-        return len(self.names) + len(self.values) + len(self.roles) + len(self.schemas)
+    room: int = 0
+    """Tokens below which the longest answer is refused."""
+    known: int = 0
+    """How much has been learned; grows only."""
+    trials: int = _TRIALS
+    """How often everything optional may still be left out on suspicion."""
 
     @property
     def refused(self) -> frozenset[str]:
@@ -93,13 +127,14 @@ class Dialect:
 
     def to_dict(self) -> dict[str, Any]:
         """Write it down as plain JSON values."""
-        facts = {"names": self.names, "values": self.values, "roles": self.roles}
-        return {**facts, "schemas": sorted(self.schemas)}
+        return {**asdict(self), "schemas": sorted(self.schemas)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Dialect:
-        """Read what `to_dict` gave."""
-        return cls(dict(record["names"]), dict(record["values"]), dict(record["roles"]), set(record["schemas"]))
+        """Read what `to_dict` gave; raises TypeError for anything else."""
+        found = cls(**{"known": sum(map(len, record.values())) if "known" not in record else 0, **record})
+        found.schemas = set(found.schemas)
+        return found
 
     def apply(self, wanted: dict[str, Any], schema: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Give the parameters to send, and the names of those left out or replaced."""
@@ -113,66 +148,126 @@ class Dialect:
                 name = self.names[name]
             if name in self.values:
                 value = self.values[name]
+            if name in _LONGEST:  # bounds, and not values to use instead
+                value = max(min(wanted[wished], value), self.room)
             if name is not None:
                 sent[name] = value
-            if name != wished or value != wanted[wished]:
+            if name != wished or (value != wanted[wished] and name not in _LONGEST):
                 changed.append(wished)
         if "logprobs" not in sent:
             sent.pop("top_logprobs", None)
-        if schema in self.schemas and sent.pop("response_format", None):
+        if schema in self.schemas and (sent.pop("response_format", None) or sent.pop("json_schema", None)):
             changed.append("response_format")
         return sent, tuple(changed)
 
-    def learn(self, complaint: Complaint, sent: dict[str, Any], request: Request) -> bool:
+    def learn(self, status: int, complaint: Complaint, sent: dict[str, Any], request: Request) -> bool:
         """Learn from a refusal; False when there is nothing to learn from it, so that asking again is no use."""
-        if "role" in complaint.message + (complaint.param or "") and self._learn_role(complaint):
-            return True
-        name = refused_parameter(complaint, sent)
-        if name is None:
+        if not may_teach(status, complaint):
             return False
-        if name == "logprobs" and "top_logprobs" in sent and AT_MOST.search(complaint.message):
-            name = "top_logprobs"  # in a chat that is where the number stands
-        if (
-            name == "response_format"
-            and request.schema
-            and re.search("invalid schema", complaint.message, re.IGNORECASE)
-        ):
-            self.schemas.add(request.schema)
+        learned = (
+            self._room(complaint, sent) or self._turn(complaint, request) or self._schema(complaint, sent, request)
+        )
+        if not learned and status != 500:
+            learned = sum(self._parameter(name, complaint, sent) for name in named(complaint, sent)) > 0  # all of them
+        self.known += learned
+        return learned
+
+    def suspect(self, status: int, complaint: Complaint, sent: dict[str, Any]) -> Dialect | None:
+        """Leave out everything optional, where a refusal names nothing; give what was known before, to go back to."""
+        optional = [name for name in _OPTIONAL if name in sent]
+        if status not in (400, 422) or not may_teach(status, complaint) or not self.trials or not optional:
+            return None
+        before = deepcopy(self)
+        self.names.update(dict.fromkeys(optional))
+        self.known += 1
+        return before
+
+    def go_back(self, before: Dialect) -> None:
+        """Take a suspicion back that was not true."""
+        self.names, self.values, self.known, self.trials = (
+            before.names,
+            before.values,
+            self.known + 1,
+            before.trials - 1,
+        )
+
+    def _room(self, complaint: Complaint, sent: dict[str, Any]) -> bool:
+        """Learn how many tokens a model must be given."""
+        given = next((sent[name] for name in _LONGEST if name in sent), None)
+        if given is None or not MORE_ROOM.search(complaint.message):
+            return False
+        least = _AT_LEAST.search(complaint.message)
+        room = int(least[1]) if least else max(_LEAST_ROOM, 4 * given)
+        grows = self.room < room and given < room <= 65_536
+        self.room = room if grows else self.room
+        return grows
+
+    def _turn(self, complaint: Complaint, request: Request) -> bool:
+        """Learn which roles are not taken; where some are replaced, turns of one role that meet are sent as one."""
+        text = f"{complaint.message} {complaint.param or ''}"
+        found = _ROLE.search(text)
+        role = next((group.lower() for group in found.groups() if group), "") if found else ""
+        if role and role not in self.roles:
+            self.roles[role] = _OTHER_ROLE[role]
             return True
+        if not _ALTERNATE.search(text) or "system" in self.roles or request.form == "text":
+            return False
+        self.roles |= _OTHER_ROLE
+        return True
+
+    def _schema(self, complaint: Complaint, sent: dict[str, Any], request: Request) -> bool:
+        """Learn that this schema is not taken, though others may be."""
+        if (
+            request.schema is None
+            or request.schema in self.schemas
+            or not sent.keys() & {"response_format", "json_schema"}
+        ):
+            return False
+        if not _SCHEMA.search(_UNNAMED.sub("", complaint.message)):
+            return False
+        self.schemas.add(request.schema)
+        return True
+
+    def _parameter(self, name: str, complaint: Complaint, sent: dict[str, Any]) -> bool:
+        """Learn that a parameter is not taken, or not with this value."""
+        if name == "logprobs" and "top_logprobs" in sent and _AT_MOST.search(complaint.message):
+            name = "top_logprobs"  # in a chat that is where the number stands
         if name not in self.values and (value := _other_value(name, complaint.message, sent[name])) is not None:
             self.values[name] = value
             return True
-        other = _RENAMED.get(name)
-        self.names.setdefault(name, None if other in self.names or other in sent else other)
-        return True
-
-    def _learn_role(self, complaint: Complaint) -> bool:
-        found = _ROLE.search(complaint.message)
-        role = next((group.lower() for group in found.groups() if group), "") if found else ""
-        if not role or role in self.roles:
+        if name in self.names:
             return False
-        self.roles[role] = _OTHER_ROLE[role]
+        other = _RENAMED.get(name)
+        self.names[name] = None if other in self.names or other in sent else other
         return True
 
 
 def _other_value(name: str, message: str, value: object) -> object:
-    """Give a value that the refusal itself offers: the most log-probabilities it gives, the least effort it takes."""
-    if name in ("top_logprobs", "logprobs") and (found := AT_MOST.search(message)):
-        most = int(found[1])
+    """Give a value that the refusal itself offers: the most that it takes, the one that it takes, the least effort."""
+    if name in ("top_logprobs", "logprobs", *_LONGEST) and (found := _AT_MOST.search(message)):
+        most = int(found[1]) - bool(found[2])
         return most if isinstance(value, int) and not isinstance(value, bool) and 0 < most < value else None
+    if name in ("temperature", "top_p") and (found := _ONLY.search(message)):
+        return float(found[1]) if float(found[1]) != value else None
+    if name == "temperature" and value == 0 and _ABOVE_ZERO.search(message):
+        return 0.01
     if name == "reasoning_effort" and (found := _OFFERED.search(message)):
-        return found[1] if found[1] != value else None
+        offered = found[1] or found[2]
+        return offered if offered != value else None
     return None
 
 
-def _turns(messages: tuple[Message, ...], roles: dict[str, str]) -> str:
-    turns = []
+def _turns(messages: tuple[Message, ...], roles: dict[str, str], *, merged: bool = False) -> str:
+    turns: list[dict[str, str]] = []
     for message in messages:
         role: str = message.role
         while role in roles:
             role = roles[role]
-        turns.append(json.dumps({"role": role, "content": message.content}, ensure_ascii=False))
-    return ", ".join(turns)
+        if merged and turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += f"\n\n{message.content}"
+        else:
+            turns.append({"role": role, "content": message.content})
+    return ", ".join(json.dumps(turn, ensure_ascii=False) for turn in turns)
 
 
 @lru_cache(maxsize=64)

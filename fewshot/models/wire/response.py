@@ -11,11 +11,27 @@ from typing import Any, NoReturn
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request, TokenLogprob, Usage
 
-__all__ = ["Reply", "in_order", "read_completion", "read_json", "read_usage", "rubbish"]
+__all__ = ["Reply", "in_order", "read_completion", "read_json", "read_usage", "rubbish", "status_of"]
 
 _LEAST = 10**9
 """Below minus this an integer is no log-probability, and may be too long for a float."""
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
+_MARKED = re.compile(rb"\xc4[\xa0\x8a]|\xe2\x96\x81|\\u0120|\\u010a|\\u2581|token_id:|<0x", re.IGNORECASE)
+"""What gives away that tokens are listed as the vocabulary spells them and not as text."""
+_ENDED = {
+    "stop": "stop eos eos_token eos_token_id end_turn stop_sequence complete completed finish finished end done",
+    "length": "length max_tokens max_token max_length max_new_tokens max_output_tokens max_completion_tokens "
+    "model_length token_limit model_context_window_exceeded context_length_exceeded incomplete",
+    "content_filter": "content_filter content_filtered content-filter filtered filter safety recitation sensitive "
+    "blocklist blocked prohibited_content spii image_safety guardrail_intervened guardrails moderation",
+    "refusal": "refusal refused",
+    "tool_calls": "tool_calls tool_call tool_use function_call malformed_function_call",
+    "error": "error abort aborted cancelled canceled failed failure network_error server_error timeout "
+    "insufficient_system_resource overloaded engine_overloaded upstream_error",
+}
+_MEANS = {word: meant for meant, words in _ENDED.items() for word in words.split()}
+"""How services say that an answer has ended, in lower case: as OpenAI, Anthropic, Gemini, Mistral, DeepSeek, vLLM, TGI,
+OpenRouter and others document it. A word that is not here says nothing of the answer being whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +62,10 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
     text, finish_reason = answers[0]
     return Completion(
         text=text,
+        thinking=_thinking(choices[0].get("message")),
         finish_reason=finish_reason,
         texts=tuple(answer for answer, _ in answers),
-        tokens=_tokens(choices[0].get("logprobs")),
+        tokens=_tokens(choices[0].get("logprobs"), marked=bool(_MARKED.search(reply.body))),
         usage=read_usage(envelope),
         model=_text(envelope.get("model")),
         request_id=reply.headers.get("x-request-id"),
@@ -66,7 +83,10 @@ def read_json(reply: Reply) -> dict[str, Any]:
     """
     from pydantic_core import from_json
 
-    body = reply.body
+    body = reply.body.removeprefix(b"\xef\xbb\xbf")
+    if body.startswith((b"data:", b"event:")):
+        message = "the service sends a stream of events where one JSON object was asked for: switch streaming off there"
+        raise ServiceError(message)
     try:
         value = from_json(body)
         if b'"choices"' in body and len(_SECOND_CHOICES.findall(body)) > 1:
@@ -81,6 +101,14 @@ def read_json(reply: Reply) -> dict[str, Any]:
         told = value["error"]
         rubbish(f"an error: {_text(told.get('message') if isinstance(told, dict) else told)[:200]!r}")
     return value
+
+
+def status_of(reply: Reply) -> int:
+    """Give the status of a reply; of one that says 200 about an error the code of that error."""
+    if reply.status != 200 or b'"choices"' in reply.body or b'"error"' not in reply.body[:200]:
+        return reply.status
+    found = re.search(rb'"(?:code|status)"\s*:\s*"?([45]\d\d)\b', reply.body[:2000])
+    return int(found[1]) if found else reply.status
 
 
 def read_usage(envelope: Mapping[str, Any]) -> Usage:
@@ -147,45 +175,85 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _chat_answer(choice: Mapping[str, Any]) -> tuple[str, str]:
-    """Give the text and how it ended; a refusal is its own way to end."""
-    message = choice.get("message")
+    """Give the text and how it ended; a refusal is its own way to end, and no text is an empty one."""
+    finish_reason, message = _finish_reason(choice), choice.get("message")
     if not isinstance(message, dict):
         rubbish("a choice without a message")
-    content, finish_reason = message.get("content"), _finish_reason(choice)
+    content = message.get("content")
     if isinstance(content, list):
         content = "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
     if message.get("refusal") and not content:
         return _text(message["refusal"]), "refusal"
     if message.get("tool_calls") and not content:
         return "", "tool_calls"
-    if content is None and finish_reason != "stop":
+    if content is None:
         return "", finish_reason
     if not isinstance(content, str):
         rubbish("no content")
     return content, finish_reason
 
 
+def _thinking(message: object) -> str:
+    """Give the thoughts that come in a field of their own."""
+    if not isinstance(message, dict):
+        return ""
+    parts = message["content"] if isinstance(message.get("content"), list) else []
+    thoughts = [_all_text(part["thinking"]) for part in parts if isinstance(part, dict) and part.get("thinking")]
+    return _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or "".join(thoughts)
+
+
+def _all_text(part: object) -> str:
+    return "".join(_text(p.get("text")) for p in part if isinstance(p, dict)) if isinstance(part, list) else _text(part)
+
+
 def _text_answer(choice: Mapping[str, Any]) -> tuple[str, str]:
-    text = choice.get("text")
+    finish_reason, text = _finish_reason(choice), choice.get("text")
     if not isinstance(text, str):
         rubbish("a choice without a text")
-    return text, _finish_reason(choice)
+    return text, finish_reason
 
 
 def _finish_reason(choice: Mapping[str, Any]) -> str:
-    reason = choice.get("finish_reason")
-    return reason if isinstance(reason, str) and reason else "stop"
+    """Give how an answer ended in OpenAI's words; a word of which nothing is known as it is.
+
+    Raises:
+        ServiceError: the service broke off.
+    """
+    reason, told = choice.get("finish_reason"), choice.get("error")
+    said = reason.strip().casefold() if isinstance(reason, str) else ""
+    meant = _MEANS.get(said, said) or "stop"
+    if meant == "error" or told:
+        message = _text(told.get("message") if isinstance(told, dict) else told)[:200]
+        raise ServiceError(
+            f"the service broke off the answer ({message or said or 'an error'}): try again", transient=True
+        )
+    return meant
 
 
-def _tokens(logprobs: object) -> tuple[TokenLogprob, ...]:
-    """Read log-probabilities in either format: chat (and new llama.cpp) `content`, or the older lists of strings."""
+class _UnreadableError(ValueError):
+    """Something in the log-probabilities is none: they are beside the answer, which stands without them."""
+
+
+def _tokens(logprobs: object, *, marked: bool) -> tuple[TokenLogprob, ...]:
+    """Read log-probabilities in either format: chat (and new llama.cpp) `content`, or the older lists of strings.
+
+    What cannot be read is none at all.
+    """
     if not isinstance(logprobs, dict):
         return ()
+    try:
+        tokens = _listed(logprobs)
+        return _as_text(tokens) if marked else tokens
+    except _UnreadableError:
+        return ()
+
+
+def _listed(logprobs: dict[str, Any]) -> tuple[TokenLogprob, ...]:
     if isinstance(logprobs.get("content"), list):
         return tuple(_token(item) for item in logprobs["content"] if isinstance(item, dict))
     tokens, values, tops = (logprobs.get(key) or [] for key in ("tokens", "token_logprobs", "top_logprobs"))
     if not all(isinstance(part, list) for part in (tokens, values, tops)):
-        rubbish("log-probabilities in an unknown format")
+        raise _UnreadableError
     tops = tops or [None] * len(tokens)
     return tuple(
         TokenLogprob(_old_bytes(token), _logprob(value), _old_top(top))
@@ -205,11 +273,11 @@ def _token(item: Mapping[str, Any]) -> TokenLogprob:
 
 def _bytes(item: Mapping[str, Any]) -> bytes:
     given = item.get("bytes")
-    if isinstance(given, list):
+    if given and isinstance(given, list):
         try:
             return bytes(given)
         except (TypeError, ValueError):
-            rubbish("token bytes that are no bytes")
+            raise _UnreadableError from None
     return _text(item.get("token")).encode("utf-8", "replace")
 
 
@@ -228,11 +296,54 @@ def _old_top(top: object) -> tuple[tuple[bytes, float], ...]:
 
 
 def _logprob(value: object) -> float:
-    if isinstance(value, int | float) and -_LEAST <= value <= 0:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _UnreadableError
+    if -_LEAST <= value <= 0:
         return float(value)
     if isinstance(value, float) and value < 1e-3:  # minus infinity, or rounding in a server's softmax
         return min(value, 0.0)
-    return rubbish("a log-probability that is none")
+    raise _UnreadableError
+
+
+def _as_text(tokens: tuple[TokenLogprob, ...]) -> tuple[TokenLogprob, ...]:
+    """Give tokens as text that are listed as the vocabulary spells them: `Ġnegative`, `▁negative`, `<0x0A>`.
+
+    No vocabulary spells a blank as a blank, so that a list with one is of text, in which these are letters.
+    """
+    listed = [token for place in tokens for token in (place.token, *(other for other, _ in place.top))]
+    if any(b" " in token for token in listed):
+        return tokens
+    if any(token.startswith(b"token_id:") for token in listed):
+        raise _UnreadableError
+    byte_level = any(mark.encode() in token for token in listed for mark in "\u0120\u010a")
+    read = _of_byte_level if byte_level else _of_pieces
+    return tuple(TokenLogprob(read(t.token), t.logprob, tuple((read(o), p) for o, p in t.top)) for t in tokens)
+
+
+def _of_pieces(token: bytes) -> bytes:
+    """Read a token of SentencePiece."""
+    if _BYTE_PIECE.fullmatch(token):
+        return bytes([int(token[3:5], 16)])
+    return token.replace("\u2581".encode(), b" ")
+
+
+_BYTE_PIECE = re.compile(rb"<0x[0-9a-fA-F]{2}>")
+
+
+def _of_byte_level(token: bytes) -> bytes:
+    """Read a token of byte-level BPE, where each byte is written as a character that can be seen."""
+    found = bytearray()
+    for letter in token.decode("utf-8", "replace"):
+        byte = _BYTE_OF.get(letter)
+        found += letter.encode("utf-8", "replace") if byte is None else bytes([byte])
+    return bytes(found)
+
+
+_SEEN = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_BYTE_OF = {chr(byte): byte for byte in _SEEN} | {
+    chr(0x100 + place): byte for place, byte in enumerate(b for b in range(256) if b not in _SEEN)
+}
+"""The inverse of GPT-2's `bytes_to_unicode`: what can be seen stands for itself, the other bytes follow from U+0100."""
 
 
 def _count(value: object) -> int:

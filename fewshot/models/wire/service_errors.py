@@ -1,39 +1,61 @@
-"""From an HTTP error reply to a `ServiceError` that says what to do, or to the parameter that the model refuses."""
+"""What an error reply is about: this text, this request, this model, this account. Read from code and words first."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from fewshot.errors import ServiceError
 from fewshot.models.endpoint import Endpoint
+from fewshot.models.wire.response import Reply
 from fewshot.models.wire.retry import wait_asked
 
-if TYPE_CHECKING:
-    from fewshot.models.wire.response import Reply
-
-__all__ = ["AT_MOST", "Complaint", "failure", "read_complaint", "redacted", "refused_parameter"]
+__all__ = ["MORE_ROOM", "Complaint", "as_answer", "failure", "may_teach", "named", "read_complaint", "redacted"]
 
 _LONGEST_QUOTE = 300
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance")
-_REFUSES = re.compile(
-    r"unsupported|not supported|n't support|not support|unrecognized|unknown|not permitted|unexpected|not allowed"
-    r"|unavailable|not available|extra_forbidden|only the default|above maximum|deprecated|removed|not compatible"
-    r"|no longer|must be (?:unset|omitted)|invalid schema",
+_NO_CREDIT = re.compile(
+    r"exceeded your current quota|(?:insufficient|not enough|out of|no) (?:account )?(?:balance|credits?|quota|funds)"
+    r"|credit balance|billing|payment required|top up|quota (?:is |has been )?(?:exhausted|exceeded|used up)",
     re.IGNORECASE,
 )
-AT_MOST = re.compile(
-    r"(?:<=|at most|maximum(?: value)?(?: of| is)?|up to|between 0 and|less than or equal to|more than|max allowed:"
-    r"|\[0,)\s*(\d+)",
+_FILTERS = (
+    "content_filter",
+    "content_policy_violation",
+    "invalid_prompt",
+    "data_inspection_failed",
+    "moderation_blocked",
+)
+_FLAGGED = re.compile(
+    r"\bflagged\b|requires moderation|content[ _-](?:management|filter|policy|moderation)|safety (?:system|filter)"
+    r"|safety polic|responsible ai|violat\w* .{0,60}\bpolic|usage polic"
+    r"|(?:sensitive|inappropriate|prohibited|harmful) content",
     re.IGNORECASE,
 )
-"""How services say how many log-probabilities they list."""
+_WHOSE = re.compile(
+    r"\b(?:api[ _-]?)?keys?\b|permission|region|country|territory|project|\baccounts?\b|organi[sz]ation|unauthori[sz]ed"
+    r"|credential|subscription|\bplan\b|\bip\b|not authorized|access (?:is )?denied|forbidden",
+    re.IGNORECASE,
+)
 _TOO_LONG = re.compile(
-    r"context[ _](?:length|window|size)|too long|too many tokens|maximum.{0,20}tokens", re.IGNORECASE
+    r"context[ _](?:length|window|size)|too long|too many tokens|maximum.{0,20}tokens|prompt is too large",
+    re.IGNORECASE,
 )
+_TOO_LARGE = re.compile(r"request too large|limit:? (\d+)\b.{0,40}\brequested:? (\d+)", re.IGNORECASE)
+_WAIT = re.compile(
+    r"(?:try again|retry|wait)\D{0,20}?(?:(\d+)\s*m(?:in\w*)?(?!s))?\s*(?:(\d+(?:\.\d+)?)\s*(ms|millis\w*|s\b|sec\w*))",
+    re.IGNORECASE,
+)
+MORE_ROOM = re.compile(
+    r"could not finish the message|higher max_tokens|max_\w*tokens\W.{0,40}(?:below|at least|minimum|>=|greater than)",
+    re.IGNORECASE,
+)
+"""How models say that they were given too few tokens to write even one."""
+_TEMPLATE = re.compile(r"template|jinja|grammar|\broles?\b|schema", re.IGNORECASE)
 _LOOKS_LIKE_KEY = re.compile(r"\bsk-[\w*.-]{4,}|[\w-]*\*{4,}[\w-]*|(?<=Bearer )\S+")
 
 
@@ -41,13 +63,19 @@ _LOOKS_LIKE_KEY = re.compile(r"\bsk-[\w*.-]{4,}|[\w-]*\*{4,}[\w-]*|(?<=Bearer )\
 class Complaint:
     """What an error reply says, in whichever of the usual shapes it says it."""
 
-    message: str = ""
+    message: str = field(default="", repr=False)  # may hold the key that is refused
     code: str | None = None
     param: str | None = None
+    flagged: bool = False
+    """It says what in the text was flagged."""
+    wait: float | None = None
+    """Seconds that it asks to wait."""
+    generated: str | None = field(default=None, repr=False)
+    """An answer that the service itself found not to fit the schema."""
 
 
 def read_complaint(reply: Reply) -> Complaint:
-    """Read an error body: OpenAI's shape, FastAPI's `detail`, a bare message, or plain text."""
+    """Read an error body: OpenAI's shape, a list of one, FastAPI's `detail`, a bare message, or plain text."""
     from pydantic_core import from_json
 
     try:
@@ -55,26 +83,83 @@ def read_complaint(reply: Reply) -> Complaint:
     except (ValueError, RecursionError):
         text = re.sub(r"<[^>]*>", " ", reply.body[:2000].decode("utf-8", "replace"))
         return Complaint(" ".join(text.split()))
-    error = value.get("error", value) if isinstance(value, Mapping) else value
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    error = value.get("error") or value if isinstance(value, Mapping) else value
+    whole = json.dumps(value, ensure_ascii=False)
     if not isinstance(error, Mapping):
-        return Complaint(str(error or ""))
-    message = error.get("message") or error.get("detail") or error.get("msg") or ""
-    code, kind, param = error.get("code"), error.get("type"), error.get("param")
+        code = value.get("code") if isinstance(value, Mapping) else None
+        return Complaint(str(error or ""), code if isinstance(code, str) else None, wait=_wait_in(whole))
+    message = error.get("message") or error.get("detail") or error.get("msg") or error.get("error") or ""
+    code, kind, param, inner = (error.get(key) for key in ("code", "type", "param", "innererror"))
+    metadata: Any = error.get("metadata") if isinstance(error.get("metadata"), Mapping) else {}
+    generated = error.get("failed_generation")
     return Complaint(
-        message if isinstance(message, str) else str(message),
-        code if isinstance(code, str) else kind if kind in _QUOTA else None,
+        message if isinstance(message, str) else json.dumps(message, ensure_ascii=False),
+        code if isinstance(code, str) and not code.isdigit() else kind if kind in (*_QUOTA, *_FILTERS) else None,
         param if isinstance(param, str) else None,
+        flagged=bool(metadata.get("reasons") or metadata.get("flagged_input") or inner),
+        wait=_wait_in(whole),
+        generated=generated if isinstance(generated, str) else None,
     )
+
+
+def _wait_in(body: str) -> float | None:
+    """Give the seconds that an error asks to wait in words, or in Google's `retryDelay`."""
+    if (delay := re.search(r'"retryDelay": "(\d+(?:\.\d+)?)s"', body)) is not None:
+        return float(delay[1])
+    if (found := _WAIT.search(body)) is None:
+        return None
+    seconds = float(found[2]) / (1000 if found[3].lower().startswith("m") else 1)
+    return 60 * float(found[1] or 0) + seconds or None
+
+
+def as_answer(reply: Reply) -> Reply:
+    """Give an error that is about one answer as that answer: a filtered text, or one that does not fit the schema."""
+    if reply.status not in (400, 403, 422, 451):
+        return reply
+    complaint = read_complaint(reply)
+    if complaint.code == "json_validate_failed":
+        return _answered(reply, complaint.generated or "", "stop")
+    return _answered(reply, complaint.message, "content_filter") if _is_filtered(complaint) else reply
+
+
+def _answered(reply: Reply, text: str, reason: str) -> Reply:
+    choice = {"message": {"content": text}, "text": text, "finish_reason": reason}
+    return replace(reply, status=200, body=json.dumps({"choices": [choice]}).encode())
+
+
+def _is_filtered(complaint: Complaint) -> bool:
+    if complaint.code in _FILTERS or complaint.flagged:
+        return True
+    return bool(_FLAGGED.search(complaint.message)) and not re.search(r"account|organi[sz]ation", complaint.message)
+
+
+def may_teach(status: int, complaint: Complaint) -> bool:
+    """Tell whether a refusal may be about how it was asked, and not about the text, the account or the moment."""
+    if _has_no_credit(status, complaint) or _is_too_long(status, complaint):
+        return False
+    return status in (400, 403, 404, 422) or (status == 500 and bool(_TEMPLATE.search(complaint.message)))
+
+
+def named(complaint: Complaint, sent: Collection[str]) -> list[str]:
+    """Give those of the parameters sent that a refusal names, in whatever words."""
+    param = re.split(r"[.\[]", complaint.param or "")[0]
+    if param in sent:
+        return [param]
+    return [name for name in sent if _names(name, complaint.message)]
 
 
 def failure(reply: Reply, endpoint: Endpoint) -> ServiceError:
     """Give the error for a reply that is none of the good ones."""
     complaint = read_complaint(reply)
-    status, asked = reply.status, wait_asked(reply.headers)
+    status = reply.status
+    asked = wait_asked(reply.headers) or complaint.wait
     should_retry = reply.headers.get("x-should-retry")
-    quota = status == 402 or (complaint.code in _QUOTA)
-    transient = (status in (408, 409, 429) or (status >= 500 and status != 501)) and not quota
-    if should_retry in ("true", "false") and not quota:
+    quota = _has_no_credit(status, complaint)
+    final = quota or _is_too_large(complaint)
+    transient = (status in (408, 409, 425, 429) or (status >= 500 and status != 501)) and not final
+    if should_retry in ("true", "false") and not final:
         transient = should_retry == "true"
     return ServiceError(
         _advice(status, complaint, endpoint, reply),
@@ -82,25 +167,27 @@ def failure(reply: Reply, endpoint: Endpoint) -> ServiceError:
         code=complaint.code or ("context_length_exceeded" if _is_too_long(status, complaint) else None),
         param=complaint.param,
         transient=transient,
-        account=quota or status == 401 or (status == 403 and complaint.code != "content_filter"),
-        retry_after=asked,
+        account=quota or status == 401 or (status == 403 and _is_of_account(complaint)),
+        retry_after=asked if status != 400 else wait_asked(reply.headers),
     )
 
 
-def refused_parameter(complaint: Complaint, sent: Collection[str]) -> str | None:
-    """Tell which of the parameters sent a 400 or 422 refuses; None when it is about something else.
+def _has_no_credit(status: int, complaint: Complaint) -> bool:
+    """Tell whether the account has nothing left; Google says the same of a limit for a minute, and how long to wait."""
+    if status == 402 or complaint.code in _QUOTA:
+        return True
+    words = status in (400, 403, 429) and _NO_CREDIT.search(complaint.message)
+    return bool(words) and complaint.wait is None
 
-    Gateways drop `param` and `code`, so the message decides too.
-    """
-    too_many = "logprobs" in f"{complaint.param} {complaint.message}" and AT_MOST.search(complaint.message)
-    if not too_many and not _REFUSES.search(complaint.message):
-        return None
-    named = re.split(r"[.\[]", complaint.param or "")[0]
-    if named in sent:
-        return named
-    places = {name: _place(name, complaint.message) for name in sent}
-    found = [name for name, place in places.items() if place >= 0]
-    return min(found, key=lambda name: places[name]) if found else None
+
+def _is_of_account(complaint: Complaint) -> bool:
+    return not _is_filtered(complaint) and bool(_WHOSE.search(complaint.message) or not complaint.message)
+
+
+def _is_too_large(complaint: Complaint) -> bool:
+    """Tell whether one request is more than a limit allows in all, so that no wait helps."""
+    found = _TOO_LARGE.search(complaint.message)
+    return found is not None and (found[1] is None or int(found[2]) > int(found[1]))
 
 
 def redacted(message: str, secrets: Collection[str]) -> str:
@@ -111,11 +198,10 @@ def redacted(message: str, secrets: Collection[str]) -> str:
     return _LOOKS_LIKE_KEY.sub("[key]", message)
 
 
-def _place(name: str, message: str) -> int:
-    """Find a parameter's name in a message; a name of one letter counts only in quotes."""
+def _names(name: str, message: str) -> bool:
+    """Tell whether a message names a parameter; a name of one letter, or that is a word, counts only in quotes."""
     pattern = rf"['\"`]{name}['\"`]" if len(name) == 1 else rf"(?<![\w-]){name}(?![\w-])"
-    found = re.search(pattern, message)
-    return found.start() if found else -1
+    return re.search(pattern, message, re.IGNORECASE) is not None
 
 
 def _host_of(address: str) -> str:
@@ -128,6 +214,8 @@ def _host_of(address: str) -> str:
 def _is_too_long(status: int, complaint: Complaint) -> bool:
     if complaint.code in ("context_length_exceeded", "exceed_context_size_error"):
         return True
+    if MORE_ROOM.search(complaint.message):
+        return False
     return status == 413 or (status == 400 and bool(_TOO_LONG.search(complaint.message)))
 
 
@@ -140,15 +228,15 @@ def _advice(status: int, complaint: Complaint, endpoint: Endpoint, reply: Reply)
             f"{host} redirects to {target} (HTTP {status}), where the text was not sent: "
             "if you trust that address, set base_url to it"
         )
-    if status == 402 or complaint.code in _QUOTA:
+    if _has_no_credit(status, complaint):
         return f"the account at {host} has no credit left (HTTP {status}): add credit or use another key{said}"
     if status == 401:
         return f"{host} refuses the API key (HTTP 401): check OPENAI_API_KEY or api_key{said}"
-    if complaint.code == "content_filter":
+    if _is_filtered(complaint) and status != 401:
         return f"the content filter of {host} refuses this text (HTTP {status}): change the text or skip the row{said}"
-    if status == 403:
+    if status == 403 and _is_of_account(complaint):
         return f"{host} refuses this account (HTTP 403): check its permissions, project and region{said}"
-    if _is_too_long(status, complaint):
+    if _is_too_long(status, complaint) or _is_too_large(complaint):
         return f"the text is too long for {model} (HTTP {status}): shorten it or use fewer shots (k){said}"
     if status == 404 and (complaint.code == "model_not_found" or "model" in complaint.message.lower()):
         return f"{host} has no model {model!r} (HTTP 404): set model or FEWSHOT_MODEL to one that it has{said}"
