@@ -488,7 +488,7 @@ def test_the_results_are_those_of_live_calls_whatever_the_service_does(
     task = Task.of(
         "Which?", ["positive", "negative", "neutral"], base_url=chaos.base_url, api_key="sk-t", model="chaos-1"
     )
-    rows = [f"Review {i}." for i in range(30)]
+    rows = [f"I {'love' if i % 2 else 'hate'} it. Review {i}." for i in range(30)]
     run = BatchRun(task, tmp_path / "run", max_requests=20)
     run.submit(rows)
     chaos.plan({"batch": {"content_404": trouble.get("content_404", 0)}})  # a batch keeps the trouble it began with

@@ -91,7 +91,8 @@ class LabelTree:
 
     def begins(self, token: bytes) -> bool:
         """Tell whether a token begins a label."""
-        return bool(self._begun_by(self._text(b"", token)))
+        text = self._text(b"", token)
+        return bool(text) and bool(self._begun_by(text))
 
     def spells(self, written: bytes, text: bytes) -> bool:
         """Tell whether what was written is a folded text."""
