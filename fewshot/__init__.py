@@ -9,7 +9,10 @@ Importing this does no work: each name is loaded when it is first used.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
+
+from fewshot._moved import Moved
 
 if TYPE_CHECKING:
     from fewshot.data.importing import examples_from
@@ -50,6 +53,8 @@ _HOME = {
     "types": ("Completion", "Example", "Message", "Request", "Usage"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+sys.meta_path.append(Moved)
 
 __all__ = [
     "Completion",

@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("inference",),
     ("models", "data", "prompts"),
     ("outputs", "calibration", "settings"),
-    ("_checks", "_digests", "_storage", "_wording", "_background_loop"),
+    ("_moved", "_checks", "_digests", "_storage", "_wording", "_background_loop"),
     ("result",),
     ("errors",),
     ("types",),

@@ -11,6 +11,7 @@ import pytest
 from import_order import faults, modules, place_of
 
 import fewshot
+from fewshot._moved import MOVED
 
 PACKAGE = Path(fewshot.__file__).parent
 
@@ -68,3 +69,10 @@ def test_the_facade_offers_just_what_it_names() -> None:
     assert sorted(fewshot.__all__) == fewshot.__all__
     for name in fewshot.__all__:
         assert getattr(fewshot, name).__name__ == name
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_a_path_that_earlier_documents_named_gives_the_module_at_its_new_place(old: str) -> None:
+    code = f"import importlib, {old}; assert {old} is importlib.import_module({MOVED[old]!r})"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,7 +49,7 @@ class Walk:
 def counts(steps: list[Step]) -> dict[str, int]:
     """Count functions entered, modules, changes of module, and those back into a module left before."""
     modules = [module for module, _ in steps]
-    changes = [b for a, b in zip(modules, modules[1:], strict=False) if a != b]
+    changes = [b for a, b in pairwise(modules) if a != b]
     known = {modules[0]}
     back = 0
     for module in changes:
