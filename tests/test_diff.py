@@ -108,5 +108,5 @@ def test_little_agreement_can_fail_a_build(runs: tuple[Path, Path], capsys: pyte
 
 def test_files_of_something_else_are_refused(tmp_path: Path):
     rows = write(tmp_path / "rows.jsonl", {"text": "no result"})
-    with pytest.raises(InputError, match=r"row 1 is no result; give files that `fewshot run --json`"):
+    with pytest.raises(InputError, match=r"row 1 is not a result; give files that `fewshot run`"):
         compared(rows, rows)

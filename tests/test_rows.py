@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import fewshot
+from fewshot.bulk.records import json_bytes
 from fewshot.data.columns import Columns, Stream, digest_of, is_stream, read_rows
-from fewshot.data.tables import is_table, write_table
+from fewshot.data.tables import check_out, is_table, read_results, write_table
 from fewshot.errors import ConfigError, InputError
 
 SENTIMENT = Columns(fewshot.load("sentiment"))
@@ -163,16 +164,18 @@ LINES = [
 
 
 def test_a_table_for_people_holds_no_formula(tmp_path: Path) -> None:
-    write_table(tmp_path / "o.csv", (json.dumps(line).encode() for line in LINES), ["text"])
+    write_table(tmp_path / "o.csv", lambda: map(json_bytes, LINES))
     found = (tmp_path / "o.csv").read_text(encoding="utf-8").split("\n")
-    assert found[0].strip() == "row,id,text,value,confidence,abstained,error,probabilities,model,cost,cached"
-    assert found[1].startswith("0,7,'-x,'=1+1,0.5,false,,")
-    assert found[2].startswith("1,,y,,,false,OutputError: no,,m,0.5,false")
+    assert (
+        found[0].strip() == "row,id,text,value,confidence,abstained,error,warnings,probabilities,model,task,cost,cached"
+    )
+    assert found[1].startswith("0,7,'-x,'=1+1,0.5,false,,,")
+    assert found[2].startswith("1,,y,,,false,OutputError: no,,,m,,0.5,false")
 
 
 def test_a_parquet_table_keeps_types(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="the extra 'bulk' is not installed")
-    write_table(tmp_path / "o.parquet", (json.dumps(line).encode() for line in LINES), ["text"])
+    write_table(tmp_path / "o.parquet", lambda: map(json_bytes, LINES))
     found = parquet.read_table(tmp_path / "o.parquet").to_pylist()
     assert [row["value"] for row in found] == ["=1+1", None]
     assert [row["cost"] for row in found] == [None, 0.5]
@@ -195,4 +198,41 @@ def test_a_json_file_may_hold_a_list(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_written_is_told_as_the_callers_to_mend(tmp_path: Path) -> None:
     (tmp_path / "o.csv").mkdir()
     with pytest.raises(ConfigError, match=r"cannot write .*o\.csv"):
-        write_table(tmp_path / "o.csv", [], ["text"])
+        write_table(tmp_path / "o.csv", list)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "jsonl"])
+def test_results_keep_the_users_columns_and_come_back_the_same_from_every_form(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "in.csv").write_text(
+        "id,Review,stars,value,error\n7,Lovely.,5,mine,none\n8,=1+1,1,,\n9,,2,x,y\n", encoding="utf-8"
+    )
+    task = fewshot.load("sentiment", client=fewshot.ScriptedClient(lambda _: "positive"))
+    out = tmp_path / f"out.{kind}"
+    given = read_rows(tmp_path / "in.csv", Columns(task, {"text": "review"}))
+    list(task.map(given, out=out))
+    if kind in ("csv", "tsv"):
+        header = out.read_text(encoding="utf-8").split("\n")[0].strip().split("," if kind == "csv" else "\t")
+        assert header[:6] == ["row", "id", "Review", "stars", "value", "error"]
+        assert header[6:10] == ["fewshot_value", "confidence", "abstained", "fewshot_error"]
+    found = read_results(out)
+    assert [row["value"] for row in found] == ["positive", "positive", None]
+    assert [row["id"] for row in found] == ["7", "8", "9"]
+    assert found[0]["inputs"] == {"Review": "Lovely.", "stars": "5", "value": "mine", "error": "none"}
+    assert found[1]["inputs"]["Review"] == "=1+1"
+    assert found[2]["error"]["type"] == "InputError"
+
+
+def test_a_place_for_results_with_an_ending_that_is_not_known_is_refused() -> None:
+    for name in ("o.xlsx", "o.txt"):
+        with pytest.raises(InputError, match="results are not written as"):
+            check_out(Path(name))
+    for name in ("o.jsonl", "o.csv", "o"):
+        check_out(Path(name))
+
+
+def test_other_columns_never_break_a_row_and_a_path_is_a_file(tmp_path: Path) -> None:
+    task = fewshot.load("sentiment", client=fewshot.ScriptedClient(lambda _: "positive"))
+    assert [result.value for result in task.map([{"text": "Nice.", "label": "x", "stars": 5}])] == ["positive"]
+    (tmp_path / "in.csv").write_text("Text,label\nNice.,x\n", encoding="utf-8")
+    for path in (tmp_path / "in.csv", str(tmp_path / "in.csv")):
+        assert [(result.value, result.inputs) for result in task.map(path)] == [("positive", {"text": "Nice."})]

@@ -22,6 +22,7 @@ from fewshot.bulk.progress import Display
 from fewshot.bulk.records import copy_of, facts_of, key_of_row, result_of
 from fewshot.bulk.saver import Finished, Keeper
 from fewshot.bulk.tally import Tally
+from fewshot.data.columns import Row
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.inference.predictor import Predictor
 from fewshot.models.budget import with_budget
@@ -163,7 +164,7 @@ class Run(Generic[T]):
         self._limits = Limits(concurrency=plan.concurrency, rpm=plan.rpm, tpm=plan.tpm, local=connection.local)
         if plan.out is not None:
             facts = {**facts_of(self._task, connection), **plan.facts}
-            await self._keeper.open(self._task, plan.out, facts, resume=plan.resume, retry_failed=plan.retry_failed)
+            await self._keeper.open(plan.out, facts, resume=plan.resume, retry_failed=plan.retry_failed)
         connection = limited(connection, self._limits)
         if plan.max_cost is not None:
             connection, _ = with_budget(connection, plan.max_cost, spent=self._keeper.spent)
@@ -248,6 +249,8 @@ class Run(Generic[T]):
         try:
             if isinstance(given, InputError):
                 raise given
+            if isinstance(given, Mapping) and not isinstance(given, Row):
+                given = self._task.columns.row(given)
             task, inputs = self._task.bind_row(given)
             return _Row(position, given, key_of_row(task, inputs), task, inputs)
         except InputError as problem:

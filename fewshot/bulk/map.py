@@ -21,7 +21,7 @@ from fewshot import _background_loop as loop
 from fewshot.bulk.engine import Plan, Run
 from fewshot.bulk.progress import shown
 from fewshot.bulk.tally import Tally
-from fewshot.data.columns import Stream
+from fewshot.data.columns import Stream, read_rows
 from fewshot.data.frames import is_frame, map_frame
 from fewshot.errors import InputError
 from fewshot.inference.predictor import Predictor
@@ -75,8 +75,8 @@ def map(task: Predictor[T], rows: Iterable[Any], **options: Unpack[BulkOptions])
     iterator ends the run; with `out`, what is in flight then gets a moment to be saved.
 
     Arguments:
-        rows: strings, or dicts of the task's inputs (an `id` and an `output` beside them are let be); for a series or
-            data frame of pandas or Polars see `fewshot.data.frames`.
+        rows: strings, dicts that hold the task's inputs (other columns are kept for the results), or the path of a file
+            of any kind that is read (docs/data.md); for series, data frames and Arrow tables see `fewshot.data.frames`.
         options: see `BulkOptions`.
 
     Returns:
@@ -90,7 +90,7 @@ def map(task: Predictor[T], rows: Iterable[Any], **options: Unpack[BulkOptions])
     if is_frame(rows):
         frame: Iterator[Result[T]] = map_frame(task, rows, **options)
         return frame
-    return _results(task, iter(_checked(rows)), _plan(rows, options))
+    return _results(task, iter(_checked(task, rows)), _plan(rows, options))
 
 
 def amap(
@@ -105,10 +105,12 @@ def amap(
         return _stream(Run(task, _Awaited(rows), plan))
     if isinstance(rows, Stream):
         return _stream(Run(task, rows, plan))
-    return _stream(Run(task, _Iterated(iter(_checked(rows))), plan))
+    return _stream(Run(task, _Iterated(iter(_checked(task, rows))), plan))
 
 
-def _checked(rows: Any) -> Iterable[Any]:
+def _checked(task: Task[Any], rows: Any) -> Iterable[Any]:
+    if isinstance(rows, os.PathLike) or (isinstance(rows, str) and Path(rows).suffix and Path(rows).is_file()):
+        return read_rows(Path(rows), task.columns)
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         raise InputError(f"rows must be many rows, not one {type(rows).__name__}: give a list", field="rows")
     return rows

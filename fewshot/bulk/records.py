@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from fewshot.data.columns import Row
 from fewshot.errors import FewshotError, InputError, OutputError, ServiceError
 from fewshot.inference.predictor import Predictor
 from fewshot.models.cache import place_of
@@ -34,7 +35,7 @@ def line_of(result: Result[Any], row: object) -> bytes:
     """Write a result as the line of its row: one JSON object, without the end of line.
 
     Arguments:
-        row: the row as it was given; its `id` goes into the line.
+        row: the row as it was given; its `id` and the columns that are not inputs go into the line.
     """
     about = result.to_dict()
     line: dict[str, Any] = {"row": about.pop("row")}
@@ -42,8 +43,17 @@ def line_of(result: Result[Any], row: object) -> bytes:
         line["id"] = row["id"]
     paid = {name: about.pop(name) for name in _VOLATILE}
     del paid["attempts"]
-    line |= about | {"inputs": dict(result.inputs)} | paid
+    line |= about | {"inputs": dict(result.inputs)} | _besides(result, row) | paid
     return json_bytes(line)
+
+
+def _besides(result: Result[Any], row: object) -> dict[str, Any]:
+    """Give the columns of a row that are not inputs, and the names of those that are under another one."""
+    names = dict(row.names) if isinstance(row, Row) else {}
+    record = row.record if isinstance(row, Row) else row if isinstance(row, Mapping) else {}
+    taken = {"id", *names.values(), *(name for name in result.inputs if name not in names)}
+    columns = {name: value for name, value in record.items() if name not in taken}
+    return {name: found for name, found in (("columns", columns), ("names", names)) if found}
 
 
 def json_bytes(value: object) -> bytes:

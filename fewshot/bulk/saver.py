@@ -11,9 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from fewshot.bulk.checkpoint import Checkpoint, Saved
 from fewshot.bulk.records import line_of
-from fewshot.data.tables import check_table, is_table, write_table
+from fewshot.data.tables import check_out, is_table, write_table
 from fewshot.errors import FewshotError
-from fewshot.inference.predictor import Predictor
 from fewshot.result import Result
 
 __all__ = ["Finished", "Keeper"]
@@ -39,14 +38,10 @@ class Keeper(Generic[T]):
         self._commit: asyncio.Future[None] | None = None
         self._wanted = asyncio.Event()
         self._saving = False
-        self._inputs: Sequence[str] = ()
 
-    async def open(
-        self, task: Predictor[T], out: Path, facts: Mapping[str, str], *, resume: bool, retry_failed: bool
-    ) -> None:
+    async def open(self, out: Path, facts: Mapping[str, str], *, resume: bool, retry_failed: bool) -> None:
         """Open the run record of an output; errors as for `Checkpoint`."""
-        check_table(out)
-        self._inputs = list(task.inputs)
+        check_out(out)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="fewshot-disk")
 
         def opened() -> tuple[Checkpoint, float]:
@@ -120,7 +115,7 @@ class Keeper(Generic[T]):
         def finished() -> None:
             checkpoint.finish()
             if is_table(checkpoint.out):
-                write_table(checkpoint.out, (saved.line for saved in checkpoint.saved()), self._inputs)
+                write_table(checkpoint.out, lambda: (saved.line for saved in checkpoint.saved()))
 
         await self._on_disk(finished)
 

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
     else:
         print("\n".join(_told(found, str(args.a), str(args.b), args.limit or len(found.changes))))
-    return 1 if args.agree is not None and found.agreement < args.agree else 0
+    return 1 if args.agree is not None and not (found.agreement or 0) >= args.agree else 0
 
 
 def _told(found: Difference, a: str, b: str, limit: int) -> list[str]:
@@ -44,7 +44,9 @@ def _told(found: Difference, a: str, b: str, limit: int) -> list[str]:
         f"A {a}: {_names(found.tasks[0])}, {_names(found.models[0])}",
         f"B {b}: {_names(found.tasks[1])}, {_names(found.models[1])}",
         f"{same_task}, {same_model}",
-        f"{found.rows - len(found.changes)} of {found.rows} rows agree ({found.agreement:.1%})",
+        "no row is in both: 0 of 0"
+        if found.agreement is None
+        else f"{found.rows - len(found.changes)} of {found.rows} rows agree ({found.agreement:.1%})",
     ]
     if any(found.only):
         lines.append(f"left out: {found.only[0]} rows that only A has, {found.only[1]} that only B has")

@@ -208,7 +208,8 @@ def _writer(args: argparse.Namespace, *, few: bool) -> Callable[[Result[Any]], N
         if kept:
             return
         if args.json or args.concise:
-            line = json_bytes(result.to_dict() if args.json else _concise(result))
+            whole = result.to_dict() | {"inputs": dict(result.inputs)}
+            line = json_bytes(whole if args.json else _concise(result))
         else:
             line = _plain(result, alone=alone) + _beside(result)
         sys.stdout.buffer.write(line + b"\n")

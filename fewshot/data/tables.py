@@ -1,54 +1,82 @@
-"""Results as a table for people and data frames: CSV and Parquet, made from the lines of a finished run."""
+"""Results as a table for people and data frames, made of the lines of a finished run; and results read back.
+
+The user's columns come under their own names, and ours beside them. Where two are the same, ours gets a prefix.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import ConfigError
+from fewshot.data.readers import read
+from fewshot.errors import ConfigError, InputError
 
-__all__ = ["check_table", "is_table", "write_table"]
+__all__ = ["check_out", "is_table", "read_results", "write_table"]
 
 _GROUP = 4096
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-_AFTER = ("value", "confidence", "abstained", "error", "probabilities", "model", "cost", "cached")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_BLANKS = " \u00a0\u200b\ufeff"
+"""Signs that spreadsheets pass over before they look for a formula."""
+_BEFORE = ("row",)
+_AFTER = ("value", "confidence", "abstained", "error", "warnings", "probabilities", "model", "task", "cost", "cached")
+_LINES, _TABLES = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv", ".parquet")
 
 
 def is_table(path: Path) -> bool:
     """Tell whether results go to this path as a table, which is made at the end, and not line by line."""
-    return path.suffix.lower() in (".csv", ".parquet")
+    return path.suffix.lower() in _TABLES
 
 
-def check_table(path: Path) -> None:
-    """Raise ConfigError where the extra that writes this kind of table is missing, before anything is asked."""
-    if path.suffix.lower() == ".parquet":
+def check_out(path: Path) -> None:
+    """Refuse a place that results cannot be written to, before anything is asked.
+
+    Raises:
+        InputError: its ending is not known. ConfigError: the extra that writes this kind of table is missing.
+    """
+    ending = path.suffix.lower()
+    if ending not in ("", *_LINES, *_TABLES):
+        raise InputError(f"{path}: results are not written as {ending!r}: use .jsonl, {', '.join(_TABLES)}")
+    if ending == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
             raise ConfigError("Parquet files need an extra: pip install 'fewshot[bulk]'") from error
 
 
-def write_table(path: Path, lines: Iterable[bytes], inputs: Sequence[str]) -> None:
-    """Write results as CSV or Parquet, all of it or nothing.
+def own_names(theirs: Iterable[str]) -> dict[str, str]:
+    """Give the name of each of our columns beside the user's: its own, or with a prefix where that is taken."""
+    taken, found = set(theirs), {}
+    for name in (*_BEFORE, *_AFTER):
+        place = name
+        while place in taken:
+            place = f"fewshot_{place}"
+        found[name] = place
+    return found
+
+
+def write_table(path: Path, lines: Callable[[], Iterable[bytes]]) -> None:
+    """Write results as CSV, TSV or Parquet, all of it or nothing.
 
     In CSV a text that a spreadsheet would take for a formula gets a leading apostrophe.
 
     Arguments:
-        lines: the JSON lines of the results.
-        inputs: names of the inputs, each a column before the value.
+        lines: gives the JSON lines of the results; called twice, since the first of them may lack a column.
 
     Raises:
         ConfigError: the place cannot be written.
     """
-    columns = ["row", "id", *(name for name in inputs if name not in ("row", "id", *_AFTER)), *_AFTER]
-    rows = (_flat(json.loads(line), columns) for line in lines)
+    theirs = list(dict.fromkeys(name for line in lines() for name in _theirs(json.loads(line))))
+    ours = own_names(theirs)
+    columns = [*(ours[name] for name in _BEFORE), *theirs, *(ours[name] for name in _AFTER)]
+    rows = (_flat(json.loads(line), ours) for line in lines())
     scratch = path.with_name(f".{path.name}.new")
     try:
-        (_write_csv if path.suffix.lower() == ".csv" else _write_parquet)(scratch, columns, rows)
+        (_write_parquet if path.suffix.lower() == ".parquet" else _write_csv)(scratch, columns, rows, ours)
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.replace(path)
@@ -57,46 +85,124 @@ def write_table(path: Path, lines: Iterable[bytes], inputs: Sequence[str]) -> No
         raise ConfigError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
 
 
-def _flat(line: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+def _theirs(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the user's row held, under the user's names."""
+    names = line.get("names") or {}
+    found = {"id": line["id"]} if "id" in line else {}
+    found |= {names.get(name, name): value for name, value in (line.get("inputs") or {}).items()}
+    return found | (line.get("columns") or {})
+
+
+def _flat(line: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:
     error = line["error"] and f"{line['error']['type']}: {line['error']['message']}"
-    row = {**line["inputs"], **line, "error": error}
-    return {name: row.get(name) for name in columns}
+    about = {**line, "error": error, "warnings": "; ".join(line.get("warnings") or ()) or None}
+    return _theirs(line) | {place: about.get(name) for name, place in ours.items()}
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]], _: Mapping[str, str]) -> None:
+    delimiter = "\t" if path.name.lower().endswith(".tsv.new") else ","
+    with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(map(_cell, columns))
         for row in rows:
-            writer.writerow([_cell(row[name]) for name in columns])
+            writer.writerow([_cell(row.get(name)) for name in columns])
 
 
 def _cell(value: object) -> object:
     text = _text(value)
-    return f"'{text}" if isinstance(value, str) and text and text.lstrip(" ").startswith(_FORMULA) else text
+    return f"'{text}" if isinstance(value, str) and text and text.lstrip(_BLANKS).startswith(_FORMULA) else text
 
 
 def _text(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _write_parquet(path: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]]) -> None:
+def _write_parquet(path: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]], ours: Mapping[str, str]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    known = {
-        "row": pyarrow.int64(),
-        "confidence": pyarrow.float64(),
-        "abstained": pyarrow.bool_(),
-        "cost": pyarrow.float64(),
-        "cached": pyarrow.bool_(),
-    }
+    known = {"row": pyarrow.int64(), "confidence": pyarrow.float64(), "abstained": pyarrow.bool_()}
+    known |= {"cost": pyarrow.float64(), "cached": pyarrow.bool_()}
+    known = {ours[name]: kind for name, kind in known.items()}
     schema = pyarrow.schema([(name, known.get(name, pyarrow.string())) for name in columns])
     with parquet.ParquetWriter(path, schema) as writer:
         group: list[dict[str, Any]] = []
         for row in rows:
-            group.append({name: value if name in known else _text(value) for name, value in row.items()})
+            group.append({name: row.get(name) if name in known else _text(row.get(name)) for name in columns})
             if len(group) == _GROUP:
                 writer.write_table(pyarrow.Table.from_pylist(group, schema))
                 group = []
         writer.write_table(pyarrow.Table.from_pylist(group, schema))
+
+
+# -- back -----------------------------------------------------------------------------------------------------------
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Read a file of results in any form that one is written in.
+
+    Returns:
+        For each row its `row`, `id`, `value`, `confidence`, `abstained`, `error` (type and message), `model`, `task`,
+        and as `inputs` what the user's row held, as texts.
+
+    Raises:
+        InputError: the file cannot be read, or does not hold results.
+    """
+    found = []
+    for number, (_, row) in enumerate(read(path), start=1):
+        if isinstance(row, InputError):
+            raise row
+        result = _result(row, number - 1) if isinstance(row, dict) else None
+        if result is None:
+            message = f"{path}: row {number} is not a result; give files that `fewshot run` has written"
+            raise InputError(message, row=number)
+        found.append(result)
+    return found
+
+
+def _result(row: dict[str, Any], place: int) -> dict[str, Any] | None:
+    """Read one row of results; None if it is something else."""
+    if isinstance(row.get("error"), dict) or isinstance(row.get("inputs"), dict) or "usage" in row:
+        if not {"value", "error", "abstained"} <= row.keys():
+            return None
+        return {"row": place, **row, "inputs": _plain(_theirs(row))} | ({"id": str(row["id"])} if "id" in row else {})
+    ours = {
+        name: max((own for own in row if re.fullmatch(rf"(fewshot_)*{name}", own)), key=len, default=name)
+        for name in own_names(())
+    }
+    if not {ours["value"], ours["error"], ours["abstained"]} <= row.keys():
+        return None
+    about = {name: _read(row.get(column), name) for name, column in ours.items()}
+    theirs = {name: value for name, value in row.items() if name not in ours.values()}
+    kind, _, message = (about["error"] or "").partition(": ")
+    about["error"] = {"type": kind, "message": message} if kind else None
+    about["row"] = place if about["row"] is None else about["row"]
+    own = theirs.get("id")
+    return about | ({} if own in (None, "") else {"id": str(own)}) | {"inputs": _plain(theirs)}
+
+
+def _plain(theirs: Mapping[str, Any]) -> dict[str, str]:
+    """Give a user's row as texts, since a table knows no other values."""
+    return {
+        name: str(_bare(_text(value))) for name, value in theirs.items() if name != "id" and value not in (None, "")
+    }
+
+
+def _bare(text: str | None) -> str | None:
+    """Take off the apostrophe that keeps a text from being a formula."""
+    is_guarded = text is not None and text[:1] == "'" and text[1:].lstrip(_BLANKS).startswith(_FORMULA)
+    return text[1:] if is_guarded and text is not None else text
+
+
+def _read(cell: Any, name: str) -> Any:
+    """Read a cell of one of our columns as what was written there."""
+    if not isinstance(cell, str):
+        return cell
+    if not cell:
+        return None
+    if name in ("value", "error", "warnings", "model", "task"):
+        return _bare(cell)
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewshot.data.readers import read
-from fewshot.errors import InputError
+from fewshot.data.tables import read_results
 
 __all__ = ["Change", "Difference", "compared"]
 
@@ -49,9 +48,9 @@ class Difference:
     """Rows whose confidence fell or rose by more than 0.1."""
 
     @property
-    def agreement(self) -> float:
-        """Share of rows with the same outcome, from 0 to 1; 1 where there are none."""
-        return 1 - len(self.changes) / self.rows if self.rows else 1.0
+    def agreement(self) -> float | None:
+        """Share of rows with the same outcome, from 0 to 1; None where no row is in both."""
+        return 1 - len(self.changes) / self.rows if self.rows else None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the difference as plain JSON values."""
@@ -84,7 +83,7 @@ def compared(a: Path, b: Path) -> Difference:
     Raises:
         InputError: a file does not hold results. TaskError: it cannot be read.
     """
-    before, after = _results(a), _results(b)
+    before, after = read_results(a), read_results(b)
     key = _key_for(before, after)
     old, new = ({key(row): row for row in rows} for rows in (before, after))
     both = [name for name in old if name in new]
@@ -103,18 +102,6 @@ def compared(a: Path, b: Path) -> Difference:
     )
 
 
-def _results(path: Path) -> list[Mapping[str, Any]]:
-    rows = []
-    for number, (_, row) in enumerate(read(path), start=1):
-        if isinstance(row, InputError):
-            raise row
-        rows.append(row)
-        if not isinstance(row, dict) or not {"value", "error", "abstained"} <= row.keys():
-            message = f"{path}: row {number} is no result; give files that `fewshot run --json` or --out has written"
-            raise InputError(message, row=number)
-    return [{"row": place} | row for place, row in enumerate(rows)]
-
-
 def _key_for(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> Callable[[Mapping[str, Any]], str]:
@@ -129,7 +116,17 @@ def _outcome(row: Mapping[str, Any]) -> str:
     """Say in a few words what came of a row."""
     if row["error"] is not None:
         return f"error {row['error']['type']}"
-    return "abstained" if row["abstained"] else _json(row["value"])
+    return "abstained" if row["abstained"] else _json(_typed(row["value"]))
+
+
+def _typed(value: Any) -> Any:
+    """Give a value as JSON has it: a table holds numbers and records as texts."""
+    if isinstance(value, str) and value[:1] in "-0123456789[{tfn":
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 def _change(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:

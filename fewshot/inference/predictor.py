@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from fewshot._checks import REQUIRED, check_input, did_you_mean
+from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.answerable import classes_of
@@ -164,11 +165,16 @@ class Predictor(Generic[T]):
         return {example.id: example for example in self.examples}
 
     def bind_row(self, row: Any) -> tuple[Self, Mapping[str, Any]]:
-        """Bind a row of many: an `id` and an `output` beside its inputs are let be. Raises as `bind`."""
+        """Bind a row of many, which may have other columns beside its inputs. Raises as `bind`."""
         if isinstance(row, Mapping):
-            known = (*self.inputs, *self.parameters)
-            row = {name: value for name, value in row.items() if name in known or name not in ("id", "output")}
+            row = row if isinstance(row, Row) else self.columns.row(row)
+            row = {name: value for name, value in row.items() if name in self.inputs or name in self.parameters}
         return self.bind(row)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Finds the inputs among the columns of a row."""
+        return Columns(self)
 
     def bind(self, *args: Any, **given: Any) -> tuple[Self, Mapping[str, Any]]:
         """Check the inputs of a call and fill in defaults; parameters among them make a task with those set.
