@@ -108,7 +108,7 @@ def amap(
     return _stream(Run(task, _Iterated(iter(_checked(task, rows))), plan))
 
 
-def _checked(task: Task[Any], rows: Any) -> Iterable[Any]:
+def _checked(task: Predictor[Any], rows: Any) -> Iterable[Any]:
     if isinstance(rows, os.PathLike) or (isinstance(rows, str) and Path(rows).suffix and Path(rows).is_file()):
         return read_rows(Path(rows), task.columns)
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
