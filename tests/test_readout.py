@@ -50,12 +50,14 @@ def test_noise_teaches_nothing_and_signal_does():
         assert low <= right / 120 <= high
 
 
-def test_rows_beyond_the_limit_are_predicted_like_new_ones(monkeypatch):
-    monkeypatch.setattr("fewshot.calibration.ridge._ROWS", 40)
+def test_more_rows_than_features_give_the_same_as_more_features_than_rows():
     wide, answers = world(60)
-    readout, left_out = Ridge(wide, answers, LABELS).fit()
-    assert left_out[50] == pytest.approx(score(readout, wide[50]))
-    assert left_out[10] != pytest.approx(score(readout, wide[10]))
+    padded = [{**row, **{f"none{i}": 0.0 for i in range(60)}} for row in wide]
+    for part in ((), range(0, 60, 5)):
+        readout, left_out = Ridge(wide, answers, LABELS).fit(part)
+        other, same = Ridge(padded, answers, LABELS).fit(part)
+        assert [value for row in left_out for value in row] == pytest.approx([value for row in same for value in row])
+        assert score(readout, wide[5]) == pytest.approx(score(other, padded[5]))
 
 
 def test_rows_left_out_tell_nothing_to_the_scores_of_any_row():

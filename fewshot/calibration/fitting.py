@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fewshot.calibration import logistic
-from fewshot.calibration.calibration import Calibration, Output, batch, normalise, temperature
+from fewshot.calibration.calibration import Calibration, Output, batch, contextual, normalise, temperature
 from fewshot.calibration.logistic import Widths
 from fewshot.calibration.ridge import Readout, Ridge
 from fewshot.errors import InputError
@@ -28,6 +28,13 @@ _LAST = 0.3
 """Standard deviation expected of the logarithm of the last temperature, which few rows should not move far."""
 _MATRIX = 8
 """Most labels for which each label's score may depend on all others': more take long, and more rows than there are."""
+_ROWS_A_WEIGHT = 5
+"""Rows for each weight of a vector or a matrix; with fewer, which one is chosen is luck."""
+_FEW, _VERY_FEW = 40, 16
+"""Below the first the simplest recipe within one standard error is taken, below the second no temperature is fitted."""
+_PREFERRED = ("batch", "contextual", "temperature", "batch+temperature", "bias+temperature")
+"""Among few rows, what is taken before what: the mean over real inputs tells more of a bias than inputs like "N/A"."""
+_REMARK = "scores of the chosen one are too good by what the choice among them gained: up to 5 points at 60 rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,8 @@ class Fitted:
     def to_dict(self) -> dict[str, Any]:
         """Give what was tried and what was chosen as plain JSON values."""
         trials = [{"name": t.name, "nll": t.nll, "accuracy": t.accuracy} for t in self.trials]
-        return {"chosen": self.calibration.name, "rows": len(self.held_out), "tried": trials}
+        about = {"chosen": self.calibration.name, "rows": len(self.held_out), "tried": trials}
+        return about | ({"remark": _REMARK} if len(trials) > 1 else {})
 
 
 def fit(
@@ -62,6 +70,9 @@ def fit(
     *,
     labels: Sequence[str] | None = None,
     wide: Sequence[Sequence[Scores]] = (),
+    content_free: Sequence[Scores] = (),
+    unlabelled: Sequence[Scores] = (),
+    simple: bool = False,
     seed: int = 0,
 ) -> Fitted:
     """Fit every kind of calibration on labelled rows and choose by cross-validation.
@@ -69,7 +80,12 @@ def fit(
     `scores` holds one mapping a row: the natural-log probability of each label under its name and, if `labels` names
     these, any further real features under other names (scores from other prompts, votes of neighbours). The choice is
     the least mean negative log-likelihood over repeated stratified folds, among those no less accurate than the plain
-    probabilities; a last temperature is fitted on the held-out predictions.
+    probabilities; a last temperature is fitted on the held-out predictions. Of fewer than 40 rows the choice is the
+    simplest recipe within one standard error of the best (Breiman et al. 1984, section 3.4.3), batch calibration first.
+
+    `content_free` and `unlabelled` are scores of inputs without content, and of inputs whose label is not known: with
+    the first contextual calibration is among the recipes, with the second batch calibration has a better mean. These
+    two are all that is tried of fewer than 16 rows, and where it is to be `simple` since the rows are shots.
 
     Each block in `wide` holds, for every row, hundreds of features (`token_features`, an embedding) under names of
     their own; a ridge regression turns it into one feature a label, and the calibration then takes them all together
@@ -78,24 +94,27 @@ def fit(
     Raises `InputError` when rows and answers do not pair up, or an answer is no label.
     """
     names = _checked_labels(scores, answers, labels)
+    simple = simple or len(answers) < _VERY_FEW
     blocks = [Ridge(features, answers, names) for features in (wide if len(set(answers)) > 1 else ())]
     plain, (scores, readouts) = scores, _read_out(scores, names, blocks)
-    recipes = _recipes(names, tuple(name for name in scores[0] if name not in names))
+    everything = [{label: row[label] for label in names} for row in (*scores, *unlabelled)]
+    extra = tuple(name for name in scores[0] if name not in names)
+    recipes = _recipes(names, extra, everything, content_free, answers if simple else (), len(answers))
     if len(set(answers)) < 2:
         recipes = {"none": recipes["none"]}
-    parts = _parts(answers, seed)
+    parts = [[row] for row in range(len(answers))] if simple else _parts(answers, seed)
     views = [_read_out(plain, names, blocks, part)[0] for part in parts]
     tried = {name: _hold_out(recipe, views, answers, parts) for name, recipe in recipes.items()}
     trials = [_trial(name, tried[name], answers) for name in recipes]
-    for trial in _by_merit(trials):
+    for trial in _by_merit(trials, {name: _surprises(rows, answers) for name, rows in tried.items()}, simple):
         calibration = recipes[trial.name](scores, answers)
         held_out = [_mean(several) for several in tried[trial.name]]
-        if trial.name != "none":
+        if trial.name != "none" and not simple:
             last = _last_temperature(held_out, answers, names)
             calibration = calibration.sharpened(last)
             held_out = [temperature(names, 1 / last).apply(_logs(row)) for row in held_out]
         given = _trial(trial.name, [[calibration.apply(row)] for row in scores], answers)
-        if _no_worse(given, than=trials[0]):
+        if _no_worse(given, than=trials[0], simple=simple):
             break
     calibration = replace(_unfolded(calibration, readouts), name=trial.name)
     return Fitted(calibration, tuple(trials), tuple(held_out), _shares(answers, names))
@@ -147,14 +166,28 @@ class _Standard:
         self.standard = [value / self.spread for value in self.centred]
 
 
-def _recipes(labels: tuple[str, ...], extra: tuple[str, ...]) -> dict[str, Recipe]:
-    """Name the ways to calibrate, the simplest first."""
+def _recipes(
+    labels: tuple[str, ...],
+    extra: tuple[str, ...],
+    everything: Sequence[Scores],
+    content_free: Sequence[Scores],
+    few_answers: Sequence[str],
+    rows: int,
+) -> dict[str, Recipe]:
+    """Name the ways to calibrate, the simplest first.
 
-    def prior(scores: Sequence[Scores], _answers: Sequence[str] = ()) -> Calibration:
-        return batch([{label: row[label] for label in labels} for row in scores])
+    The mean of batch calibration needs no labels, so that it is taken over everything there is. Of very few rows the
+    shares of the labels are, too: without a row its own label would be the rarer one.
+    """
+
+    def shares(answers: Sequence[str]) -> Mapping[str, float]:
+        return _shares(few_answers or answers, labels)
+
+    def prior(_scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
+        return batch(everything, prior=shares(answers))
 
     def prior_and_temperature(scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
-        first = prior(scores)
+        first = prior(scores, answers)
         then = regress([first.scores(row) for row in scores], answers, labels=labels, features=(), widths=Widths())
         return first.sharpened(then.outputs[0].weights[0][1])
 
@@ -164,15 +197,21 @@ def _recipes(labels: tuple[str, ...], extra: tuple[str, ...]) -> dict[str, Recip
 
         return recipe
 
-    recipes = {
-        "none": lambda _scores, _answers: temperature(labels),
-        "batch": prior,
+    recipes: dict[str, Recipe] = {"none": lambda _scores, _answers: temperature(labels)}
+    if content_free:
+        recipes["contextual"] = lambda _scores, answers: contextual(content_free, prior=shares(answers))
+    recipes["batch"] = prior
+    if few_answers:
+        return recipes
+    recipes |= {
         "temperature": regression(),
         "batch+temperature": prior_and_temperature,
         "bias+temperature": regression(bias=_BIAS),
     }
-    recipes |= {f"vector {own}": regression(bias=_BIAS, own=own) for own in (0.3, 1.0)}
-    if 2 < len(labels) <= _MATRIX:
+    count = len(labels)
+    if rows >= _ROWS_A_WEIGHT * (2 * count + 1):
+        recipes |= {f"vector {own}": regression(bias=_BIAS, own=own) for own in (0.3, 1.0)}
+    if 2 < count <= _MATRIX and rows >= _ROWS_A_WEIGHT * (count * count + count + 1):
         recipes |= {f"matrix {w}": regression(labels, bias=_BIAS, across=w) for w in (0.3, 1.0)}
     if extra:
         recipes |= {f"features {w}": regression(extra, bias=_BIAS, across=w) for w in (0.3, 1.0, 3.0)}
@@ -241,14 +280,37 @@ def _trial(name: str, predicted: Sequence[Sequence[Mapping[str, float]]], answer
     return Trial(name, nll, right / len(chances))
 
 
-def _by_merit(trials: Sequence[Trial]) -> list[Trial]:
+def _surprises(predicted: Sequence[Sequence[Mapping[str, float]]], answers: Sequence[str]) -> list[float]:
+    """Give the mean negative log-likelihood of each row."""
+    return [
+        -sum(math.log(max(row[answer], 1e-12)) for row in several) / len(several)
+        for several, answer in zip(predicted, answers, strict=True)
+    ]
+
+
+def _by_merit(trials: Sequence[Trial], surprises: Mapping[str, Sequence[float]], simple: bool) -> list[Trial]:
     """Sort those that may be chosen, the best first; the plain probabilities are always among them, last."""
     plain, *others = trials
-    return [*sorted((t for t in others if _no_worse(t, than=plain)), key=lambda t: t.nll), plain]
+    ranked = sorted((t for t in others if _no_worse(t, than=plain, simple=simple)), key=lambda t: t.nll)
+    if ranked and (simple or len(surprises["none"]) < _FEW):
+        best = surprises[ranked[0].name]
+        near = [t for t in ranked if t.name in _PREFERRED and _near(surprises[t.name], best)]
+        near.sort(key=lambda t: _PREFERRED.index(t.name))
+        ranked = [*near, *(t for t in ranked if t not in near)]
+    return [*ranked, plain]
 
 
-def _no_worse(trial: Trial, *, than: Trial) -> bool:
-    return trial.accuracy >= than.accuracy and trial.nll <= than.nll
+def _near(one: Sequence[float], best: Sequence[float]) -> bool:
+    """Tell whether the mean of one is within a standard error of that of the best, row by row."""
+    gaps = [a - b for a, b in zip(one, best, strict=True)]
+    mean = sum(gaps) / len(gaps)
+    variance = sum((gap - mean) ** 2 for gap in gaps) / max(1, len(gaps) - 1)
+    return mean <= math.sqrt(variance / len(gaps))
+
+
+def _no_worse(trial: Trial, *, than: Trial, simple: bool) -> bool:
+    """Tell whether it is as good; of very few rows only the likelihood tells, where one row is a large share."""
+    return trial.nll <= than.nll and (simple or trial.accuracy >= than.accuracy)
 
 
 def _last_temperature(held_out: Sequence[Scores], answers: Sequence[str], labels: Sequence[str]) -> float:

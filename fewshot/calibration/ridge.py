@@ -2,25 +2,35 @@
 
 The answer's place holds more than the label words: " great" and " boring" have log-probabilities there too. A ridge
 regression of the labels on them, with exact leave-one-out predictions, boils a block of such features down to one
-score a label that has not seen its own row, which `fitting` then weighs like any other score.
+score a label that has not seen its own row, which `fitting` then weighs like any other score. It takes numpy, which
+the extras `local` and `eval` bring; what was fitted is applied without it.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import mul
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-__all__ = ["Readout", "Ridge", "Top", "next_tokens", "token_features", "vocabulary"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+__all__ = ["Readout", "Ridge", "Top", "can_fit", "next_tokens", "token_features", "vocabulary"]
 
 Top = Sequence[tuple[bytes, float]]
 Matrix = list[list[float]]
 
 _PENALTIES = (0.2, 0.7, 2.5)
-_ROWS = 500
-"""Most rows that a ridge is fitted on: its time grows with their cube (a whole fit takes about 13 s at 500)."""
+
+
+def can_fit() -> bool:
+    """Tell whether numpy is there, without which hundreds of features a row are not fitted."""
+    return find_spec("numpy") is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +49,18 @@ class Ridge:
     """
 
     def __init__(self, rows: Sequence[Mapping[str, float]], answers: Sequence[str], labels: Sequence[str]) -> None:
+        import numpy as np
+
         self._features = tuple(rows[0])
-        self._means = [math.fsum(row[name] for row in rows) / len(rows) for name in self._features]
-        self._centred = [
-            [row[name] - mean for name, mean in zip(self._features, self._means, strict=True)] for row in rows
-        ]
-        self._spread = sum(sum(map(mul, row, row)) for row in self._centred) / len(rows) or 1.0
-        self._wanted = [[float(answer == label) for label in labels] for answer in answers]
-        few = self._centred[:_ROWS]
-        self._gram = [
-            [sum(map(mul, one, other)) / self._spread for other in few[: place + 1]] for place, one in enumerate(few)
-        ]
-        targets = _minus(self._wanted[:_ROWS], _means_of(self._wanted))
-        self._solved = {p: _leave_one_out(self._gram, targets, p) for p in _PENALTIES}
-        self._penalty = min(_PENALTIES, key=lambda penalty: self._solved[penalty][0])
+        table = np.array([[row[name] for name in self._features] for row in rows], dtype=np.float64)
+        self._means = table.mean(axis=0)
+        table -= self._means
+        self._spread = float((table**2).sum() / len(rows)) or 1.0
+        self._rows: Array = table / self._spread**0.5
+        self._wanted: Array = np.array([[float(answer == label) for label in labels] for answer in answers])
+        targets = self._wanted - self._wanted.mean(axis=0)
+        solved = [(_leave_one_out(self._rows, targets, penalty)[2], penalty) for penalty in _PENALTIES]
+        self._penalty = min(solved)[1]
 
     def fit(self, without: Collection[int] = ()) -> tuple[Readout, Matrix]:
         """Fit on all rows but some.
@@ -62,25 +70,16 @@ class Ridge:
             rows left out have told nothing to any of these but the penalty.
         """
         left_out = set(without)
-        kept = [row for row in range(len(self._gram)) if row not in left_out]
-        shares = _means_of([wanted for row, wanted in enumerate(self._wanted) if row not in left_out])
-        if left_out:
-            gram = [[self._gram[one][other] for other in kept[: place + 1]] for place, one in enumerate(kept)]
-            targets = _minus([self._wanted[row] for row in kept], shares)
-            _, alphas, predicted = _leave_one_out(gram, targets, self._penalty)
-        else:
-            _, alphas, predicted = self._solved[self._penalty]
-        columns = list(zip(*(self._centred[row] for row in kept), strict=True))
-        weights = [
-            [sum(map(mul, alpha, column)) / self._spread for column in columns] for alpha in zip(*alphas, strict=True)
-        ]
-        known = dict(zip(kept, predicted, strict=True))
-        scores = [
-            [value + share for value, share in zip(known.get(place) or _times(row, weights), shares, strict=True)]
-            for place, row in enumerate(self._centred)
-        ]
-        biases = [share - sum(map(mul, self._means, weight)) for share, weight in zip(shares, weights, strict=True)]
-        return Readout(self._features, tuple(map(tuple, weights)), tuple(biases)), scores
+        kept = [row for row in range(len(self._rows)) if row not in left_out]
+        shares = self._wanted[kept].mean(axis=0)
+        weights, predicted, _ = _leave_one_out(self._rows[kept], self._wanted[kept] - shares, self._penalty)
+        scores = self._rows @ weights
+        scores[kept] = predicted
+        weights /= self._spread**0.5
+        biases = shares - self._means @ weights
+        readout = Readout(self._features, tuple(map(tuple, weights.T.tolist())), tuple(biases.tolist()))
+        found: Matrix = (scores + shares).tolist()
+        return readout, found
 
 
 def vocabulary(tops: Iterable[Top], *, most: int = 1500) -> tuple[str, ...]:
@@ -104,52 +103,23 @@ def next_tokens(top: Top) -> list[tuple[str, float]]:
     return [(f"token:{token.decode('utf-8', 'backslashreplace')}", logprob) for token, logprob in top]
 
 
-def _means_of(rows: Matrix) -> list[float]:
-    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+def _leave_one_out(rows: Array, targets: Array, penalty: float) -> tuple[Array, Array, float]:
+    """Solve ridge regression; give the weights, the left-out predictions and their squared error.
 
-
-def _minus(rows: Matrix, means: Sequence[float]) -> Matrix:
-    return [[value - mean for value, mean in zip(row, means, strict=True)] for row in rows]
-
-
-def _times(row: Sequence[float], weights: Matrix) -> list[float]:
-    return [sum(map(mul, row, weight)) for weight in weights]
-
-
-def _leave_one_out(gram: Matrix, targets: Matrix, penalty: float) -> tuple[float, Matrix, Matrix]:
-    """Solve kernel ridge regression; give the squared error, the coefficients and the left-out predictions.
-
-    `gram` is lower triangular. With G the inverse of the penalised matrix, the coefficients are G times the targets
-    and leaving out row i changes its residual to coefficient i divided by G's diagonal entry.
+    With H the matrix that makes predictions of targets, leaving out row i divides its residual by 1 - H_ii. Of the two
+    systems of equations that give the same, the smaller is solved: one a row, or one a feature.
     """
-    inverse = _inverse_factor(gram, penalty)
-    columns = [[row[place] for row in inverse[place:]] for place in range(len(inverse))]
-    diagonal = [sum(map(mul, column, column)) for column in columns]
-    alphas_by_label = []
-    for target in zip(*targets, strict=True):
-        half = [sum(map(mul, row, target)) for row in inverse]
-        alphas_by_label.append([sum(map(mul, column, half[place:])) for place, column in enumerate(columns)])
-    alphas = [list(alpha) for alpha in zip(*alphas_by_label, strict=True)]
-    residuals = [[value / d for value in alpha] for alpha, d in zip(alphas, diagonal, strict=True)]
-    predicted = [[t - r for t, r in zip(*pair, strict=True)] for pair in zip(targets, residuals, strict=True)]
-    return sum(sum(map(mul, row, row)) for row in residuals), alphas, predicted
+    import numpy as np
 
-
-def _inverse_factor(gram: Matrix, penalty: float) -> Matrix:
-    """Invert the Cholesky factor of a symmetric matrix with a penalty on its diagonal; all lower triangular."""
-    factor: Matrix = []
-    for place, row in enumerate(gram):
-        line: list[float] = []
-        for column in range(place):
-            other = factor[column]
-            line.append((row[column] - sum(map(mul, line, other))) / other[column])
-        line.append(math.sqrt(max(row[place] + penalty - sum(map(mul, line, line)), 1e-12)))
-        factor.append(line)
-    columns: Matrix = []
-    for start in range(len(factor)):
-        entries = [1 / factor[start][start]]
-        for place in range(start + 1, len(factor)):
-            line = factor[place]
-            entries.append(-sum(map(mul, line[start:place], entries)) / line[place])
-        columns.append(entries)
-    return [[columns[start][row - start] for start in range(row + 1)] for row in range(len(factor))]
+    count, width = rows.shape
+    if count <= width:
+        inverse = np.linalg.inv(rows @ rows.T + penalty * np.eye(count))
+        alphas, rest = inverse @ targets, inverse.diagonal()
+        weights = rows.T @ alphas
+    else:
+        core = np.linalg.inv(rows.T @ rows + penalty * np.eye(width))
+        weights = core @ (rows.T @ targets)
+        alphas = (targets - rows @ weights) / penalty
+        rest = (1 - ((rows @ core) * rows).sum(axis=1)) / penalty
+    residuals = alphas / rest[:, None]
+    return weights, targets - residuals, float((residuals**2).sum())

@@ -134,15 +134,14 @@ async def calibrated(
     questions = [await one.question_for(inputs, connection) for one, inputs, _ in asked]
     usable = [row for *_, row in asked]
     truths = [row.truth for row in usable]
-    deadline = time.monotonic() + connection.endpoint.seconds(task.settings.timeout) * max(2, len(questions) / 4)
     if task.output.labels is None:
-        fitting = await fit_answerable(questions, truths, connection.client, deadline=deadline)
+        fitting = await fit_answerable(questions, truths, connection)
         if fitting is None:
             return await _thresholded(task, rows, connection, risk, confidence, repeats)
         fit = fitting[0]
         outcomes = _outcomes_of_answers(task.output.kind, *fitting, usable)
     else:
-        fit, known = await fit_calibration(questions, truths, connection, deadline=deadline)
+        fit, known = await fit_calibration(questions, truths, connection)
         outcomes = _outcomes(fit, truths, known)
     calibration = fit.calibration if prior is None else _for_prior(fit, prior)
     usage = sum((c.usage for q in questions for c in q.completions if not c.cached), Usage())

@@ -48,7 +48,7 @@ def drawn(
     shots = choose(examples, k, ways.get(select) or select or "first")
     taken = {shot.line for shot in shots}
     rest = [row for line, row in enumerate(rows, start=1) if line not in taken]
-    return _set(replace(task, examples=shots), k=k if len(shots) > k else None, select="first"), rest
+    return _set(replace(task, examples=shots), k=len(shots), select="first"), rest
 
 
 def shots_permuted(task: Predictor[Any], inputs: Mapping[str, Any], *, seed: int) -> Predictor[Any] | None:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import math
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fewshot._storage import cache_dir, write_private
 from fewshot.calibration.calibration import Calibration, batch, contextual
 from fewshot.calibration.fitting import Fitted, fit
-from fewshot.calibration.ridge import token_features, vocabulary
+from fewshot.calibration.ridge import can_fit, token_features, vocabulary
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.inference.answerable import class_of
 from fewshot.inference.conversation import ask, drive, lessons, probabilities, side_by_side
 from fewshot.inference.question import Answer, Question
-from fewshot.models.client import Client
+from fewshot.inference.shots import ENOUGH, FEWEST, estimated_tokens
+from fewshot.models.cache import cached_client
 from fewshot.models.rate_limits import beside_rows
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ __all__ = [
 
 CONTENT_FREE = ("N/A", "[MASK]", "...")
 """Inputs without content: what the prompt says to these is its bias (arXiv 2102.09690, section 4)."""
-_ENOUGH = 10
+_ENOUGH = ENOUGH
 """Unlabelled inputs that batch calibration needs (arXiv 2309.17249, section 4.3: about ten)."""
+_SLOW = 6_000
+"""Tokens that take about a minute on two cores, so that it is told before."""
 _ENOUGH_WIDE = 40
 """Labelled rows from which on hundreds of next tokens are worth reading."""
 _NAMED = 5
 """How many labels a warning names."""
 _IN_FLIGHT = 4
-_PATIENCE = 120.0
-"""Seconds that fitting at first use may take at a service; what the embedded model gives must not hang on its speed."""
 
 _log = logging.getLogger("fewshot")
 
@@ -82,8 +82,8 @@ def keep(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
 
 _known: dict[str, Calibration | None] = {}
 """What `kept` has looked up, so that a call does not read a file."""
-failed: set[str] = set()
-"""What could not be fitted at first use, which is not tried and paid for at every call; a `calibrate` mends it."""
+failed: dict[str, str] = {}
+"""Why something could not be fitted at first use, which is not tried and paid for at every call."""
 
 
 def _read(path: Path) -> Calibration | None:
@@ -97,10 +97,15 @@ def _read(path: Path) -> Calibration | None:
         return None
 
 
-async def score_all(questions: Sequence[Question], connection: Connection, *, deadline: float) -> list[Answer | None]:
+async def score_all(
+    questions: Sequence[Question], connection: Connection, stopped: list[ServiceError] | None = None
+) -> list[Answer | None]:
     """Read the probabilities of the labels for each question, before any calibration.
 
     Nothing comes for a question that the model or its provider refuses to answer, as long as others get an answer.
+
+    Arguments:
+        stopped: takes the failure that ends the asking, so that what was scored until then is of use.
 
     Raises:
         ConfigError: the endpoint gives no log-probabilities. ServiceError: as for a call. OutputError: all are refused.
@@ -108,17 +113,20 @@ async def score_all(questions: Sequence[Question], connection: Connection, *, de
 
     async def one(question: Question) -> Answer | None:
         asked = replace(question, decides=question.decides and connection.decides(True))
+        deadline = connection.deadline(question.settings.timeout)
         answer = await drive(probabilities(asked), connection.client, deadline=deadline)
         connection.facts.learn(**lessons(asked, answer))
         if answer is None and question.found_silent:
             raise ConfigError("this endpoint gives no log-probabilities, so there is nothing to calibrate")
         return answer
 
-    return await _for_each(questions, one)
+    return await _for_each(questions, one, stopped)
 
 
 async def _for_each(
-    questions: Sequence[Question], job: Callable[[Question], Coroutine[Any, Any, T | None]]
+    questions: Sequence[Question],
+    job: Callable[[Question], Coroutine[Any, Any, T | None]],
+    stopped: list[ServiceError] | None = None,
 ) -> list[T | None]:
     """Do a job for each question, a few at a time; nothing comes of one that is refused, unless all are."""
     gate = asyncio.Semaphore(1 if questions and questions[0].continues else _IN_FLIGHT)
@@ -126,11 +134,16 @@ async def _for_each(
 
     async def one(question: Question) -> T | None:
         async with gate:
+            if stopped:
+                return None
             try:
                 return await job(question)
             except (OutputError, ServiceError) as error:
                 if isinstance(error, ServiceError) and not error.for_what_it_holds:
-                    raise
+                    if stopped is None:
+                        raise
+                    stopped.append(error)
+                    return None
                 refused.append(error)
                 return None
 
@@ -141,24 +154,39 @@ async def _for_each(
 
 
 async def fit_calibration(
-    questions: Sequence[Question], answers: Sequence[str], connection: Connection, *, deadline: float, wide: bool = True
+    questions: Sequence[Question],
+    answers: Sequence[str],
+    connection: Connection,
+    *,
+    content_free: Sequence[Question] = (),
+    unlabelled: Sequence[Question] = (),
+    stopped: list[ServiceError] | None = None,
+    simple: bool = False,
 ) -> tuple[Fitted, list[bool]]:
     """Fit a calibration on labelled questions; see `fewshot.calibration.fitting.fit` for the choice.
 
     Arguments:
-        wide: read all the next tokens that are listed and not only the labels' own, where that helps.
+        content_free, unlabelled: questions without a label, which tell of the prompt's bias.
+        stopped: takes the failure of the service that ended the asking; then what had been scored is fitted on.
 
     Returns:
         The fit, on the questions that got an answer, and for each question whether it is one of these.
     """
-    given = await score_all(questions, connection, deadline=deadline)
+    given = await score_all(questions, connection, stopped)
     known = [place for place, answer in enumerate(given) if answer]
+    if stopped and len(known) < _ENOUGH:
+        raise stopped[0]
     if not known:
         raise ConfigError("no row gave label probabilities, so there is nothing to calibrate: show the model examples")
     if len(known) < len(given):
         _log.warning("%d of %d rows got no answer, and are not calibrated on", len(given) - len(known), len(given))
     scores = [_logs(answer.probabilities) for answer in given if answer]
-    fitted = await _fitted(scores, [questions[n] for n in known], [answers[n] for n in known], wide=wide)
+    more = content_free if simple or len(known) < _ENOUGH_WIDE else ()
+    without = [
+        [_logs(answer.probabilities) for answer in await score_all(some, connection) if answer]
+        for some in (more, unlabelled)
+    ]
+    fitted = await _fitted(scores, [questions[n] for n in known], [answers[n] for n in known], *without, simple)
     shares = [answer.coverage for answer in given if answer and answer.coverage is not None]
     if shares:
         fitted = replace(fitted, calibration=replace(fitted.calibration, shares=(min(shares), max(shares))))
@@ -166,7 +194,7 @@ async def fit_calibration(
 
 
 async def fit_answerable(
-    questions: Sequence[Question], truths: Sequence[Any], client: Client, *, deadline: float
+    questions: Sequence[Question], truths: Sequence[Any], connection: Connection
 ) -> tuple[Fitted, list[Answer | None]] | None:
     """Fit when there is no answer, on questions whose right value is None where there is none.
 
@@ -177,7 +205,7 @@ async def fit_answerable(
     Raises:
         ServiceError: as for a call.
     """
-    given = await _answer_all(questions, client, deadline=deadline)
+    given = await _answer_all(questions, connection)
     known = [place for place, answer in enumerate(given) if answer is not None]
     scores = [_logs(answer.probabilities) for answer in given if answer is not None and answer.probabilities]
     if not scores:
@@ -187,25 +215,38 @@ async def fit_answerable(
     return await _fitted(scores, asked, classes), given
 
 
-async def _answer_all(questions: Sequence[Question], client: Client, *, deadline: float) -> list[Answer | None]:
+async def _answer_all(questions: Sequence[Question], connection: Connection) -> list[Answer | None]:
     """Ask for the answers themselves; one that never becomes valid, or comes without log-probabilities, is None."""
 
     async def one(question: Question) -> Answer | None:
-        answer = await drive(ask(question), client, deadline=deadline)
+        deadline = connection.deadline(question.settings.timeout)
+        answer = await drive(ask(question), connection.client, deadline=deadline)
         return answer if answer.probabilities else None
 
     return await _for_each(questions, one)
 
 
 async def _fitted(
-    scores: Sequence[Mapping[str, float]], questions: Sequence[Question], answers: Sequence[str], *, wide: bool = True
+    scores: Sequence[Mapping[str, float]],
+    questions: Sequence[Question],
+    answers: Sequence[str],
+    content_free: Sequence[Mapping[str, float]] = (),
+    unlabelled: Sequence[Mapping[str, float]] = (),
+    simple: bool = False,
 ) -> Fitted:
     """Fit on scores and, where that helps, on all the tokens that the questions' completions list."""
     _tell_of_missing([label for label in scores[0] if label not in answers])
     tops = [question.top for question in questions]
-    tokens = vocabulary(tops) if wide and len(tops) >= _ENOUGH_WIDE else ()
-    blocks = [[token_features(top, tokens) for top in tops]] if tokens else []
-    return await asyncio.to_thread(fit, scores, answers, wide=blocks)
+    tokens = vocabulary(tops) if len(tops) >= _ENOUGH_WIDE and not simple else ()
+    blocks = [[token_features(top, tokens) for top in tops]] if tokens and can_fit() else []
+    fitted = await asyncio.to_thread(
+        fit, scores, answers, wide=blocks, content_free=content_free, unlabelled=unlabelled, simple=simple
+    )
+    if tokens and not blocks:
+        name = f"{fitted.calibration.name}, labels only: numpy is not installed"
+        _log.warning("calibrated on the labels' own tokens only, which is less accurate: pip install numpy")
+        fitted = replace(fitted, calibration=replace(fitted.calibration, name=name))
+    return fitted
 
 
 def _tell_of_missing(labels: Sequence[str]) -> None:
@@ -219,27 +260,31 @@ def _logs(probabilities: Mapping[str, float] | None) -> dict[str, float]:
     return {label: math.log(max(p, 1e-12)) for label, p in (probabilities or {}).items()}
 
 
-async def unlabelled_calibration(
-    questions: Sequence[Question], connection: Connection, *, deadline: float
-) -> Calibration:
+async def unlabelled_calibration(questions: Sequence[Question], connection: Connection) -> Calibration:
     """Fit without labels: batch calibration on enough inputs, contextual calibration on content-free ones."""
-    given = await score_all(questions, connection, deadline=deadline)
+    given = await score_all(questions, connection)
     scores = [_logs(answer.probabilities) for answer in given if answer]
     return batch(scores) if len(scores) >= _ENOUGH else contextual(scores)
 
 
 async def own_calibration(
-    key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], connection: Connection
+    key: str,
+    labelled: Sequence[tuple[Question, str]],
+    content_free: Sequence[Question],
+    connection: Connection,
+    *,
+    simple: bool = False,
 ) -> Calibration | None:
     """Calibrate a prompt from its task's own examples, once; None when that fails, with the reason in the log.
 
     Arguments:
-        labelled: the examples that are not shots, asked as questions, with their labels; ten or more are fitted on.
-        content_free: questions without content, for a task with fewer examples.
+        labelled: examples asked as questions, with their labels.
+        content_free: questions without content, for a task with few examples or none.
+        simple: fit only what asks little of the rows, since they are shots.
     """
     running = _running.get((id(asyncio.get_running_loop()), key))
     if running is None:
-        fitting = _own(key, labelled, content_free, connection)
+        fitting = _own(key, labelled, content_free, connection, simple)
         running = asyncio.get_running_loop().create_task(fitting, context=beside_rows())
         _running[(id(asyncio.get_running_loop()), key)] = running
         running.add_done_callback(lambda _: _running.pop((id(running.get_loop()), key), None))
@@ -251,24 +296,47 @@ _running: dict[tuple[int, str], asyncio.Future[Calibration | None]] = {}
 
 
 async def _own(
-    key: str, labelled: Sequence[tuple[Question, str]], content_free: Sequence[Question], connection: Connection
+    key: str,
+    labelled: Sequence[tuple[Question, str]],
+    content_free: Sequence[Question],
+    connection: Connection,
+    simple: bool,
 ) -> Calibration | None:
-    deadline = math.inf if connection.local else time.monotonic() + _PATIENCE
     questions = [question for question, _ in labelled]
+    if connection.local:  # what has been scored is there for the next process, should this one end before the fit
+        connection = replace(connection, client=cached_client(connection.client, connection.endpoint, connection.place))
+    tokens = _tokens_of([*questions, *content_free])
+    told = logging.WARNING if connection.local and tokens > _SLOW else logging.INFO
+    minutes = max(1, round(tokens / _SLOW))
+    _log.log(told, "calibrating once on %d examples: %s tokens, about %d min", len(questions), f"{tokens:,}", minutes)
+    stopped: list[ServiceError] = []
     try:
-        if len(labelled) >= _ENOUGH:
+        if len(labelled) >= FEWEST:
             answers = [label for _, label in labelled]
-            fitted, _ = await fit_calibration(questions, answers, connection, deadline=deadline, wide=False)
+            fitted, known = await fit_calibration(
+                questions, answers, connection, content_free=content_free, stopped=stopped, simple=simple
+            )
             calibration, about = fitted.calibration, fitted.to_dict()
         else:
-            calibration = await unlabelled_calibration(content_free, connection, deadline=deadline)
+            calibration = await unlabelled_calibration(content_free, connection)
             about = {"chosen": calibration.name, "rows": 0}
     except (ServiceError, OutputError, ConfigError, InputError) as error:
         _log.warning("not calibrated: %s", error)
-        failed.add(key)
+        failed[key] = f"not calibrated, though it was to be: {error}"
         return None
+    if stopped:
+        failed[key] = f"calibrated on {sum(known)} of {len(known)} examples: {stopped[0]}"
+        _known[key] = calibration  # for this process: the next goes on
+        return calibration
     try:
         keep(key, calibration, about)
     except ConfigError as error:
         _log.warning("the calibration is not kept for later: %s", error)
     return calibration
+
+
+def _tokens_of(questions: Sequence[Question]) -> int:
+    """Estimate the tokens that are read: each prompt's beginning once, and every question."""
+    prompts = {id(question.prompt): question.prompt for question in questions}
+    shown = sum(estimated_tokens(prompt.text_prefix) for prompt in prompts.values())
+    return shown + sum(estimated_tokens(" ".join(map(str, question.inputs.values()))) for question in questions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,12 +13,22 @@ from fewshot.models.connection import Connection
 from fewshot.models.embeddings import embed
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
-from fewshot.prompts.selection import Shelf
+from fewshot.prompts.selection import BY_QUESTION, Shelf, choose
 from fewshot.prompts.template import Template
 from fewshot.settings import Settings
 from fewshot.types import Example
 
-__all__ = ["Prompts", "estimated_tokens"]
+__all__ = ["ENOUGH", "FEWEST", "Prompts", "estimated_tokens"]
+
+_SHOTS = 16
+"""Shots of a closed set where examples are many: with more, the answers got no better on any set measured."""
+_MANY = 48
+"""Examples from which on a closed set has 16 shots and is calibrated on the rest: from about 64 on, that is more
+accurate than all of them as shots."""
+ENOUGH, FEWEST = 10, 4
+"""Spare examples from which on a task is calibrated on these, and else shots from which on it is on those instead."""
+_SHOT_TOKENS = 6000
+"""Tokens that shots may take where nobody said how many they are: the embedded model holds 8,192 with the question."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +85,34 @@ class Prompts:
         known = self._shelves.get(filled)
         if known is None:
             fitting = matching(self.examples, inputs, self.parameters)
-            known = self._shelves.setdefault(filled, Shelf(fitting, self.inputs, self.settings))
+            known = self._shelves.setdefault(filled, Shelf(fitting, self.inputs, self._counted(fitting)))
         return known
+
+    def _counted(self, examples: Sequence[Example]) -> Settings:
+        """Settle how many shots there are, where the settings do not say."""
+        settings = self.settings
+        if settings.k is not None:
+            return settings
+        count, select = len(examples), settings.select
+        if self.output.labels is not None and count >= _MANY:  # in file order all could have one label
+            count, select = max(_SHOTS, len(self.output.labels)), "balanced" if select == "first" else select
+        lengths = [_length(e) for e in examples] if select in BY_QUESTION else []
+        chosen = map(_length, choose(examples, count, select, seed=settings.seed)) if not lengths else ()
+        left, fitting = _SHOT_TOKENS, 0
+        for length in sorted(lengths, reverse=True)[:count] or chosen:
+            left -= length
+            fitting += left >= 0
+        return replace(settings, k=fitting, select=select)
+
+    def plan(self, inputs: Mapping[str, Any]) -> str:
+        """Tell what the examples are used for, such as "64 rows: 16 shots, 48 calibrated on"."""
+        shelf = self.shelf(inputs)
+        rows, shots = len(shelf.examples), min(shelf.settings.k or 0, len(shelf.examples))
+        if self.output.labels is None or not self.settings.scoring or self.settings.calibrate is False:
+            return f"{rows} rows: {shots} shots"
+        if shelf.by_question or rows - shots >= ENOUGH:
+            return f"{rows} rows: {shots} shots, {rows if shelf.by_question else rows - shots} calibrated on"
+        return f"{rows} rows: {shots} shots" + (", each also calibrated on, without itself" if shots >= FEWEST else "")
 
     async def _vector(
         self, shelf: Shelf, inputs: Mapping[str, Any], connection: Connection, deadline: float
@@ -89,6 +125,11 @@ class Prompts:
                 shelf.index(await embed(shelf.texts, connection, self.settings))
         [vector] = await embed([shelf.query(inputs)], connection, self.settings, deadline=deadline, keep=False)
         return vector
+
+
+def _length(example: Example) -> int:
+    """Estimate the tokens of an example and of the words round it in the prompt."""
+    return estimated_tokens(" ".join(map(str, (*example.inputs.values(), example.output)))) + 8
 
 
 def estimated_tokens(text: str) -> int:
