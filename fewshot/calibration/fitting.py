@@ -32,7 +32,7 @@ _ROWS_A_WEIGHT = 5
 """Rows for each weight of a vector or a matrix; with fewer, which one is chosen is luck."""
 _FEW, _VERY_FEW = 40, 16
 """Below the first the simplest recipe within one standard error is taken, below the second no temperature is fitted."""
-_PREFERRED = ("batch", "contextual", "temperature", "batch+temperature", "bias+temperature")
+_PREFERRED = ("batch", "half batch", "contextual", "temperature", "batch+temperature", "bias+temperature")
 """Among few rows, what is taken before what: the mean over real inputs tells more of a bias than inputs like "N/A"."""
 _REMARK = "scores of the chosen one are too good by what the choice among them gained: up to 5 points at 60 rows"
 
@@ -114,7 +114,7 @@ def fit(
             calibration = calibration.sharpened(last)
             held_out = [temperature(names, 1 / last).apply(_logs(row)) for row in held_out]
         given = _trial(trial.name, [[calibration.apply(row)] for row in scores], answers)
-        if _no_worse(given, than=trials[0], simple=simple):
+        if _no_worse(given, than=trials[0]):
             break
     calibration = replace(_unfolded(calibration, readouts), name=trial.name)
     return Fitted(calibration, tuple(trials), tuple(held_out), _shares(answers, names))
@@ -186,6 +186,10 @@ def _recipes(
     def prior(_scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
         return batch(everything, prior=shares(answers))
 
+    def half(_scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
+        outputs = prior(_scores, answers).outputs
+        return Calibration("half batch", tuple(replace(o, bias=o.bias / 2) for o in outputs))
+
     def prior_and_temperature(scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
         first = prior(scores, answers)
         then = regress([first.scores(row) for row in scores], answers, labels=labels, features=(), widths=Widths())
@@ -200,7 +204,7 @@ def _recipes(
     recipes: dict[str, Recipe] = {"none": lambda _scores, _answers: temperature(labels)}
     if content_free:
         recipes["contextual"] = lambda _scores, answers: contextual(content_free, prior=shares(answers))
-    recipes["batch"] = prior
+    recipes |= {"batch": prior, "half batch": half}
     if few_answers:
         return recipes
     recipes |= {
@@ -291,7 +295,7 @@ def _surprises(predicted: Sequence[Sequence[Mapping[str, float]]], answers: Sequ
 def _by_merit(trials: Sequence[Trial], surprises: Mapping[str, Sequence[float]], simple: bool) -> list[Trial]:
     """Sort those that may be chosen, the best first; the plain probabilities are always among them, last."""
     plain, *others = trials
-    ranked = sorted((t for t in others if _no_worse(t, than=plain, simple=simple)), key=lambda t: t.nll)
+    ranked = sorted((t for t in others if _no_worse(t, than=plain)), key=lambda t: t.nll)
     if ranked and (simple or len(surprises["none"]) < _FEW):
         best = surprises[ranked[0].name]
         near = [t for t in ranked if t.name in _PREFERRED and _near(surprises[t.name], best)]
@@ -308,9 +312,8 @@ def _near(one: Sequence[float], best: Sequence[float]) -> bool:
     return mean <= math.sqrt(variance / len(gaps))
 
 
-def _no_worse(trial: Trial, *, than: Trial, simple: bool) -> bool:
-    """Tell whether it is as good; of very few rows only the likelihood tells, where one row is a large share."""
-    return trial.nll <= than.nll and (simple or trial.accuracy >= than.accuracy)
+def _no_worse(trial: Trial, *, than: Trial) -> bool:
+    return trial.nll <= than.nll and trial.accuracy >= than.accuracy
 
 
 def _last_temperature(held_out: Sequence[Scores], answers: Sequence[str], labels: Sequence[str]) -> float:
