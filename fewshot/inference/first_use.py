@@ -182,11 +182,12 @@ async def fit_calibration(
         _log.warning("%d of %d rows got no answer, and are not calibrated on", len(given) - len(known), len(given))
     scores = [_logs(answer.probabilities) for answer in given if answer]
     more = content_free if simple or len(known) < _ENOUGH_WIDE else ()
-    without = [
+    free, further = [
         [_logs(answer.probabilities) for answer in await score_all(some, connection) if answer]
         for some in (more, unlabelled)
     ]
-    fitted = await _fitted(scores, [questions[n] for n in known], [answers[n] for n in known], *without, simple)
+    asked = [questions[n] for n in known]
+    fitted = await _fitted(scores, asked, [answers[n] for n in known], free, further, simple=simple)
     shares = [answer.coverage for answer in given if answer and answer.coverage is not None]
     if shares:
         fitted = replace(fitted, calibration=replace(fitted.calibration, shares=(min(shares), max(shares))))
@@ -232,6 +233,7 @@ async def _fitted(
     answers: Sequence[str],
     content_free: Sequence[Mapping[str, float]] = (),
     unlabelled: Sequence[Mapping[str, float]] = (),
+    *,
     simple: bool = False,
 ) -> Fitted:
     """Fit on scores and, where that helps, on all the tokens that the questions' completions list."""
