@@ -1,107 +1,172 @@
-"""How a task is asked: everything that may be overridden for one call, with its default."""
+"""How a task is asked: everything that may be overridden for one call, as one table.
+
+Each field of `Settings` says once what it takes and what it means. From that come the checks of calls, `Task.using`,
+`task.toml` and the command line, its options, the table in the documentation, and what is meant by a near name.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypedDict
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Literal, TypedDict, get_args
 
-from fewshot._checks import check_count, did_you_mean
+from fewshot._options import check_all, meant, setting, table
 from fewshot.errors import InputError
 from fewshot.types import Form
 
-__all__ = ["Options", "Settings", "TaskOptions"]
+__all__ = ["Options", "Select", "Settings", "TaskOptions"]
 
-_COUNTS = {"k": 0, "max_tokens": 1, "max_retries": 0, "max_repairs": 0, "votes": 1}
-"""Settings that are whole numbers, each with its least."""
-_OPTIONAL = ("k", "max_tokens")
+Select = Literal["first", "random", "balanced", "bm25", "embedding"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of a task. None means: the default that suits the task and the endpoint."""
 
-    model: str | None = None
-    """Model name; `"local"` or a path to a GGUF file means the embedded model."""
-    base_url: str | None = None
-    """An OpenAI-compatible server."""
-    api_key: str | None = field(default=None, repr=False)
-    client: Any = field(default=None, repr=False, compare=False)
-    """Your own `openai.OpenAI`, `openai.AsyncOpenAI`, or anything with our `complete` method."""
-    form: Form | None = None
-    """`"chat"` or `"text"`; by default text for the embedded model and chat for services."""
-    k: int | None = None
-    """How many shots; by default all examples that fit."""
-    select: str = "first"
-    """Which shots: `"first"`, `"random"`, `"balanced"`, `"bm25"` or `"embedding"`."""
-    embedding_model: str | None = None
-    """The model for `select="embedding"`; by default OpenAI's small one there, and elsewhere the model itself."""
-    temperature: float = 0.0
-    seed: int = 0
-    max_tokens: int | None = None
-    """Longest answer, in tokens; by default enough for the labels, or 512."""
-    stop: tuple[str, ...] = ()
-    reasoning_effort: str | None = None
-    timeout: float | None = None
-    """Seconds for one call as a whole, retries and repairs included; by default 60, and without end for the embedded
-    model, which is as fast as the machine and never silent."""
-    max_retries: int = 5
-    """How often a failing service is asked again."""
-    max_repairs: int = 2
-    """How often the model is asked again after an answer that is not valid."""
-    scoring: bool = True
-    """Read label probabilities from log-probabilities where the endpoint gives them."""
-    decisions: bool | None = None
-    """Ask the decisions endpoint for label probabilities; by default only `gpt-6-luna` at OpenAI, which has one."""
-    calibrate: bool | None = None
-    """Calibrate from the task's own examples at first use of a model; by default only the embedded one."""
-    votes: int = 1
-    """Sample this many answers and take the majority (self-consistency)."""
-    min_confidence: float | None = None
-    """Abstain below this probability (0 to 1); infinity abstains always."""
-    cache: bool = False
-    """Keep answers on disk and give them again for the same request."""
-    redact: Any = field(default=None, compare=False)
-    """Replace private data before sending: True, names of patterns, or detectors; see `fewshot.inference.redaction`."""
+    model: str | None = setting(
+        "text", None, "model name; `local` or a path to a GGUF file means the embedded model",
+        near=("model_name", "engine", "llm", "deployment", "model_id"), decides=False,
+    )  # fmt: skip
+    base_url: str | None = setting(
+        "text", None, "where an OpenAI-compatible server is, as `https://host/v1`",
+        near=("url", "endpoint", "api_base", "server", "host", "base", "address", "baseurl"),
+        decides=False, in_folder=False,
+    )  # fmt: skip
+    api_key: str | None = setting(
+        "text", None, "the key for that server; by default `OPENAI_API_KEY`",
+        near=("key", "token", "apikey", "openai_api_key"), secret=True, decides=False, in_folder=False,
+    )  # fmt: skip
+    client: Any = setting(
+        "any", None, "your own `openai.OpenAI`, `openai.AsyncOpenAI`, or anything with our `complete` method",
+        near=("openai", "openai_client"), decides=False, in_folder=False,
+    )  # fmt: skip
+    form: Form | None = setting(
+        "text", None, "chat turns or plain completion; by default text for the embedded model and chat for services",
+        choices=get_args(Form), near=("mode", "format", "prompt_form", "chat", "completion"),
+    )  # fmt: skip
+    k: int | None = setting(
+        "whole", None, "how many shots; by default all examples that fit", least=0,
+        near=("shots", "n_shots", "num_shots", "nshots", "shot", "n_examples", "num_examples", "num_fewshot"),
+    )  # fmt: skip
+    select: str = setting(
+        "text", "first", "which shots; bm25 and embedding look at the question", choices=get_args(Select),
+        near=("selector", "selection", "strategy", "shot_selection", "retriever", "sampling"),
+    )  # fmt: skip
+    embedding_model: str | None = setting(
+        "text", None, "the model for `select='embedding'`; by default OpenAI's small one there, and elsewhere the "
+        "model itself", near=("embedder", "embeddings", "embed_model"),
+    )  # fmt: skip
+    temperature: float = setting("number", 0.0, "how freely tokens are drawn", least=0, most=2, near=("temp",))
+    top_p: float | None = setting(
+        "number", None, "draw among the likeliest tokens that hold this probability together",
+        least=0, most=1, near=("nucleus", "topp"),
+    )  # fmt: skip
+    seed: int = setting(
+        "whole", 0, "decides what is drawn: shots, votes, and tokens where the service lets it",
+        near=("random_state", "random_seed"),
+    )  # fmt: skip
+    max_tokens: int | None = setting(
+        "whole", None, "longest answer, in tokens; by default enough for the labels, or 512", least=1,
+        near=("max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_length", "num_predict", "length"),
+    )  # fmt: skip
+    stop: tuple[str, ...] = setting(
+        "texts", (), "texts that end an answer",
+        near=("stop_sequences", "stop_words", "stops", "stop_sequence", "until"),
+    )  # fmt: skip
+    reasoning_effort: str | None = setting(
+        "text", None, "how long a reasoning model thinks, as `low`", near=("effort", "reasoning", "thinking")
+    )
+    service_tier: str | None = setting(
+        "text", None, "at which tier a service answers, as `flex`", near=("tier", "priority"), decides=False
+    )
+    extra_body: dict[str, Any] | None = setting(
+        "json", None, "further fields of the request, as the service names them",
+        near=("body", "params", "model_kwargs", "extra", "extra_params"),
+    )  # fmt: skip
+    extra_headers: dict[str, str] | None = setting(
+        "texts by name", None, "further HTTP headers of the request",
+        near=("headers", "default_headers", "http_headers"), secret=True, in_folder=False,
+    )  # fmt: skip
+    extra_query: dict[str, Any] | None = setting(
+        "values by name", None, "further parameters in the address of the request",
+        near=("query", "query_params", "default_query"), secret=True, in_folder=False,
+    )  # fmt: skip
+    timeout: float | None = setting(
+        "number", None, "seconds for one call as a whole, retries and repairs included; by default 60, and without end "
+        "for the embedded model, which is as fast as the machine and never silent", above=0, decides=False,
+        near=("request_timeout", "time_limit", "deadline", "max_time"),
+    )  # fmt: skip
+    max_retries: int = setting(
+        "whole", 5, "how often a failing service is asked again", least=0, decides=False,
+        near=("retries", "num_retries", "n_retries", "attempts"),
+    )  # fmt: skip
+    max_repairs: int = setting(
+        "whole", 2, "how often the model is asked again after an answer that is not valid", least=0, near=("repairs",)
+    )
+    scoring: bool = setting(
+        "flag", True, "read label probabilities from log-probabilities where the endpoint gives them",
+        near=("logprobs", "score", "use_logprobs", "probabilities"),
+    )  # fmt: skip
+    decisions: bool | None = setting(
+        "flag", None, "ask the decisions endpoint for label probabilities; by default only `gpt-6-luna` at OpenAI, "
+        "which has one", near=("decide",),
+    )  # fmt: skip
+    calibrate: bool | None = setting(
+        "flag", None, "calibrate from the task's own examples at first use of a model; by default only the embedded "
+        "one", near=("calibration", "calibrated"),
+    )  # fmt: skip
+    votes: int = setting(
+        "whole", 1, "sample this many answers and take the majority (self-consistency)", least=1,
+        near=("n", "samples", "n_samples", "num_samples", "self_consistency", "voting", "n_votes", "best_of"),
+    )  # fmt: skip
+    min_confidence: float | None = setting(
+        "number", None, "abstain below this probability; infinity abstains always",
+        least=0, most=1, also=(math.inf,),
+        near=("threshold", "confidence", "confidence_threshold", "min_probability", "cutoff", "min_prob", "abstain"),
+    )  # fmt: skip
+    cache: bool = setting(
+        "flag", False, "keep answers on disk and give them again for the same request", decides=False,
+        near=("caching", "use_cache", "cached"),
+    )  # fmt: skip
+    redact: Any = setting(
+        "redact", None, "replace private data before sending: True, names of patterns, or detectors",
+        near=("pii", "anonymize", "anonymise", "mask", "privacy", "redaction"),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name, least in _COUNTS.items():
-            value = getattr(self, name)
-            if value is not None or name not in _OPTIONAL:
-                check_count(name, value, least=least)
-        self._check("timeout", self.timeout is None or self.timeout > 0, "must be above 0 seconds")
-        self._check("temperature", 0 <= self.temperature <= 2, "must be from 0 to 2")
-        confidence = self.min_confidence
-        sensible = confidence is None or 0 <= confidence <= 1 or confidence == math.inf
-        self._check("min_confidence", sensible, "must be from 0 to 1")
-        self._check("form", self.form in (None, "chat", "text"), "must be 'chat' or 'text'")
+        check_all(self)
 
     def updated(self, options: Mapping[str, Any]) -> Settings:
         """Give these settings with some of them replaced; raises InputError for an unknown name or a bad value."""
         if not options:
             return self
-        names = [f.name for f in fields(self)]
+        known = table(Settings)
         for name in options:
-            if name not in names:
-                raise InputError(f"unknown option {name!r}{did_you_mean(name, names)}", field=name)
-        try:
-            return replace(self, **options)
-        except TypeError as error:
-            raise InputError(f"an option has a wrong type: {error}; given: {sorted(options)}") from error
+            if name not in known:
+                raise InputError(f"unknown option {name!r}{meant(name, known)}", field=name)
+        return replace(self, **options)
 
     @property
     def deciding_the_prompt(self) -> list[Any]:
         """The settings on which the prompt depends: what a calibration is fitted for."""
         return [self.k, self.select, self.seed, self.form, self.embedding_model]
 
-    def _check(self, name: str, good: bool, problem: str) -> None:
-        if not good:
-            raise InputError(f"{name}={getattr(self, name)!r}: {problem}", field=name)
+    @property
+    def deciding_the_answer(self) -> dict[str, str]:
+        """Every setting that can change an answer, in writing; of what may hold a key, a digest."""
+        values = {name: (about, getattr(self, name)) for name, about in table(Settings).items() if about.decides}
+        return {name: _digest(value) if about.secret else repr(value) for name, (about, value) in values.items()}
+
+
+def _digest(value: object) -> str:
+    return "None" if value is None else sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Options(TypedDict, total=False):
-    """Keyword options that every task function takes; see `Settings` for what each means."""
+    """Keyword options that every task function takes; `Settings` says what each means."""
 
     model: str | None
     base_url: str | None
@@ -109,13 +174,18 @@ class Options(TypedDict, total=False):
     client: Any
     form: Form | None
     k: int | None
-    select: Literal["first", "random", "balanced", "bm25", "embedding"]
+    select: Select
     embedding_model: str | None
     temperature: float
+    top_p: float | None
     seed: int
     max_tokens: int | None
-    stop: tuple[str, ...]
+    stop: str | Sequence[str]
     reasoning_effort: str | None
+    service_tier: str | None
+    extra_body: Mapping[str, Any] | None
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, Any] | None
     timeout: float | None
     max_retries: int
     max_repairs: int

@@ -23,6 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("inference",),
     ("models", "data", "prompts"),
     ("outputs", "calibration", "settings"),
+    ("_options",),
     ("_moved", "_checks", "_digests", "_storage", "_wording", "_background_loop"),
     ("result",),
     ("errors",),

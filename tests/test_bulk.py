@@ -13,7 +13,7 @@ import pytest
 
 import fewshot
 from fewshot.bulk.tally import Tally
-from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
+from fewshot.errors import FewshotError, InputError, ServiceError
 from fewshot.result import Result
 from fewshot.task import Task
 from fewshot.types import Completion, Request, Usage
@@ -103,9 +103,9 @@ def test_one_text_is_not_many_rows() -> None:
 def test_an_option_that_is_not_known_is_refused_at_once() -> None:
     with pytest.raises(InputError, match="concurency"):
         sentiment(Service()).map([], concurency=3)  # type: ignore[call-arg]
-    with pytest.raises(ConfigError, match="concurrency=0"):
+    with pytest.raises(InputError, match="concurrency=0"):
         sentiment(Service()).map([], concurrency=0)
-    with pytest.raises(ConfigError, match="max_errors"):
+    with pytest.raises(InputError, match="max_errors"):
         sentiment(Service()).map([], max_errors=-1)
 
 

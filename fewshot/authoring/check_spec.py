@@ -195,7 +195,7 @@ def _settings(table: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], lis
         except TaskError as problem:
             found.append(of_error("setting", path, problem))
         else:
-            valid[name] = tuple(value) if isinstance(value, list) else value
+            valid[name] = value
     try:
         Settings().updated(valid)
     except InputError as problem:  # they do not go together

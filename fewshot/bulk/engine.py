@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from fewshot._options import check_all, setting
 from fewshot.bulk.checkpoint import Saved
 from fewshot.bulk.progress import Display
 from fewshot.bulk.records import copy_of, facts_of, key_of_row, result_of
@@ -64,24 +65,33 @@ class Source(Protocol):
 class Plan:
     """How a run is done; see `fewshot.bulk.map.map`."""
 
-    concurrency: int | None = None
-    ordered: bool = True
-    rpm: float | None = None
-    tpm: float | None = None
-    max_errors: int | None = None
-    max_cost: float | None = None
-    out: Path | None = None
-    resume: bool = True
-    retry_failed: bool = False
+    concurrency: int | None = setting(
+        "whole", None, "most rows in flight; by default it finds its level by how the service behaves", least=1,
+        near=("workers", "n_jobs", "num_workers", "max_workers", "threads", "parallel", "max_concurrency"),
+    )  # fmt: skip
+    ordered: bool = setting("flag", True, "give results in the order of the rows, or as they come", near=("in_order",))
+    rpm: float | None = setting(
+        "number", None, "requests a minute, at most; what the service announces is kept anyway", least=1,
+        near=("rate_limit", "requests_per_minute", "rate"),
+    )  # fmt: skip
+    tpm: float | None = setting("number", None, "tokens a minute, at most", least=1, near=("tokens_per_minute",))
+    max_errors: int | None = setting("whole", None, "stop when more rows than this failed", least=0, near=("errors",))
+    max_cost: float | None = setting(
+        "number", None, "US dollars for the whole run, earlier parts included; set aside before a request is sent",
+        least=0, near=("budget", "cost", "max_price", "max_usd"),
+    )  # fmt: skip
+    out: Path | None = setting(
+        "path", None, "where results are kept, as JSON lines, or as a table at the end (`.csv`, `.parquet`)",
+        near=("output", "output_file", "file", "path", "save", "save_to", "checkpoint"),
+    )  # fmt: skip
+    resume: bool = setting("flag", True, "go on with what `out` holds; False forgets it and starts over")
+    retry_failed: bool = setting("flag", False, "with `out`: ask the rows again that have failed", near=("retry",))
     facts: Mapping[str, str] = field(default_factory=dict)
-    total: int | None = None
+    total: int | None = setting("whole", None, "how many rows there are, for the progress", least=0)
     watch: Callable[[Tally], None] | None = None
 
     def __post_init__(self) -> None:
-        Limits(concurrency=self.concurrency, rpm=self.rpm, tpm=self.tpm)  # refuses what cannot be
-        for name, value in (("max_errors", self.max_errors), ("max_cost", self.max_cost)):
-            if value is not None and not value >= 0:
-                raise ConfigError(f"{name}={value!r}: must be 0 or more")
+        check_all(self)
         if self.retry_failed and not self.resume:
             raise ConfigError("retry_failed goes on with a run, and resume=False forgets it: choose one")
 

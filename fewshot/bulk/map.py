@@ -13,11 +13,11 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import aclosing
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from fewshot import _background_loop as loop
+from fewshot._options import meant, table
 from fewshot.bulk.engine import Plan, Run
 from fewshot.bulk.progress import shown
 from fewshot.bulk.tally import Tally
@@ -40,30 +40,20 @@ _LONGEST_CLOSE = 5.0
 
 
 class BulkOptions(TypedDict, total=False):
-    """How many rows are answered; all may be left out."""
+    """How many rows are answered; all may be left out. `Plan` says what each means."""
 
     concurrency: int | None
-    """Most rows in flight; by default the level finds itself, by how the service behaves."""
     ordered: bool
-    """Give results in the order of the rows (the default), or as they come."""
     rpm: float | None
-    """Requests a minute, at most; what the service announces in its headers is kept anyway."""
     tpm: float | None
-    """Tokens a minute, at most."""
     max_errors: int | None
-    """Stop when more rows than this failed."""
     max_cost: float | None
-    """US dollars for the whole run, at most, earlier parts of it included."""
     out: str | os.PathLike[str] | None
-    """Where results are kept, as JSON lines, or as a table at the end (`.csv`, `.parquet`)."""
     resume: bool
-    """Go on with what `out` holds (the default); False forgets it and starts over."""
     retry_failed: bool
-    """With `out`: ask the rows again that have failed."""
     facts: Mapping[str, str]
     """With `out`: what else the run is of, such as a digest of the input; a run of other facts is refused."""
     total: int | None
-    """How many rows there are, for the progress; by default what `len(rows)` says."""
     progress: bool | Callable[[Tally], None] | None
     """True to show it on standard error, or a function that is called with the count."""
 
@@ -117,13 +107,15 @@ def _checked(task: Predictor[Any], rows: Any) -> Iterable[Any]:
 
 
 def _plan(rows: object, options: BulkOptions) -> Plan:
-    known: dict[str, Any] = dict(options)
-    out, progress = known.pop("out", None), known.pop("progress", None)
-    known.setdefault("total", len(rows) if isinstance(rows, Sized) else None)
-    try:
-        return Plan(**known, out=None if out is None else Path(out), watch=shown(progress))
-    except TypeError as error:
-        raise InputError(f"an option is not known: {error}") from error
+    given: dict[str, Any] = {"total": len(rows) if isinstance(rows, Sized) else None, **options}
+    progress = given.pop("progress", None)
+    known = table(Plan)
+    for name in given:
+        if name not in known and name != "facts":
+            raise InputError(f"unknown option {name!r}{meant(name, known, ('facts', 'progress'))}", field=name)
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise InputError(f"progress={progress!r}: must be True, False or a function", field="progress")
+    return Plan(**given, watch=shown(progress))
 
 
 async def _stream(run: Run[T]) -> AsyncGenerator[Result[T], None]:

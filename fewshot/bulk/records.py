@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from fewshot.data.columns import Row
@@ -19,13 +19,11 @@ from fewshot.inference.predictor import Predictor
 from fewshot.models.cache import place_of
 from fewshot.models.connection import Connection
 from fewshot.result import Result
-from fewshot.settings import Settings
 from fewshot.types import Usage
 
 __all__ = ["copy_of", "facts_of", "key_of_row", "line_of", "result_of"]
 
 _VOLATILE = ("attempts", "usage", "cost", "cached")
-_NOT_DECIDING = ("api_key", "client", "timeout", "max_retries", "cache", "model", "base_url")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN = 60
 _ERRORS: Mapping[str, type[FewshotError]] = {e.__name__: e for e in (InputError, OutputError, ServiceError)}
@@ -117,7 +115,6 @@ def key_of_row(task: Predictor[Any], inputs: Mapping[str, Any]) -> bytes:
 
 def facts_of(task: Predictor[Any], connection: Connection) -> dict[str, str]:
     """Name everything that decides the answers, part by part, so that a change can be told."""
-    own = {f.name: repr(getattr(task.settings, f.name)) for f in fields(Settings) if f.name not in _NOT_DECIDING}
     parts = {
         "task": f"{task.name}@{task.version}",
         "model": connection.model,
@@ -127,7 +124,7 @@ def facts_of(task: Predictor[Any], connection: Connection) -> dict[str, str]:
         "examples": _digest(json.dumps([[dict(e.inputs), task.output.render(e.output)] for e in task.examples])),
         "parameters": json.dumps(dict(task.parameters), ensure_ascii=True, default=str),
         "calibration": _digest(repr(sorted(task.calibrations.items()))) if task.calibrations else "none",
-        **own,
+        **task.settings.deciding_the_answer,
     }
     return {
         name: fact if len(fact) <= _SHOWN else f"{fact[:_SHOWN]}… ({_digest(fact)})" for name, fact in parts.items()

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fewshot._options import table
 from fewshot.errors import ConfigError, InputError
 from fewshot.settings import Settings
 
 __all__ = ["Configuration", "configured"]
-
-_ELSEWHERE = ("api_key", "base_url", "client")
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,21 @@ def configured() -> Configuration:
     Raises:
         ConfigError: the file is not valid; names the file and what is wrong.
     """
-    path, table = _table()
+    path, said = _table()
     if path is None:
         return Configuration()
-    aliases = table.pop("aliases", {})
+    aliases = said.pop("aliases", {})
     if not isinstance(aliases, dict) or not all(isinstance(model, str) for model in aliases.values()):
         raise ConfigError(f'{path}: [aliases] must be names of models, as fast = "gpt-6-luna"')
-    for name in _ELSEWHERE:
-        if name in table:
+    known = table(Settings)
+    for name in said:
+        if name in known and not known[name].in_folder:
             raise ConfigError(f"{path}: {name!r} has no place in a file of the folder; set it in the environment")
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
     try:
-        Settings().updated(settings)
+        Settings().updated(said)
     except InputError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return Configuration(path, settings, aliases)
+    return Configuration(path, said, aliases)
 
 
 def _table() -> tuple[Path | None, dict[str, Any]]:

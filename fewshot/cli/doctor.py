@@ -10,6 +10,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from fewshot.cli.config import configured
+from fewshot.cli.options import add_settings
 from fewshot.cli.tasks import origin
 from fewshot.errors import ConfigError
 from fewshot.folders.loader import names, search_path
@@ -38,8 +39,7 @@ _VARIABLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--model", help="as for `fewshot run`")
-    parser.add_argument("--base-url", metavar="URL", help="as for `fewshot run`")
+    add_settings(parser, ("model", "base_url"))
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import webbrowser
-from typing import Any
 
 from fewshot.authoring.lab.server import LabServer
 from fewshot.authoring.lab.workbench import Workbench
+from fewshot.cli.options import add_settings, given
 from fewshot.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -18,15 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("task", nargs="?", metavar="TASK", help="the task to open: a name, or a path to its folder")
     parser.add_argument("--port", type=int, default=0, metavar="N", help="by default any that is free")
-    parser.add_argument("--model", help="model name; 'local' or a GGUF file for the embedded model")
-    parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server")
+    add_settings(parser, ("model", "base_url"))
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until it is interrupted; its address goes to standard output."""
-    asked: dict[str, Any] = {"model": args.model, "base_url": args.base_url}
-    workbench = Workbench(args.task, **{name: value for name, value in asked.items() if value is not None})
+    workbench = Workbench(args.task, **given(args, ("model", "base_url")))
     try:
         server = LabServer(workbench, args.port)
     except (OSError, OverflowError) as error:

@@ -14,8 +14,10 @@ from importlib import import_module
 from keyword import iskeyword
 from typing import Any, NoReturn
 
+from fewshot._options import synonym, table
 from fewshot.cli.terminal import painted, tell_line
 from fewshot.errors import ConfigError, FewshotError, InputError, TaskError
+from fewshot.settings import Settings
 
 __all__ = ["COMMANDS", "GROUPS", "main", "parser_of"]
 
@@ -116,7 +118,10 @@ class _Parser(argparse.ArgumentParser):
         """Refuse words that mean nothing here; the first option among them is named, with one that is like it."""
         wrong = next((word for word in words if word.startswith("-")), words[0]).partition("=")[0]
         kind = "option" if wrong.startswith("-") else "argument"
-        self.error(f"unknown {kind} {wrong!r}{_near(wrong, self._option_string_actions)}")
+        flag = "--" + synonym(wrong.lstrip("-"), table(Settings)).replace("_", "-")
+        known = flag in self._option_string_actions and wrong.startswith("--")
+        near = f" (did you mean {flag!r}?)" if known else _near(wrong, self._option_string_actions)
+        self.error(f"unknown {kind} {wrong!r}{near}")
 
     def _knows(self, word: str) -> bool:
         return word == "--" or word.partition("=")[0] in self._option_string_actions

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fewshot._checks import did_you_mean
+from fewshot._options import Setting, meant, table
 from fewshot.cli.config import configured
 from fewshot.data.columns import Columns
 from fewshot.data.importing import examples_from
@@ -17,18 +17,19 @@ from fewshot.errors import ConfigError, InputError
 from fewshot.folders.loader import ships
 from fewshot.outputs.kinds import Labels, output_of
 from fewshot.outputs.strict_schema import outline
-from fewshot.prompts.selection import SELECTORS
 from fewshot.settings import Settings
 from fewshot.task import Task, load
 
 __all__ = [
     "add_column_options",
     "add_encoding_option",
+    "add_settings",
     "add_task_options",
     "assigned",
     "check_ready",
     "columns_of",
     "counts",
+    "given",
     "relabelled",
     "renamed",
     "setting_of",
@@ -40,26 +41,22 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
     """Add the task and the options that say which model answers it and how; `several_k` takes `--k 0,4,8`."""
     parser.add_argument("task", metavar="TASK", help="a task's name, or a path to its folder")
     who = parser.add_argument_group("who answers")
-    who.add_argument("--model", help="model name or alias; 'local' or a GGUF file for the embedded model")
-    who.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server")
-    who.add_argument("--timeout", type=float, metavar="S", help="seconds for one call as a whole")
+    add_settings(who, ("model", "base_url", "timeout"))
     prompt = parser.add_argument_group("what is asked")
     if several_k:
         prompt.add_argument("--k", type=counts, metavar="K,K", dest="counts", help="how many shots; several: a curve")
     else:
-        prompt.add_argument("--k", type=int, metavar="K", help="how many shots")
-    prompt.add_argument("--select", choices=SELECTORS, help="which shots; bm25 and embedding look at the question")
+        add_settings(prompt, ("k",))
+    add_settings(prompt, ("select", "form"))
     prompt.add_argument("--examples", metavar="F", help="shots instead of the task's own: JSONL, JSON, CSV or Parquet")
     prompt.add_argument("--labels", metavar="A,B", help="the labels to choose from, instead of the task's own")
     prompt.add_argument("--schema", metavar="F", help="a JSON schema of the answer, instead of the task's own")
-    prompt.add_argument("--form", choices=("chat", "text"), help="chat turns or plain completion")
     prompt.add_argument("--redact", action="store_true", help="replace private data before sending; -o redact=email")
     prompt.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the task, as target=Korean"
     )
     answer = parser.add_argument_group("which answer counts")
-    answer.add_argument("--votes", type=int, metavar="N", help="sample N answers and take the majority")
-    answer.add_argument("--min-confidence", type=float, metavar="P", help="abstain below this probability")
+    add_settings(answer, ("votes", "min_confidence"))
     parser.add_argument(
         "-o",
         action="append",
@@ -70,7 +67,30 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
     )
 
 
+def add_settings(
+    parser: argparse._ActionsContainer, names: Iterable[str], known: Mapping[str, Setting] | None = None
+) -> None:
+    """Add an option for each of these settings (or of other options, given their table), as its table says."""
+    for name in names:
+        about = (known or _SETTINGS)[name]
+        metavar = f"{{{','.join(about.choices)}}}" if about.choices else _METAVARS.get(about.kind)
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=about.meaning.replace("`", ""))
+
+
+def given(args: argparse.Namespace, names: Iterable[str], known: Mapping[str, Setting] | None = None) -> dict[str, Any]:
+    """Read those of these settings (or other options, given their table) that the command line names.
+
+    Raises:
+        InputError: one has a value that it does not take.
+    """
+    known = known or _SETTINGS
+    words = {name: word for name in names if isinstance(word := getattr(args, name, None), str)}
+    return {name: known[name].from_text(name, word) for name, word in words.items()}
+
+
 _NAMED = ("model", "base_url", "timeout", "k", "select", "form", "votes", "min_confidence")
+_SETTINGS = table(Settings)
+_METAVARS = {"whole": "N", "number": "X"}
 
 
 def task_of(args: argparse.Namespace) -> Task[Any]:
@@ -80,9 +100,7 @@ def task_of(args: argparse.Namespace) -> Task[Any]:
         TaskError: there is no such task. InputError: an option is not valid. ConfigError: the configuration is not.
     """
     task = load(args.task)
-    options: dict[str, Any] = {name: value for name in _NAMED if (value := getattr(args, name, None)) is not None}
-    if args.redact:
-        options["redact"] = True
+    options = given(args, _NAMED) | ({"redact": True} if args.redact else {})
     for name, value in assigned(args.settings, "-o"):
         options[name] = setting_of(name, value)
     for name, value in assigned(args.set, "--set"):
@@ -134,22 +152,12 @@ def assigned(assignments: Iterable[str], option: str) -> Iterator[tuple[str, str
 def setting_of(name: str, text: str) -> Any:
     """Read a setting as it is typed: a text as it stands, and others as JSON has them."""
     if name not in _SETTINGS:
-        raise InputError(f"-o {name}={text}: unknown setting {name!r}{did_you_mean(name, _SETTINGS)}", field=name)
+        raise InputError(f"-o {name}={text}: unknown setting {name!r}{meant(name, _SETTINGS)}", field=name)
     if name in _SECRET:
         raise InputError(f"-o {name}: set it in the environment, where no list of processes shows it", field=name)
-    if isinstance(_SETTINGS[name].default, str) or "str |" in str(_SETTINGS[name].type):
-        return text
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = [part.strip() for part in text.split(",")]
-        return tuple(value) if isinstance(_SETTINGS[name].default, tuple) or len(value) > 1 else text
-    if isinstance(_SETTINGS[name].default, tuple):
-        return tuple(value) if isinstance(value, list) else (str(value),)
-    return value
+    return _SETTINGS[name].from_text(name, text)
 
 
-_SETTINGS = {field.name: field for field in fields(Settings)}
 _SECRET = ("api_key", "client")
 
 

@@ -15,12 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewshot.bulk.map import BulkOptions, amap
+from fewshot._options import table
+from fewshot.bulk.engine import Plan
+from fewshot.bulk.map import amap
 from fewshot.bulk.progress import Display, summary
 from fewshot.bulk.records import json_bytes
 from fewshot.bulk.tally import Tally
 from fewshot.calibration.running import arecalibrated
-from fewshot.cli.options import add_column_options, add_task_options, check_ready, columns_of, task_of
+from fewshot.cli.options import (
+    add_column_options,
+    add_settings,
+    add_task_options,
+    check_ready,
+    columns_of,
+    given,
+    task_of,
+)
 from fewshot.cli.terminal import painted, tell_line
 from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
 from fewshot.errors import ConfigError, InputError
@@ -33,6 +43,7 @@ __all__ = ["add_arguments", "run"]
 
 _FILES_OF_ROWS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt", ".xlsx")
 _LONGEST_NAME = 255
+_BULK = ("concurrency", "rpm", "tpm", "max_errors", "max_cost")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,11 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--concise", action="store_true", help="one short JSON object a line: value, confidence, and what went wrong"
     )
-    parser.add_argument("--concurrency", type=int, metavar="N", help="most rows in flight; by default found out")
-    parser.add_argument("--rpm", type=float, metavar="N", help="requests a minute, at most")
-    parser.add_argument("--tpm", type=float, metavar="N", help="tokens a minute, at most")
-    parser.add_argument("--max-errors", type=int, metavar="N", help="stop when more rows than this failed")
-    parser.add_argument("--max-cost", type=float, metavar="USD", help="stop before the whole run costs more")
+    add_settings(parser, _BULK, table(Plan))
     parser.add_argument("--cache", action="store_true", help="keep answers, and give them again for the same request")
     parser.add_argument(
         "--recalibrate",
@@ -84,16 +91,16 @@ def run(args: argparse.Namespace) -> int:
         task = task.using(calibrate=False)
     if args.cache:
         task = task.using(cache=True)
-    given = _given(task, args)
+    rows, options = _rows(task, args), given(args, (*_BULK, "out"), table(Plan))
     if args.dry_run:
-        return _dry_run(task, given, as_json=args.json)
+        return _dry_run(task, rows, as_json=args.json)
     with contextlib.suppress(asyncio.CancelledError):
-        return asyncio.run(_run(task, given, args))
+        return asyncio.run(_run(task, rows, options, args))
     return 130
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Rows:
     """The rows of a run, and what is known of them beforehand."""
 
     rows: Iterable[Any] | Stream
@@ -104,7 +111,7 @@ class _Given:
     """Given as words: the answer alone is wanted, without progress and summary."""
 
 
-def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
+def _rows(task: Task[Any], args: argparse.Namespace) -> _Rows:
     """Find the rows: the words, the file, or standard input when something is piped into it."""
     if args.input and args.file:
         raise ConfigError("give inputs as words or in --file, not both")
@@ -115,23 +122,23 @@ def _given(task: Task[Any], args: argparse.Namespace) -> _Given:
         if len(task.inputs) > 1:
             task.bind(*args.input)  # refuses too many
         digest = hashlib.sha256("\0".join(args.input).encode("utf-8", "replace")).hexdigest()[:12]
-        return _Given(rows, len(rows), f"words, sha256 {digest}", few=True)
+        return _Rows(rows, len(rows), f"words, sha256 {digest}", few=True)
     if args.file in (None, "-"):
         if args.file is None and sys.stdin.isatty():
             raise ConfigError(f"there is nothing to run {task.name} on: give an INPUT, --file F, or pipe lines in")
-        return _Given(
+        return _Rows(
             Stream(sys.stdin.fileno(), columns, "standard input", encoding=args.encoding), None, "standard input"
         )
     path = Path(args.file)
     if is_stream(path):
-        return _Given(
+        return _Rows(
             Stream(path.open("rb").detach().fileno(), columns, str(path), encoding=args.encoding), None, "a pipe"
         )
     if args.out and Path(args.out).resolve() == path.resolve():
         raise ConfigError(f"--out {args.out} is the input itself: name another file")
     digest, lines = digest_of(path)
     total = None if path.suffix.lower() in (".csv", ".tsv", ".parquet") else lines
-    return _Given(read_rows(path, columns, encoding=args.encoding), total, digest)
+    return _Rows(read_rows(path, columns, encoding=args.encoding), total, digest)
 
 
 def _tell_of_files(words: list[str]) -> None:
@@ -148,10 +155,10 @@ def _tell_of_files(words: list[str]) -> None:
         tell_line(f"{word} is taken as the text itself; there is no file of that name", style="yellow")
 
 
-async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
+async def _run(task: Task[Any], rows: _Rows, options: dict[str, Any], args: argparse.Namespace) -> int:
     """Run to the end, or to whatever stops it; what is saved by then is told."""
-    display = None if args.quiet or given.few else Display()
-    tally = Tally(total=given.total)
+    display = None if args.quiet or rows.few else Display()
+    tally = Tally(total=rows.total)
 
     def watch(now: Tally) -> None:
         nonlocal tally
@@ -159,24 +166,13 @@ async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
         if display is not None:
             display(now)
 
-    options: BulkOptions = {
-        "concurrency": args.concurrency,
-        "rpm": args.rpm,
-        "tpm": args.tpm,
-        "max_errors": args.max_errors,
-        "max_cost": args.max_cost,
-        "out": args.out,
-        "resume": not args.fresh,
-        "retry_failed": args.retry_failed,
-        "facts": {"input": given.digest},
-        "total": given.total,
-        "progress": watch,
-    }
-    write = _writer(args, few=given.few)
+    facts, again = {"input": rows.digest}, {"resume": not args.fresh, "retry_failed": args.retry_failed}
+    options |= {**again, "facts": facts, "total": rows.total, "progress": watch}
+    write = _writer(args, few=rows.few)
     stopped = False
     try:
         with _ended_by_sigterm():
-            async with contextlib.aclosing(amap(task, given.rows, **options)) as results:
+            async with contextlib.aclosing(amap(task, rows.rows, **options)) as results:
                 least = task.settings.min_confidence
                 async for result in arecalibrated(results, min_confidence=least) if args.recalibrate else results:
                     write(result)
@@ -186,9 +182,9 @@ async def _run(task: Task[Any], given: _Given, args: argparse.Namespace) -> int:
     finally:
         if display is not None:
             display.close()
-        if (tally.done or stopped) and not (given.few or args.quiet):
+        if (tally.done or stopped) and not (rows.few or args.quiet):
             print(summary(tally), file=sys.stderr)
-        if stopped and not given.few:
+        if stopped and not rows.few:
             _tell_how_to_go_on(args)
     if not tally.done:
         nothing = f"{args.file or 'standard input'} holds no rows, so nothing was asked"
@@ -267,13 +263,13 @@ def _tell_how_to_go_on(args: argparse.Namespace) -> None:
     print(f"fewshot: go on with: {shlex.join(['fewshot', *words])}", file=sys.stderr)
 
 
-def _dry_run(task: Task[Any], given: _Given, *, as_json: bool) -> int:
+def _dry_run(task: Task[Any], rows: _Rows, *, as_json: bool) -> int:
     """Tell what the run would take."""
     from fewshot import _background_loop as loop
     from fewshot.bulk.estimate import estimate
 
-    if isinstance(given.rows, Stream):
+    if isinstance(rows.rows, Stream):
         raise ConfigError("--dry-run reads the rows, which standard input gives only once: name a --file")
-    found = estimate(task, given.rows, loop.run(connect(task.settings)))
+    found = estimate(task, rows.rows, loop.run(connect(task.settings)))
     print(json.dumps(found.to_dict()) if as_json else found)
     return 0

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fewshot._checks import REQUIRED, did_you_mean
+from fewshot._options import table
 from fewshot.data.examples import read_examples
 from fewshot.errors import InputError, TaskError
 from fewshot.inference.predictor import Predictor
@@ -192,14 +193,15 @@ def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any
         raise TaskError(f"output: {error}", path=path, line=line_of(path, "output")) from error
 
 
-def read_settings(table: Mapping[str, Any], path: Path) -> Settings:
+def read_settings(given: Mapping[str, Any], path: Path) -> Settings:
     """Read the settings of a `task.toml`; raises TaskError for one that is not valid or has no place there."""
-    refused = {"api_key", "client", "base_url"} & set(table)
-    if refused:
-        message = f"{min(refused)!r} has no place in a task folder; set it in the environment or in the call"
-        raise TaskError(message, path=path, line=line_of(path, min(refused)))
+    known = table(Settings)
+    for name in given:
+        if name in known and not known[name].in_folder:
+            message = f"{name!r} has no place in a task folder; set it in the environment or in the call"
+            raise TaskError(message, path=path, line=line_of(path, name))
     try:
-        return Settings().updated({k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+        return Settings().updated(given)
     except InputError as error:
         raise TaskError(f"settings: {error}", path=path, line=line_of(path, error.field or "")) from error
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
-from fewshot.errors import ConfigError, ServiceError
+from fewshot.errors import ServiceError
 from fewshot.models.cache import CachedClient
 from fewshot.models.client import Client
 from fewshot.models.openai_client import OpenAIClient
@@ -88,13 +88,7 @@ class Limits:
             tpm: tokens a minute.
             local: the embedded model answers, which gains nothing from many rows at once.
             clock: seconds that only go on, those of the event loop.
-
-        Raises:
-            ConfigError: a limit that is below 1.
         """
-        for name, value in (("concurrency", concurrency), ("rpm", rpm), ("tpm", tpm)):
-            if value is not None and not value >= 1:
-                raise ConfigError(f"{name}={value!r}: must be 1 or more")
         now = clock()
         self._clock = clock
         self.most = concurrency or (_MOST_LOCALLY if local else _MOST)

@@ -12,18 +12,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 from fewshot.errors import InputError
 from fewshot.prompts.similarity import Bm25, Vectors
+from fewshot.settings import Select, Settings
 from fewshot.types import Example
-
-if TYPE_CHECKING:
-    from fewshot.settings import Settings
 
 __all__ = ["BY_QUESTION", "SELECTORS", "Shelf", "choose"]
 
-SELECTORS = ("first", "random", "balanced", "bm25", "embedding")
+SELECTORS = get_args(Select)
 BY_QUESTION = ("bm25", "embedding")
 _CANDIDATES = 64
 """How many of the most similar examples are looked at, at least."""
