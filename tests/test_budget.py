@@ -65,7 +65,7 @@ def test_what_an_earlier_part_of_the_run_cost_counts() -> None:
     budget = Budget(1.0, PRICE, spent=1.0)
     [error] = ask(budget, ScriptedClient(SAID))
     assert isinstance(error, ServiceError)
-    assert budget.exhausted
+    assert budget.spent == budget.max_cost
 
 
 @pytest.mark.parametrize(

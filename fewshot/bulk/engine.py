@@ -175,10 +175,9 @@ class Run(Generic[T]):
         if plan.out is not None:
             facts = {**facts_of(self._task, connection), **plan.facts}
             await self._keeper.open(plan.out, facts, resume=plan.resume, retry_failed=plan.retry_failed)
-        connection = limited(connection, self._limits)
         if plan.max_cost is not None:
             connection, _ = with_budget(connection, plan.max_cost, spent=self._keeper.spent)
-        self._connection = connection
+        self._connection = limited(connection, self._limits)
 
     def _start(self, job: Coroutine[Any, Any, None]) -> None:
         """Run a part of the engine beside the others; when it fails, the run does."""

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from fewshot import _background_loop as loop
 from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.client import ClientWrapper
 from fewshot.models.connection import connect
 from fewshot.models.endpoint import Endpoint
 from fewshot.task import Task
@@ -57,8 +58,8 @@ def traced(task: Task[T], *, contents: bool = False) -> Task[T]:
     return task.using(client=client, model=connection.model)
 
 
-class TracedClient:
-    """Asks another client and records a span and metrics; whatever else that client can do, this can too."""
+class TracedClient(ClientWrapper):
+    """Asks another client and records a span and metrics."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class TracedClient:
             contents: record prompts and answers too.
             tracer_provider, meter_provider: by default the program's own.
         """
-        self.client = client
+        super().__init__(client)
         self.endpoint = endpoint
         self.contents = contents
         self._tracer = trace.get_tracer("fewshot", tracer_provider=tracer_provider)
@@ -94,11 +95,6 @@ class TracedClient:
             explicit_bucket_boundaries_advisory=_TOKENS,
         )
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "client":  # not there yet: a copy is being made
-            raise AttributeError(name)
-        return getattr(self.client, name)
-
     async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
         """Answer a request by asking the other client; errors are its own."""
         about = self._about(request)
@@ -114,7 +110,7 @@ class TracedClient:
             if self.contents and span.is_recording():
                 span.set_attributes(_asked(request))
             try:
-                completion = await self.client.complete(request, deadline=deadline)
+                completion = await self.ask(request, deadline)
             except BaseException as error:
                 about["error.type"] = _kind(error)
                 span.set_attribute("error.type", about["error.type"])

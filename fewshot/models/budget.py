@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fewshot.errors import ConfigError, ServiceError
-from fewshot.models.cache import CachedClient
+from fewshot.models.client import ClientWrapper
 from fewshot.models.pricing import Price, price_of
 from fewshot.types import Completion, Request, Usage
 
@@ -54,11 +53,6 @@ class Budget:
         self.spent = spent
         self.reserved = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether nothing at all can be paid any more."""
-        return self.spent >= self.max_cost
 
     async def reserve(self, request: Request) -> float:
         """Set aside what a request can cost at most, once there is room; gives the amount.
@@ -101,17 +95,12 @@ class Budget:
         )
 
 
-class BudgetClient:
-    """Asks another client as long as the budget lasts; whatever else that client can do, this can too."""
+class BudgetClient(ClientWrapper):
+    """Asks another client as long as the budget lasts."""
 
     def __init__(self, client: Client, budget: Budget) -> None:
-        self.client = client
+        super().__init__(client)
         self.budget = budget
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "client":  # not there yet: a copy is being made
-            raise AttributeError(name)
-        return getattr(self.client, name)
 
     async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
         """Answer a request within the budget.
@@ -125,7 +114,7 @@ class BudgetClient:
         amount = await self.budget.reserve(request)
         cost = amount
         try:
-            completion = await self.client.complete(request, deadline=deadline)
+            completion = await self.ask(request, deadline)
             cost = self._paid(request, completion, amount)
         except ServiceError as error:
             cost = 0.0 if error.status is not None else amount
@@ -157,10 +146,9 @@ def with_budget(connection: Connection, max_cost: float, *, spent: float = 0.0) 
             'FEWSHOT_PRICES, as {"models": {"' + connection.model + '": {"input": 0.1, "output": 0.5}}}'
         )
     budget = Budget(max_cost, price, decisions=price_of(connection.model, decisions=True), spent=spent)
-    inner = connection.client
-    if isinstance(inner, CachedClient):
-        return replace(connection, client=inner.around(BudgetClient(inner.client, budget))), budget
-    return replace(connection, client=BudgetClient(inner, budget)), budget
+    client = connection.client
+    before = client.before if isinstance(client, ClientWrapper) else ClientWrapper(client).before
+    return connection.through(before(lambda inner: BudgetClient(inner, budget))), budget
 
 
 def most_tokens(request: Request) -> int:

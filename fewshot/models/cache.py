@@ -11,6 +11,7 @@ import copy
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -19,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from fewshot._storage import cache_dir
 from fewshot.errors import ServiceError
-from fewshot.models.client import Client
+from fewshot.models.client import Client, ClientWrapper
 from fewshot.models.completion_store import Answers, answers_in
 from fewshot.models.endpoint import Endpoint, route_of
 from fewshot.models.wire.decisions import decision_body
@@ -34,8 +35,8 @@ _PORTS = {"http": 80, "https": 443}
 Flights = dict[str, "asyncio.Future[Completion]"]
 
 
-class CachedClient:
-    """Asks another client only for what is not on disk; whatever else that client can do, this can too."""
+class CachedClient(ClientWrapper):
+    """Asks another client only for what is not on disk."""
 
     def __init__(self, client: Client, place: str, endpoint: Endpoint, answers: Answers) -> None:
         """Wrap a client.
@@ -44,20 +45,15 @@ class CachedClient:
             place: where the client asks, as `place_of` gives it; a part of the key.
             answers: where answers are kept.
         """
-        self.client = client
+        super().__init__(client)
         self._place = place
         self._endpoint = endpoint
         self._answers = answers
         self._flights: WeakKeyDictionary[asyncio.AbstractEventLoop, Flights] = WeakKeyDictionary()
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "client":  # not there yet: a copy is being made
-            raise AttributeError(name)
-        return getattr(self.client, name)
-
-    def around(self, client: Client) -> CachedClient:
-        """Give the same cache round another client for the same place."""
-        return CachedClient(client, self._place, self._endpoint, self._answers)
+    def before(self, wrap: Callable[[Client], Client]) -> Client:
+        """Put another wrapper beneath the cache: what is on disk is not sent."""
+        return CachedClient(wrap(self.client), self._place, self._endpoint, self._answers)
 
     async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
         """Answer a request from disk, from an equal request in flight, or by asking.
@@ -84,7 +80,7 @@ class CachedClient:
         flight: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         flights[key] = flight
         try:
-            completion = await self.client.complete(request, deadline=deadline)
+            completion = await self.ask(request, deadline)
             flight.set_result(completion)
             if is_complete(request, completion):
                 # In a thread: one write in a hundred waits milliseconds for the disk, and would hold up every call.

@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from fewshot.models.cache import cached_client
-from fewshot.models.client import Client
+from fewshot.models.client import Client, ClientWrapper
 from fewshot.models.endpoint import DEFAULT_MODEL, Endpoint, resolve, route_of
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
@@ -90,8 +90,8 @@ async def connect(settings: Settings) -> Connection:
         ConfigError: a key, a model or an extra is missing, or the settings contradict each other.
     """
     connection = await _uncached(settings)
-    if isinstance(connection.client, OpenAIClient):
-        await connection.client.ready()
+    if getattr(connection.client, "asks_gate", False):
+        await ClientWrapper(connection.client).ready()
     if settings.reasoning_effort is not None:
         extra = {**dict(connection.extra), "reasoning_effort": settings.reasoning_effort}
         connection = replace(connection, endpoint=replace(connection.endpoint, extra=tuple(extra.items())))

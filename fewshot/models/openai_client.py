@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot import _background_loop as loop
 from fewshot.errors import ConfigError, InputError, ServiceError
-from fewshot.models.client import Gate
+from fewshot.models.client import Gate, gate_at
 from fewshot.models.endpoint import Endpoint, offline, resolve
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.wire import audit
@@ -48,6 +48,8 @@ class OpenAIClient:
 
     May be used from any thread, event loop and forked process; connections are kept and reused in each.
     """
+
+    asks_gate = True
 
     def __init__(
         self,
@@ -241,8 +243,9 @@ class OpenAIClient:
 
     async def _attempt(self, path: str, body: bytes, tries: _Tries) -> Reply:
         """Send one request, and at once a second one when the kept connection turns out to be dead."""
-        if self.gate:
-            await self.gate.enter(tries.request)
+        gate = self.gate or gate_at(self.endpoint.host)
+        if gate:
+            await gate.enter(tries.request)
         if not self.endpoint.local:
             audit.sent(self.endpoint.host, path, body)
         # A service that is silent may answer at the second try; the embedded model is slow, and would only start again.
@@ -264,9 +267,9 @@ class OpenAIClient:
         except ServiceError as failed:
             error = failed
         finally:
-            if self.gate:
+            if gate:
                 headers = reply.headers if reply else {}
-                self.gate.leave(tries.request, reply.status if reply else None, headers)
+                gate.leave(tries.request, reply.status if reply else None, headers)
         tries.last = error
         raise error
 

@@ -10,19 +10,15 @@ Jain, "Analysis of the increase and decrease algorithms", 1989).
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fewshot.errors import ServiceError
-from fewshot.models.cache import CachedClient
-from fewshot.models.client import Client
-from fewshot.models.openai_client import OpenAIClient
+from fewshot.models.client import ClientWrapper, pass_through
 from fewshot.models.token_bucket import Rate, announced, asked_to_wait
-from fewshot.types import Completion, Request, Usage
+from fewshot.types import Request, Usage
 
 if TYPE_CHECKING:
     from fewshot.models.connection import Connection
@@ -90,6 +86,8 @@ class Limits:
             clock: seconds that only go on, those of the event loop.
         """
         now = clock()
+        self.host = ""
+        """The host whose limits these are; `limited` tells it."""
         self._clock = clock
         self.most = concurrency or (_MOST_LOCALLY if local else _MOST)
         self.limit = min(self.most, _FIRST)
@@ -123,6 +121,7 @@ class Limits:
         ticket = Ticket()
         ticket.charged = ticket.expected = await self._turn(needs_slot=True, is_new=True)
         _ticket.set(ticket)
+        pass_through(self, self.host)
         return ticket
 
     async def again(self, ticket: Ticket) -> None:
@@ -326,51 +325,13 @@ class Limits:
         self._count, self._seconds, self._peak = 0, 0.0, self.busy
 
 
-class _Paced:
-    """Puts limits round a client that is not ours: one completion counts as one request."""
-
-    def __init__(self, client: Client, limits: Limits) -> None:
-        self.client = client
-        self._limits = limits
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "client":  # not there yet: a copy is being made
-            raise AttributeError(name)
-        return getattr(self.client, name)
-
-    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
-        """Answer a request when it may go."""
-        await self._limits.enter(request)
-        status: int | None = None
-        headers: dict[str, str] = {}
-        try:
-            completion = await self.client.complete(request, deadline=deadline)
-            status = 200
-            return completion
-        except ServiceError as error:
-            status = error.status
-            headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-            raise
-        finally:
-            self._limits.leave(request, status, headers)
-
-
 def limited(connection: Connection, limits: Limits) -> Connection:
-    """Put a connection under limits; answers from the cache pass freely."""
-    inner = connection.client
-    if isinstance(inner, CachedClient):
-        return connection.through(inner.around(_under(inner.client, limits)))
-    return connection.through(_under(inner, limits))
-
-
-def _under(client: Client, limits: Limits) -> Client:
-    if isinstance(client, OpenAIClient) and client.gate is None:
-        if client.heard and not any(announced(client.heard[-1], what) for what in ("requests", "tokens")):
-            limits.skip_first_round()
-        gated = copy.copy(client)  # shares connections and what was learnt of the models
-        gated.gate = limits
-        return gated
-    return _Paced(client, limits)
+    """Put a connection under limits: what the rows that these admit ask of it passes them; a cache's answers do not."""
+    client, limits.host = connection.client, connection.endpoint.host
+    heard = getattr(client, "heard", None)
+    if heard and not any(announced(heard[-1], what) for what in ("requests", "tokens")):
+        limits.skip_first_round()
+    return connection if getattr(client, "asks_gate", False) else connection.through(ClientWrapper(client))
 
 
 def _likely_tokens(request: Request) -> float:

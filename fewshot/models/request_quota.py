@@ -9,7 +9,7 @@ from typing import Any
 
 from fewshot.errors import ServiceError
 from fewshot.models.cache import is_complete
-from fewshot.models.client import Client
+from fewshot.models.client import Client, ClientWrapper
 from fewshot.types import Completion, Request
 
 __all__ = ["SPENT", "Allowance"]
@@ -20,7 +20,7 @@ SPENT = "requests_spent"
 Embed = Callable[..., Awaitable[list[Sequence[float]]]]
 
 
-class Allowance:
+class Allowance(ClientWrapper):
     """Stands before a client for one search: remembers complete answers, counts the others, and refuses beyond a limit.
 
     Answers that the client takes from a cache of its own are not counted; a request for vectors counts as one.
@@ -28,7 +28,7 @@ class Allowance:
 
     def __init__(self, client: Client, limit: int | None = None) -> None:
         """Wrap a client that may be sent `limit` requests, by default any number."""
-        self.client = client
+        super().__init__(client)
         self.limit = limit
         self.sent = 0
         self.paid: list[Completion] = []
@@ -36,9 +36,7 @@ class Allowance:
         self._vectors: dict[tuple[str | None, str], Sequence[float]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        if name == "client":  # not there yet: a copy is being made
-            raise AttributeError(name)
-        found = getattr(self.client, name)
+        found = super().__getattr__(name)
         return partial(self._embed, found) if name == "embed" else found
 
     async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
@@ -51,7 +49,7 @@ class Allowance:
         if known is not None:
             return replace(known, cached=True, attempts=0)
         self._take(request)
-        completion = await self.client.complete(request, deadline=deadline)
+        completion = await self.ask(request, deadline)
         if completion.cached:
             self.sent -= 1
         else:

@@ -23,7 +23,7 @@ from fewshot.bulk.batch_api.store import Asked, BatchStore, Part
 from fewshot.errors import InputError, ServiceError
 from fewshot.inference.predictor import Predictor
 from fewshot.models.cache import canonical, key_of
-from fewshot.models.client import Client
+from fewshot.models.client import ClientWrapper
 from fewshot.models.completion_store import from_json, to_json
 from fewshot.models.connection import Connection
 from fewshot.models.facts import ModelFacts
@@ -346,19 +346,16 @@ class _PendingError(Exception):
     """A reply is not there yet."""
 
 
-class _Replay:
+class _Replay(ClientWrapper):
     """Answers a row's requests from the store, and notes those that it cannot answer; or asks for them live."""
 
     def __init__(self, session: Session, row: int, *, live: bool) -> None:
-        self.client: Client = session.connection.client
+        super().__init__(session.connection.client)
         self.wanted: dict[str, Request] = {}
         self._session = session
         self._row = row
         self._live = live
         self._paid = {True: Usage(), False: Usage()}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
 
     async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
         """Give the reply that is in the store."""
@@ -376,7 +373,7 @@ class _Replay:
         if asked is None:
             store.put(key, store.name_for(store.fact("run"), self._row), self._row, None)
         try:
-            completion = await self.client.complete(request, deadline=deadline)
+            completion = await self.ask(request, deadline)
         except ServiceError as error:
             store.settle(key, error=error_to_json(error), live=True)
             raise
