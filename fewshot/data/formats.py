@@ -313,7 +313,8 @@ def _agreed(values: Sequence[Any]) -> Any:
     """Give what all annotators say, or the error that they disagree."""
     if all(value == values[0] for value in values):
         return values[0]
-    return InputError(f"the annotators disagree: {', '.join(dict.fromkeys(map(str, values)))}")
+    told = (" and ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values)
+    return InputError(f"the annotators disagree: {', '.join(dict.fromkeys(told))}")
 
 
 def _not_understood(status: object) -> InputError:
