@@ -150,6 +150,24 @@ class Settings:
         return replace(self, **options)
 
     @property
+    def asked_as(self) -> str:
+        """The settings beside the prompt on which answers and their confidence depend: what a promise is made for."""
+        names = [
+            "scoring",
+            "decisions",
+            "votes",
+            "temperature",
+            "max_tokens",
+            "stop",
+            "reasoning_effort",
+            "max_repairs",
+            "extra_body",
+        ]
+        ours = Settings()
+        changed = [name for name in names if getattr(self, name) != getattr(ours, name)]
+        return ", ".join(f"{name}={getattr(self, name)}" for name in changed) or "defaults"
+
+    @property
     def deciding_the_prompt(self) -> list[Any]:
         """The settings on which the prompt depends: what a calibration is fitted for."""
         return [self.k, self.select, self.seed, self.form, self.embedding_model]

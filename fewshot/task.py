@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from fewshot import _background_loop as loop
@@ -155,11 +156,17 @@ class Task(Predictor[T]):
 
         return await evaluate(self, rows, **options)
 
-    def calibrate(self, rows: Any, **options: Unpack[CalibrateOptions]) -> Task[T]:
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the task as a folder, with its fit where it was calibrated; see `fewshot.folders.writer.save`."""
+        from fewshot.folders.writer import save
+
+        return save(self, folder)
+
+    def calibrate(self, rows: Any = None, **options: Unpack[CalibrateOptions]) -> Task[T]:
         """Give the task calibrated on labelled rows (a file, pairs); see `fewshot.evaluation.calibrate.calibrate`."""
         return loop.run(self.acalibrate(rows, **options))
 
-    async def acalibrate(self, rows: Any, **options: Unpack[CalibrateOptions]) -> Task[T]:
+    async def acalibrate(self, rows: Any = None, **options: Unpack[CalibrateOptions]) -> Task[T]:
         """Give the task calibrated on labelled rows, without blocking; see `fewshot.evaluation.calibrate.calibrate`."""
         from fewshot.evaluation.calibrate import calibrate
 

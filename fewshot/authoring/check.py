@@ -26,7 +26,7 @@ __all__ = ["TEST_FILE", "Checkup", "check"]
 
 TEST_FILE = "test.jsonl"
 """Labelled rows in the folder itself that are kept apart from the examples."""
-_KNOWN_FILES = ("task.toml", "prompt.jinja", "schema.json", TEST_FILE, *EXAMPLE_FILES)
+_KNOWN_FILES = ("task.toml", "prompt.jinja", "schema.json", TEST_FILE, "fit.json", *EXAMPLE_FILES)
 _READ_SUFFIXES = (".toml", ".jinja", ".jinja2", ".j2", ".jsonl", ".json", ".csv")
 _LONG_PROMPT = 6000
 """Tokens that leave the embedded model, with its 8,192, little room for a question and its answer."""

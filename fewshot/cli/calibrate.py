@@ -12,6 +12,7 @@ from fewshot.cli.eval import add_labelled_options, labelled
 from fewshot.cli.options import add_task_options
 from fewshot.errors import InputError
 from fewshot.evaluation.calibrate import kept_calibration
+from fewshot.folders.writer import check_writable, write_fit
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_options(parser)
     add_labelled_options(parser)
     parser.add_argument("--risk", type=float, metavar="R", help="find the --min-confidence that promises this error")
+    parser.add_argument("--average-risk", type=float, metavar="R", help="promise this error on average instead")
+    parser.add_argument("--unlabelled", metavar="F", help="further inputs without an answer, for few rows")
+    parser.add_argument("--write", action="store_true", help="write fit.json into the task's folder")
     parser.add_argument("--confidence", type=float, default=0.95, metavar="C", help="how sure that promise is")
     parser.add_argument("--prior", metavar="L=P,L=P", help="how frequent each label will be, where the rows differ")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -29,11 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit, keep and tell what was tried."""
     task, rows, _ = labelled(args)
+    if args.write:
+        check_writable(task)
     cache_dir("calibrations")  # where no folder can be made, that is told before anything is asked
     task = task.calibrate(
         rows,
         prior=None if args.prior is None else _shares(args.prior),
         risk=args.risk,
+        average_risk=args.average_risk,
+        unlabelled=args.unlabelled,
         confidence=args.confidence,
     )
     assert task.fitted is not None  # noqa: S101 - `calibrate` has just set it
@@ -42,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found, ensure_ascii=False))
     else:
         _show(found)
-    if task.fitted.calibration is not None:  # last: what was paid for is shown even where it cannot be kept
+    if args.write:
+        print(f"fewshot: wrote {write_fit(task)}", file=sys.stderr)
+    elif task.fitted.calibration is not None:  # last: what was paid for is shown even where it cannot be kept
         kept_calibration(task)
         if not args.json:
             print("kept: calls of this task with the same prompt and model use it")

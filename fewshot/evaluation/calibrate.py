@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import json
 import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypedDict
 
 from fewshot._checks import REQUIRED
-from fewshot.bulk.asking import answers
-from fewshot.calibration.abstention import Threshold, check_promise, threshold_for
+from fewshot.calibration.abstention import Threshold, average_threshold_for, check_promise, threshold_for
 from fewshot.calibration.calibration import Calibration, check_prior
 from fewshot.calibration.fitting import Fitted
-from fewshot.data.labelled import Labelled, distinct, read_labelled
+from fewshot.calibration.outcome import Calibrated
+from fewshot.calibration.promise import Promise, scripts_of, text_of
+from fewshot.data.labelled import Labelled, distinct, identity, read_labelled
+from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.predictions import judge
 from fewshot.inference.answerable import classes_of, verdict
+from fewshot.inference.conversation import side_by_side
 from fewshot.inference.first_use import fit_answerable, fit_calibration, keep
 from fewshot.inference.predictor import Predictor
 from fewshot.inference.question import Answer
@@ -27,6 +34,8 @@ from fewshot.outputs.kinds import Kind
 from fewshot.prompts.prompt import check_characters
 from fewshot.result import Result
 from fewshot.types import Usage
+
+_IN_FLIGHT = 8
 
 __all__ = ["CalibrateOptions", "Calibrated", "calibrate", "calibrated", "kept_calibration"]
 
@@ -41,77 +50,75 @@ class CalibrateOptions(TypedDict, total=False):
     not show it; sums to 1."""
     risk: float | None
     """The share of errors among accepted answers to promise; sets `min_confidence`."""
+    average_risk: float | None
+    """Instead of `risk`: the share of errors to promise in expectation, as the mean over many fits."""
     confidence: float
-    """The chance with which the promise holds, 0.95 by default."""
+    """The chance with which the promise of `risk` holds, 0.95 by default."""
+    unlabelled: Any
+    """Further inputs without an answer (a file, texts or dicts), which tell of the prompt's bias where labelled rows
+    are few. About thirty do; where the labels are not about even among them, give `prior` too."""
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """What was fitted, on what, and what it took."""
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    """What is to be promised."""
 
-    keys: tuple[str, ...]
-    """What the calibration is for: hashes of prompt, shots, labels, settings and model, one for each kind of question
-    among the rows (other parameters, or other optional inputs given)."""
-    calibration: Calibration | None
-    """None for open answers, whose confidence stays as it is."""
-    fit: Fitted | None
-    threshold: Threshold | None
-    rows: int
-    shots_left_out: int
-    """Rows that are shots of the prompt, and so say nothing about it."""
-    repeats_left_out: int
-    """Rows that ask the same as one before, and so are no evidence of their own."""
-    usage: Usage
-    cost: float | None
-    seconds: float
+    risk: float | None = None
+    average_risk: float | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        for risk in (self.risk, self.average_risk):
+            if risk is not None:
+                check_promise(risk, self.confidence)
+        if self.risk is not None and self.average_risk is not None:
+            raise InputError("risk and average_risk are two promises: give one of them", field="average_risk")
 
     @property
-    def key(self) -> str:
-        """The first of the keys: mostly there is one."""
-        return self.keys[0]
+    def given(self) -> bool:
+        return self.risk is not None or self.average_risk is not None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give it as plain JSON values, the calibration itself aside."""
-        return {
-            **({} if self.fit is None else self.fit.to_dict()),
-            "name": "none" if self.calibration is None else self.calibration.name,
-            "key": self.key,
-            "rows": self.rows,
-            "shots_left_out": self.shots_left_out,
-            "repeats_left_out": self.repeats_left_out,
-            "threshold": None if self.threshold is None else self.threshold.to_dict(),
-            "usage": self.usage.to_dict(),
-            "cost": self.cost,
-            "seconds": self.seconds,
-        }
+    def threshold(self, sure: Sequence[float], right: Sequence[bool]) -> Threshold | None:
+        """Find the threshold on rows that are fit to judge on."""
+        if self.average_risk is not None:
+            return average_threshold_for(self.average_risk, sure, right)
+        return None if self.risk is None else threshold_for(self.risk, sure, right, confidence=self.confidence)
 
 
 async def calibrate(
     task: Predictor[Any],
-    rows: str | os.PathLike[str] | Iterable[Any],
+    rows: str | os.PathLike[str] | Iterable[Any] | None = None,
     *,
     target: str | None = None,
     prior: Mapping[str, float] | None = None,
     risk: float | None = None,
+    average_risk: float | None = None,
     confidence: float = 0.95,
+    unlabelled: Any = None,
 ) -> Predictor[Any]:
     """Give the task calibrated on labelled rows; its `fitted` tells what was tried and chosen.
 
     A closed set gets a calibration of its probabilities. A text that may be missing gets one of whether there is an
     answer, and is None where there more likely is none. Other open answers keep their confidence. All get with `risk`
-    the threshold below which they are held back.
+    or `average_risk` the threshold below which they are held back; what it was not fitted for is held back as well.
 
     Arguments:
-        rows: a file, dicts or pairs, like those to come; about a hundred do, more are better for a low risk.
-        target, prior, risk, confidence: see `CalibrateOptions`.
+        rows: a file, dicts or pairs, like those to come; about a hundred do, more are better for a low risk. Without
+            any, a closed set is calibrated on the task's own examples and on `unlabelled`.
+        target, prior, risk, average_risk, confidence, unlabelled: see `CalibrateOptions`.
 
     Raises:
         InputError: a row or an argument is not valid. ConfigError: the endpoint gives no log-probabilities.
         ServiceError, OutputError: as for a call.
     """
-    labelled = read_labelled(task, rows, target=target)
+    if rows is None and unlabelled is None:
+        raise InputError("there is nothing to calibrate on: give labelled rows, or unlabelled=", field="rows")
+    labelled = [] if rows is None else read_labelled(task, rows, target=target)
     connection = await connect(task.settings)
-    return await calibrated(task, labelled, connection, prior=prior, risk=risk, confidence=confidence)
+    return await calibrated(
+        task, labelled, connection, prior=prior, risk=risk, average_risk=average_risk, confidence=confidence,
+        unlabelled=unlabelled,
+    )  # fmt: skip
 
 
 async def calibrated(
@@ -121,43 +128,90 @@ async def calibrated(
     *,
     prior: Mapping[str, float] | None = None,
     risk: float | None = None,
+    average_risk: float | None = None,
     confidence: float = 0.95,
+    unlabelled: Any = None,
 ) -> Predictor[Any]:
     """Calibrate over an open connection; see `calibrate`."""
-    _check(task, prior, risk, confidence)
-    given, rows = rows, distinct(rows)
-    repeats = len(given) - len(rows)
+    goal = _Goal(risk, average_risk, confidence)
+    _check(task, prior, goal)
+    if unlabelled is not None and (task.output.labels is None or (goal.given and not rows)):
+        message = "unlabelled rows tell of the labels' probabilities only, and a risk is promised on labelled ones"
+        raise InputError(message, field="unlabelled")
+    further = [] if unlabelled is None else [task.bind_row(row) for row in unlabelled_rows(unlabelled)]
+    judged = rows_to_judge(task, rows) if rows or not further else []
     if classes_of(task.output) is None or not _reads(task, connection):
-        return await _thresholded(task, rows, connection, risk, confidence, repeats)
+        return await _thresholded(task, judged, connection, goal, len(rows))
     started = time.monotonic()
-    asked = _asked(task, rows)
-    questions = [await one.question_for(inputs, connection) for one, inputs, _ in asked]
-    usable = [row for *_, row in asked]
-    truths = [row.truth for row in usable]
+    more = [await one.question_for(inputs, connection) for one, inputs in further]
+    if judged:
+        asked = [(one, inputs) for one, inputs, _ in judged]
+        questions, simple = [await one.question_for(inputs, connection) for one, inputs in asked], False
+        truths = [row.truth for *_, row in judged]
+    else:
+        asked = further[:1]
+        pairs, simple = await task.own_questions(further[0][1], task.prompts.offline(further[0][1]), connection)
+        questions, truths = [question for question, _ in pairs], [answer for _, answer in pairs]
     if task.output.labels is None:
         fitting = await fit_answerable(questions, truths, connection)
         if fitting is None:
-            return await _thresholded(task, rows, connection, risk, confidence, repeats)
+            return await _thresholded(task, judged, connection, goal, len(rows))
         fit = fitting[0]
-        outcomes = _outcomes_of_answers(task.output.kind, *fitting, usable)
+        outcomes = _outcomes_of_answers(task.output.kind, *fitting, [row for *_, row in judged])
     else:
-        fit, known = await fit_calibration(questions, truths, connection)
+        fit, known = await fit_calibration(questions, truths, connection, unlabelled=more, simple=simple)
         outcomes = _outcomes(fit, truths, known)
     calibration = fit.calibration if prior is None else _for_prior(fit, prior)
-    usage = sum((c.usage for q in questions for c in q.completions if not c.cached), Usage())
+    usage = sum((c.usage for q in (*questions, *more) for c in q.completions if not c.cached), Usage())
     fitted = Calibrated(
-        keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs, _ in asked)),
+        keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs in asked)),
         calibration=calibration,
         fit=fit,
-        threshold=None if risk is None else threshold_for(risk, *outcomes, confidence=confidence),
-        rows=len(usable),
-        shots_left_out=len(rows) - len(usable),
-        repeats_left_out=repeats,
+        threshold=goal.threshold(*outcomes),
+        rows=len(questions),
+        shots_left_out=len(distinct(rows)) - len(judged) if judged else 0,
+        repeats_left_out=len(rows) - len(distinct(rows)),
         usage=usage,
         cost=0.0 if connection.local else cost_of(connection.model, usage),
         seconds=time.monotonic() - started,
+        model=connection.model,
+        scripts=scripts_of(text_of(question.inputs) for question in (*questions, *more)),
+        data=_digest(rows),
     )
     return _with(task, fitted)
+
+
+def unlabelled_rows(given: Any) -> list[Any]:
+    """Give inputs without an answer: of a file each row, or the lines of a text file."""
+    if isinstance(given, str | os.PathLike):
+        return [record for _, record in read(Path(given))]
+    found = list(given)
+    if not found:
+        raise InputError("there are no unlabelled rows", field="unlabelled")
+    return found
+
+
+def rows_to_judge(
+    task: Predictor[Any], rows: Sequence[Labelled]
+) -> list[tuple[Predictor[Any], Mapping[str, Any], Labelled]]:
+    """Bind the rows that a fit or a promise may be judged on: each once, and none that the prompt shows.
+
+    Where the question chooses its shots, a row that is an example must still be asked without itself (`leave_out`).
+
+    Raises:
+        InputError: a row is not valid, or all are shots.
+    """
+    bound = [(*_bound(task, row), row) for row in distinct(rows)]
+    usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(one, inputs)]
+    if not usable:
+        raise InputError("all labelled rows are shots of the prompt: give rows that it does not show")
+    return usable
+
+
+def _digest(rows: Sequence[Labelled]) -> str:
+    """Hash labelled rows, whatever their order."""
+    lines = sorted(json.dumps([dict(row.inputs), str(row.truth)], sort_keys=True, default=str) for row in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _reads(task: Predictor[Any], connection: Connection) -> bool:
@@ -166,15 +220,6 @@ def _reads(task: Predictor[Any], connection: Connection) -> bool:
         return True
     settings = task.settings
     return settings.scoring and settings.votes == 1 and connection.top_logprobs(settings.form) is not None
-
-
-def _asked(task: Predictor[Any], rows: Sequence[Labelled]) -> list[tuple[Predictor[Any], Mapping[str, Any], Labelled]]:
-    """Bind the rows to calibrate on: those that the prompt does not show."""
-    bound = [(*_bound(task, row), row) for row in rows]
-    usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(one, inputs)]
-    if not usable:
-        raise InputError("all labelled rows are shots of the prompt: give rows that it does not show")
-    return usable
 
 
 def _bound(task: Predictor[Any], row: Labelled) -> tuple[Predictor[Any], Mapping[str, Any]]:
@@ -195,50 +240,79 @@ def _shots(task: Predictor[Any], inputs: Mapping[str, Any]) -> list[Mapping[str,
 
 async def _thresholded(
     task: Predictor[Any],
-    rows: Sequence[Labelled],
+    judged: Sequence[tuple[Predictor[Any], Mapping[str, Any], Labelled]],
     connection: Connection,
-    risk: float | None,
-    confidence: float,
-    repeats: int,
+    goal: _Goal,
+    given: int,
 ) -> Predictor[Any]:
     """Find the confidence from which on open answers are right as often as was promised."""
-    if risk is None:
+    if not goal.given:
         message = (
             "nothing can be calibrated without log-probabilities; give risk= for the agreement that votes must have"
         )
         raise ConfigError(message)
     started = time.monotonic()
-    found = await answers(_held_back_below(task, None), rows)
-    judged = [judge(task.output.kind, n, *pair) for n, pair in enumerate(zip(rows, found, strict=True))]
-    if all(prediction.confidence is None for prediction in judged):
+    rows = [row for *_, row in judged]
+    found = await _answered(judged, connection)
+    predictions = [judge(task.output.kind, n, *pair) for n, pair in enumerate(zip(rows, found, strict=True))]
+    if all(prediction.confidence is None for prediction in predictions):
         raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")
-    sure, right = zip(*(prediction.chance for prediction in judged), strict=True)
+    sure, right = zip(*(prediction.chance for prediction in predictions), strict=True)
     costs = [result.cost for result in found]
     fitted = Calibrated(
-        keys=(task.calibration_key(connection),),
+        keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs, _ in judged)),
         calibration=None,
         fit=None,
-        threshold=threshold_for(risk, sure, right, confidence=confidence),
+        threshold=goal.threshold(sure, right),
         rows=len(rows),
-        shots_left_out=0,
-        repeats_left_out=repeats,
+        shots_left_out=given - len(rows),
+        repeats_left_out=0,
         usage=sum((result.usage for result in found), Usage()),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         seconds=time.monotonic() - started,
+        model=connection.model,
+        scripts=scripts_of(text_of(inputs) for _, inputs, _ in judged),
+        data=_digest(rows),
     )
     return _with(task, fitted)
 
 
+async def _answered(
+    judged: Sequence[tuple[Predictor[Any], Mapping[str, Any], Labelled]], connection: Connection
+) -> list[Result[Any]]:
+    """Answer rows as calls would, but without a row among its own shots."""
+    gate = asyncio.Semaphore(1 if connection.local else _IN_FLIGHT)
+
+    async def one(task: Predictor[Any], inputs: Mapping[str, Any]) -> Result[Any]:
+        async with gate:
+            deadline = connection.deadline(task.settings.timeout)
+            plain = replace(_held_back_below(task, None), promise=None)
+            return await plain.answer(inputs, connection, deadline=deadline, leave_out=True)
+
+    return await side_by_side(one(task, inputs) for task, inputs, _ in judged)
+
+
 def _with(task: Predictor[Any], fitted: Calibrated) -> Predictor[Any]:
     """Give the task with what was fitted in force."""
-    calibrations = dict(task.calibrations)
-    if fitted.calibration is not None:
-        calibrations |= dict.fromkeys(fitted.keys, fitted.calibration)
-    if fitted.threshold is not None:
-        # Above 1 lies only "abstain always".
-        least = fitted.threshold.threshold
-        task = _held_back_below(task, least if least <= 1 else math.inf)
-    return replace(task, calibrations=calibrations, fitted=fitted)
+    promise = Promise(
+        keys=fitted.keys,
+        asked=task.settings.asked_as,
+        scripts=fitted.scripts,
+        calibration=fitted.calibration,
+        threshold=fitted.threshold,
+        about=json.dumps(
+            {
+                "task": task.name,
+                "prompt": task.fingerprint,
+                "model": fitted.model,
+                "labels": task.output.labels,
+                "rows": fitted.rows,
+                "rows_hash": fitted.data,
+                "fit": None if fitted.fit is None else fitted.fit.to_dict(),
+            }
+        ),
+    )
+    return replace(task.with_fit(promise), fitted=fitted)
 
 
 def _held_back_below(task: Predictor[Any], confidence: float | None) -> Predictor[Any]:
@@ -257,17 +331,15 @@ def kept_calibration(task: Predictor[Any]) -> None:
         keep(key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict(), "key": key})
 
 
-def _check(task: Predictor[Any], prior: Mapping[str, float] | None, risk: float | None, confidence: float) -> None:
-    if risk is not None:
-        check_promise(risk, confidence)
+def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: _Goal) -> None:
     labels = classes_of(task.output)
-    if labels is None and (risk is None or prior is not None):
+    if labels is None and (not goal.given or prior is not None):
         message = f"{task.name} has no labels: only probabilities of labels, or of an answer at all, can be calibrated"
         raise InputError(f"{message}; give risk= for the confidence that open answers must have")
     if labels is None or prior is None:
         return
     check_prior(prior, labels)
-    if risk is not None:
+    if goal.given:
         message = "a risk is promised for rows like those given, so it cannot be combined with another prior"
         raise InputError(message, field="risk")
 
@@ -275,7 +347,8 @@ def _check(task: Predictor[Any], prior: Mapping[str, float] | None, risk: float 
 def _is_shot(task: Predictor[Any], inputs: Mapping[str, Any]) -> bool:
     """Tell whether every prompt of a question shows it: with the same optional inputs, which make it another one."""
     defaults = {name: None if default is REQUIRED else default for name, default in task.inputs.items()}
-    return any(all(({**defaults, **shot}).get(n) == inputs[n] for n in inputs) for shot in _shots(task, inputs))
+    shown = ({name: {**defaults, **shot}.get(name) for name in inputs} for shot in _shots(task, inputs))
+    return identity(inputs) in map(identity, shown)
 
 
 def _for_prior(fit: Fitted, prior: Mapping[str, float]) -> Calibration:

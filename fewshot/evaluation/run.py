@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,7 @@ class Run:
     async def prepared(self, task: Predictor[Any], spare: Sequence[Labelled]) -> Predictor[Any]:
         """Calibrate a task on spare rows of the pool, where it has probabilities or a risk is promised."""
         if not self.calibrate:
-            return replace(task, settings=replace(task.settings, calibrate=False))
+            return task.uncalibrated()
         if not self.pool or (classes_of(task.output) is None and self.risk is None):
             return task
         try:
@@ -85,7 +85,7 @@ class Run:
             if self.risk is not None:  # what was asked for is a promise, and without a fit there is none
                 raise
             self.note(f"not calibrated: {error}")
-            return replace(task, settings=replace(task.settings, calibrate=False))
+            return task.uncalibrated()
         assert ready.fitted is not None  # noqa: S101 - `calibrated` has just set it
         self._count(ready.fitted.usage, ready.fitted.cost)
         return ready

@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 
 from fewshot._checks import REQUIRED, did_you_mean
 from fewshot._options import table
+from fewshot.calibration.promise import FIT_FILE, Promise
 from fewshot.data.examples import read_examples
-from fewshot.errors import InputError, TaskError
+from fewshot.errors import ConfigError, InputError, TaskError
 from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, Text, labels_of, output_of
 from fewshot.prompts.template import Template
@@ -58,7 +59,7 @@ def read_folder(name: str | os.PathLike[str], kind: type[P]) -> P:
         TaskError: there is no such task, or its folder is broken (with file and line).
     """
     folder = find(name).absolute()
-    files = [folder / name for name in ("task.toml", "prompt.jinja", *EXAMPLE_FILES)]
+    files = [folder / name for name in ("task.toml", "prompt.jinja", FIT_FILE, *EXAMPLE_FILES)]
     key: Any = kind
     made: P = _read_once(folder, tuple(_stamp(f) for f in files), key)
     return made
@@ -160,7 +161,7 @@ def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any
     template = Template.read(folder / "prompt.jinja")
     template.check(inputs, parameters)
     found = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
-    return kind(
+    made = kind(
         name=folder.name,
         template=template,
         output=output,
@@ -173,6 +174,17 @@ def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any
         version=str(spec.get("version", "1")),
         path=folder,
     )
+    return _with_fit(made, folder / FIT_FILE)
+
+
+def _with_fit(task: Predictor[Any], path: Path) -> Predictor[Any]:
+    """Put the fit in force that stands beside a task, where there is one."""
+    if not path.is_file():
+        return task
+    try:
+        return task.with_fit(Promise.from_json(path.read_text(encoding="utf-8")))
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"cannot be read: {error}", path=path) from error
 
 
 def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:

@@ -8,6 +8,7 @@ that was measured takes the place of the author's files, of which copies are kep
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -18,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import InputError
+from fewshot._checks import REQUIRED
+from fewshot.calibration.promise import FIT_FILE
+from fewshot.errors import InputError, TaskError
 from fewshot.folders.loader import EXAMPLE_FILES, read_folder, ships
 from fewshot.inference.predictor import Predictor
 from fewshot.result import plain
 from fewshot.types import Example
 
-__all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "with_settings"]
+__all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "save", "with_settings", "write_fit"]
 
 _CHOSEN = ("k", "select", "form", "seed", "embedding_model", "calibrate")
 """Settings that a search may change."""
@@ -91,6 +94,84 @@ def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
     for name, text in new.items():
         _replace(folder / name, text)
     return Rewritten(tuple(folder / name for name in new), copies, read_folder(folder, type(chosen)))
+
+
+def write_fit(task: Predictor[Any]) -> Path:
+    """Write what `calibrate` fitted beside the task's files, as `fit.json`; gives its path.
+
+    Raises:
+        InputError: nothing was fitted, or the folder is not what it was fitted for.
+    """
+    check_writable(task)
+    assert task.path is not None  # noqa: S101 - it has been loaded from there
+    _replace(task.path / FIT_FILE, _fit_of(task))
+    return task.path / FIT_FILE
+
+
+def save(task: Predictor[Any], folder: str | os.PathLike[str]) -> Path:
+    """Write a task as a folder, with its fit where it has one; gives the folder.
+
+    Raises:
+        InputError: there is such a folder, or the task cannot be written so that it comes back the same.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise InputError(f"{target} is there already: give the name of a folder that is not")
+    with tempfile.TemporaryDirectory(prefix="fewshot-") as aside:
+        copy = Path(aside) / target.name
+        if task.path is not None:
+            shutil.copytree(task.path, copy)
+        else:
+            _write_parts(task, copy)
+        if task.promise is not None:
+            (copy / FIT_FILE).write_text(_fit_of(task), encoding="utf-8")
+        try:
+            same = read_folder(copy, Predictor).fingerprint == task.fingerprint
+        except TaskError as error:
+            raise InputError(f"{task.name} cannot be written as a folder: {error}") from error
+        if not same:
+            message = "its output, parameters or settings would not come back the same"
+            raise InputError(f"{task.name} cannot be written as a folder: {message}; make the folder by hand")
+        shutil.copytree(copy, target)
+    return target
+
+
+def _write_parts(task: Predictor[Any], folder: Path) -> None:
+    """Write the files of a task that was made in code."""
+    if any(default is not REQUIRED for default in task.inputs.values()):
+        raise InputError(f"{task.name} has optional inputs, which are not written: make the folder by hand")
+    folder.mkdir()
+    (folder / "task.toml").write_text(_spec_of(task), encoding="utf-8")
+    (folder / "prompt.jinja").write_text(task.template.source, encoding="utf-8", newline="")
+    if task.examples:
+        lines = "".join(f"{_line(example, example.id)}\n" for example in task.examples)
+        (folder / "examples.jsonl").write_text(lines, encoding="utf-8", newline="")
+
+
+def _fit_of(task: Predictor[Any]) -> str:
+    if task.promise is None:
+        raise InputError("nothing was fitted that could be written: calibrate first")
+    return task.promise.to_json()
+
+
+def _spec_of(task: Predictor[Any]) -> str:
+    """Write a `task.toml`."""
+    output: Any = list(task.output.labels) if task.output.labels is not None else task.output.kind
+    said = {"description": task.description or task.name, "version": task.version, "output": output}
+    defaults = type(task.settings)()
+    names = ("model", *_CHOSEN, "temperature", "max_tokens", "scoring", "votes", "min_confidence")
+    settings = {name: getattr(task.settings, name) for name in dict.fromkeys(names)}
+    tables = {
+        "inputs": {name: task.about.get(name) or f"the {name}" for name in task.inputs},
+        "parameters": dict(task.parameters),
+        "descriptions": dict(getattr(task.output, "descriptions", {})),
+        "settings": {n: v for n, v in settings.items() if v != getattr(defaults, n) and v != math.inf},
+    }
+    lines = [f"{name} = {_toml(value)}" for name, value in said.items()]
+    for name, table in tables.items():
+        if table:
+            lines += ["", f"[{name}]", *(f"{json.dumps(key)} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
 
 
 def with_settings(source: str, changes: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from fewshot._checks import REQUIRED, check_input, did_you_mean
+from fewshot.calibration.promise import Promise, text_of
 from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
@@ -79,6 +81,8 @@ class Predictor(Generic[T]):
     path: Path | None = None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     """Fitted calibrations, each under its `calibration_key`, so that none is applied to another prompt or model."""
+    promise: Promise | None = None
+    """The fit that `calibrate` made or that stands in `fit.json`: where it is for something else, that is told."""
     fitted: Any = field(default=None, repr=False, compare=False)
     """What `calibrate` tried and chose, on a task that it returned."""
     _variants: dict[Any, Self] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -113,6 +117,10 @@ class Predictor(Generic[T]):
             settings=self.settings.updated({k: v for k, v in changes.items() if k not in self.parameters}),
             output=output or self.output,
         )
+        if changes.get("calibrate") is False:
+            task = task.uncalibrated()
+        if "min_confidence" in changes:  # a threshold of the caller's own promises nothing
+            task = replace(task, promise=None)
         if examples is None:
             return task
         rows = [example_of(shot, self.inputs) for shot in examples]
@@ -121,18 +129,39 @@ class Predictor(Generic[T]):
         except TaskError as error:  # the caller's mistake here, not an author's
             raise InputError(str(error), field="examples", row=error.line) from error
 
+    def with_fit(self, promise: Promise) -> Self:
+        """Give the same with a fit in force, and with the threshold that was promised with it."""
+        calibrations = dict(self.calibrations)
+        if promise.calibration is not None:
+            calibrations |= dict.fromkeys(promise.keys, promise.calibration)
+        settings = self.settings
+        if promise.threshold is not None:
+            least = promise.threshold.threshold  # above 1 lies only "abstain always"
+            settings = replace(settings, min_confidence=least if least <= 1 else math.inf)
+        return replace(self, calibrations=calibrations, promise=promise, settings=settings)
+
+    def uncalibrated(self) -> Self:
+        """Give the same with probabilities as they come, whatever was fitted; what was promised is off."""
+        return replace(self, calibrations={}, settings=replace(self.settings, calibrate=False))
+
     async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
         """Give the result for an input, without blocking; see `run`."""
         task, bound = self.bind(*args, **inputs)
         connection = await connect(task.settings)  # fetching and loading the embedded model is not charged to the call
         return await task.answer(bound, connection, deadline=connection.deadline(task.settings.timeout))
 
-    async def answer(self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float) -> Result[T]:
-        """Answer bound inputs over an open connection: the one path of single calls and bulk runs."""
+    async def answer(
+        self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float, leave_out: bool = False
+    ) -> Result[T]:
+        """Answer bound inputs over an open connection: the one path of single calls and bulk runs.
+
+        Arguments:
+            leave_out: where the question chooses its shots, an example with these inputs is none of them.
+        """
         inputs, private = redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
-            prompt = await self.prompts.chosen(inputs, connection, deadline=deadline)
+            prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=leave_out)
         except ServiceError as error:
             return self._failed(error, self.question(inputs, self.prompts.of(()), connection), connection)
         calibration = await self.calibration_for(inputs, prompt, connection)
@@ -144,7 +173,9 @@ class Predictor(Generic[T]):
             connection.facts.learn(**lessons(question))
             return self._failed(error, question, connection)
         connection.facts.learn(**lessons(question, found))
-        abstains = found.falls_short(self.settings.min_confidence)
+        missing = self._promise_missing(inputs, connection, calibration)
+        promised = self.promise is not None and self.promise.threshold is not None
+        abstains = found.falls_short(self.settings.min_confidence) or (promised and bool(missing))
         return replace(
             self._result(question, connection),
             value=None if abstains else self.output.value(private.restore(found.value)),
@@ -154,7 +185,7 @@ class Predictor(Generic[T]):
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
-            warnings=(*found.warnings, *self._not_fitted(inputs, connection)),
+            warnings=(*found.warnings, *missing, *self._not_fitted(inputs, connection)),
         )
 
     @cached_property
@@ -275,15 +306,17 @@ class Predictor(Generic[T]):
     ) -> Calibration | None:
         """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
         settings = self.settings
-        if classes_of(self.output) is None or not settings.scoring or settings.calibrate is False:
+        if classes_of(self.output) is None or not settings.scoring:
             return None
         key = self.calibration_key(connection, inputs)
-        calibration = self.calibrations.get(key) or kept(key)
+        if key in self.calibrations or settings.calibrate is False:  # what was fitted on purpose holds all the same
+            return self.calibrations.get(key)
+        calibration = kept(key)
         if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
             return calibration
         if key in failed or self.output.labels is None:  # a task's few examples cannot tell when there is no answer
             return None
-        labelled, simple = await self._own_questions(inputs, prompt, connection)
+        labelled, simple = await self.own_questions(inputs, prompt, connection)
         _log.info("%s: %s", self.name, self.prompts.plan(inputs))
         required = [name for name, default in self.inputs.items() if default is REQUIRED]
         content_free = [
@@ -291,12 +324,26 @@ class Predictor(Generic[T]):
         ]
         return await own_calibration(key, labelled, content_free, connection, simple=simple)
 
+    def _promise_missing(
+        self, inputs: Mapping[str, Any], connection: Connection, calibration: Calibration | None
+    ) -> tuple[str, ...]:
+        """Tell why what was fitted and promised does not hold for a question; mostly there is nothing to tell."""
+        promise = self.promise
+        if promise is None:
+            return ()
+        key = self.calibration_key(connection, inputs)
+        reason = promise.missing(key, self.settings.asked_as, text_of(inputs), calibration)
+        if reason is None:
+            return ()
+        held = "held back, since the promise is off" if promise.threshold else "the fit that was given is not used"
+        return (f"{held}: {reason}",)
+
     def _not_fitted(self, inputs: Mapping[str, Any], connection: Connection) -> tuple[str, ...]:
         """Tell why a task that was to be calibrated at first use is not, or only in part."""
         reason = failed.get(self.calibration_key(connection, inputs)) if failed else None
         return () if reason is None else (reason,)
 
-    async def _own_questions(
+    async def own_questions(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
     ) -> tuple[list[tuple[Question, str]], bool]:
         """Ask the examples that are not shots; where these are few, each shot in a prompt with and without it.

@@ -111,7 +111,7 @@ class Shelf:
         query = self.query(inputs)
         found: Iterable[Example] = self._ranked(query, vector) if self.by_question else self._fixed
         if leave_out:
-            found = (e for e in found if self.query(e.inputs) != query)
+            found = (e for e in found if _bare(self.query(e.inputs)) != _bare(query))
         return list(islice(found, self.settings.k))
 
     def arranged(self, chosen: Sequence[Example]) -> tuple[Example, ...]:
@@ -147,3 +147,8 @@ def _in_turn(examples: Sequence[Example]) -> list[Example]:
     for example in examples:
         groups[repr(example.output)].append(example)
     return [example for example in chain.from_iterable(zip_longest(*groups.values())) if example is not None]
+
+
+def _bare(text: str) -> list[str]:
+    """Give the lines of a text without the white space round them, so that it is not asked beside its own copy."""
+    return [line.strip() for line in text.strip().split("\n")]

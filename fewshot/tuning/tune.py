@@ -113,7 +113,7 @@ async def tune(
     usable = apart(distinct(given), (example.inputs for example in task.examples))
     connection = await connect(task.settings)
     split = _parted(task, usable, budget, seed)
-    plain = task if calibrate else replace(task, settings=replace(task.settings, calibrate=False))
+    plain = task if calibrate else task.uncalibrated()
     allowance = Allowance(connection.client)
     space = Space(
         ks=_counts(k, task),
@@ -123,7 +123,7 @@ async def tune(
     )
     own = _own_calibration(plain, connection)
     allowance.limit = _for_search(budget, _BOTH * len(split.held_out) + own)
-    start = replace(_through(plain, connection, allowance, calibrate=False), fitted=None)
+    start = replace(_through(plain.uncalibrated(), connection, allowance, calibrate=False), fitted=None, promise=None)
     tried = _affordable(candidates(start, split.pool, space), allowance.limit)
     run = Run(
         rows=split.search,

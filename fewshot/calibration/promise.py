@@ -1,0 +1,108 @@
+"""What was promised of a task's answers, and where the promise holds: for what it was fitted on, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fewshot.calibration.abstention import Threshold
+from fewshot.calibration.calibration import Calibration
+from fewshot.errors import ConfigError
+
+__all__ = ["FIT_FILE", "Promise", "script_of", "scripts_of", "text_of"]
+
+FIT_FILE = "fit.json"
+"""Where a fit stands beside `task.toml`."""
+_VERSION = 1
+_LETTERS = 400
+"""Letters of an input that are looked at for its script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A fit with what it is for; with `threshold`, what was promised of the answers that are at least as sure."""
+
+    keys: tuple[str, ...]
+    """Hashes of prompt, shots, labels, settings, model and address, one for each kind of question among the rows."""
+    asked: str
+    """The settings beside the prompt that change answers: votes, temperature and the like."""
+    scripts: tuple[str, ...]
+    """The scripts that the rows are written in, such as `LATIN`."""
+    calibration: Calibration | None = None
+    threshold: Threshold | None = None
+    about: str = ""
+    """What it was fitted for, for a person to read, as JSON."""
+
+    def missing(self, key: str, asked: str, text: str, calibration: Calibration | None) -> str | None:
+        """Tell why this does not hold for a question; None when it does.
+
+        Arguments:
+            key: the question's own.
+            asked: the settings in force.
+            text: the inputs.
+            calibration: the one that the answer went through.
+        """
+        what = "it was fitted for"
+        if key not in self.keys:
+            return f"{what} another prompt, model, address or kind of input: calibrate again"
+        if asked != self.asked:
+            return f"{what} other settings ({self.asked}, not {asked}): calibrate again"
+        if calibration != self.calibration:
+            return "the calibration that it was fitted with is not in force: calibrate again"
+        script = script_of(text)
+        if script is not None and self.scripts and script not in self.scripts:
+            return f"{what} inputs in {' or '.join(self.scripts)} and this one is in {script}: calibrate on such rows"
+        return None
+
+    def to_json(self) -> str:
+        """Write it so that a person can read it, and `from_json` gives the same to the last bit."""
+        calibration = None if self.calibration is None else json.loads(self.calibration.to_json())
+        threshold = None if self.threshold is None else self.threshold.to_dict()
+        record = {
+            "version": _VERSION, **json.loads(self.about or "{}"), "asked": self.asked, "scripts": self.scripts,
+            "keys": self.keys, "threshold": threshold, "calibration": calibration,
+        }  # fmt: skip
+        return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Promise:
+        """Read what `to_json` wrote; anything else raises `ConfigError`."""
+        try:
+            record: dict[str, Any] = json.loads(text)
+            if record.pop("version") != _VERSION:
+                raise ValueError("it is of another version")
+            calibration, threshold = record.pop("calibration"), record.pop("threshold")
+            if threshold is not None:
+                least = threshold["threshold"]
+                threshold = Threshold(**{**threshold, "threshold": float("inf") if least is None else float(least)})
+            return cls(
+                keys=tuple(map(str, record.pop("keys"))),
+                asked=str(record.pop("asked")),
+                scripts=tuple(map(str, record.pop("scripts"))),
+                calibration=None if calibration is None else Calibration.from_json(json.dumps(calibration)),
+                threshold=threshold,
+                about=json.dumps(record, ensure_ascii=False),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigError) as error:
+            raise ConfigError(f"this is not a fit ({error}): calibrate again, or delete it") from error
+
+
+def script_of(text: str) -> str | None:
+    """Name the script that most letters of a text are in; None where it has none."""
+    letters = [character for character in text[: 4 * _LETTERS] if character.isalpha()][:_LETTERS]
+    counts = Counter(unicodedata.name(letter, "?").split(" ", 1)[0] for letter in letters)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def scripts_of(texts: Iterable[str]) -> tuple[str, ...]:
+    """Name the scripts of texts, sorted."""
+    return tuple(sorted({script for text in texts if (script := script_of(text)) is not None}))
+
+
+def text_of(inputs: Mapping[str, Any]) -> str:
+    """Join the inputs of a question to one text."""
+    return " ".join(str(value) for value in inputs.values() if value is not None)
