@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from fewshot._wording import MAX_ANSWER, cue_name, denies, drop_cue, excerpt, json_objects, sentences, tidy
 from fewshot.errors import OutputError
+from fewshot.outputs.cjk_numerals import in_digits
 from fewshot.outputs.numerals import Numeral, Value, find_numerals
 
 __all__ = ["literal_number", "read_number"]
@@ -30,7 +31,9 @@ def read_number(text: str, cue: str = "") -> Value:
     if not answer:
         raise OutputError(f"the answer is empty; {_WANTED}", reason="empty", raw=text)
     try:
-        return _conclusion(answer, cue)
+        if len(answer) > MAX_ANSWER:
+            raise ValueError("the answer is far too long")
+        return _conclusion(in_digits(answer), cue)
     except ValueError as refused:
         message = f"{refused}: {excerpt(tidy(text))}; {_WANTED}"
         raise OutputError(
@@ -44,6 +47,7 @@ def literal_number(text: str) -> Value | None:
     if _SPACED.fullmatch(answer):
         answer = answer.replace(" ", "")
     try:
+        answer = in_digits(answer)
         found = list(find_numerals(answer))
     except ValueError:
         return None
@@ -71,8 +75,6 @@ _MARKED = re.compile(r"\\boxed\s?\{([^{}]*)\}|^[ \t]*####([^\n]*)$", re.MULTILIN
 
 def _conclusion(answer: str, cue: str) -> Value:
     """Try the ways in which an answer names its result, from the plainest to the loosest."""
-    if len(answer) > MAX_ANSWER:
-        raise ValueError("the answer is far too long")
     marked = [boxed or hashed for boxed, hashed in _MARKED.findall(answer)]
     if marked:
         return _agreed(map(_only, marked))

@@ -3,7 +3,8 @@
 * `1,234` and `1.234.567` are grouped thousands; `1.234` and `3,5` are decimal fractions; where both signs occur the
   last one is the decimal sign (`1,234.50`, `1.234,50`).
 * Currency signs, units and `%` are dropped: `12%` is 12. `k`, `M`, `B` right behind the digits multiply, and so do
-  the words from `hundred` to `trillion`.
+  scale words of several languages: million, lakh, crore, dozen, Milliarden, milliards. After a word that multiplies and
+  is not understood, or with a fraction in words ("two and a half"), the answer is refused.
 * `3/4` and `¾` are 0.75. Ordinals, dates, versions, and names such as `A4` or `GPT-4`, are no numbers.
 * Whole numbers become `int`, written fractions `Decimal` with all their digits, and `float` only what has an exponent
   or a fraction that never ends.
@@ -15,9 +16,22 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
+
+from fewshot.outputs.scales import (
+    BEFORE,
+    EUROPEAN,
+    FOREIGN,
+    FRACTIONS,
+    MONEY,
+    SCALES,
+    SUFFIXES,
+    VAGUE,
+    factor_of,
+    multiplies,
+)
 
 __all__ = ["MAX_DIGITS", "Numeral", "Value", "find_numerals"]
 
@@ -34,10 +48,12 @@ class Numeral:
     value: Value
     start: int
     end: int
+    scale: int = 1
+    """What a scale word or suffix has multiplied it by."""
 
 
 _TOKEN = re.compile(
-    r"(?P<sign>[-−–+])?(?:(?:us)?[$€£¥₩₹]\s?)?(?P<sign2>[-−])?"
+    r"(?P<sign>[-−–+])?(?P<money>(?:(?:us)?[$€£¥₩₹]|\b(?:rs\.?|inr|usd|eur|gbp|krw|jpy|cad|aud))\s?)?(?P<sign2>[-−])?"
     r"(?:(?P<whole>\d{1,20})?(?P<vulgar>[¼½¾⅐-⅞])"
     r"|(?P<fraction>(?:\d{1,20}\s)?\d{1,20}/\d{1,20})(?![\d/])"
     r"|(?P<digits>\d+(?:[.,'’\u00a0\u2009\u202f_]\d+)*|(?<![\d.])\.\d+)"
@@ -53,16 +69,44 @@ def find_numerals(text: str) -> Iterator[Numeral]:
     """Find the numbers of a text, from left to right; raises ValueError for one that is too long or too large."""
     tokens = list(_TOKEN.finditer(text))
     at = 0
+    last: Numeral | None = None
     last_end = -1
     while at < len(tokens):
         written = tokens[at]["word"] is None
         found, used = _written(text, tokens, at) if written else _spoken(text, tokens, at)
         if found is not None:
+            _refuse_fractions(text, tokens, at, used)
             start = _sign_word(text, tokens, at, last_end)
-            yield found if start is None else Numeral(_negative(found.value), start, found.end)
+            found = found if start is None else replace(found, value=_negative(found.value), start=start)
+            joined = _joined(text, last, found)
+            if last is not None and joined is None:
+                yield last
+            last = joined or found
+        elif not written:
+            _refuse_scale(text, tokens, at)
         if found is not None or written:
             last_end = found.end if found else tokens[at].end()
         at += used
+    if last is not None:
+        yield last
+
+
+def _joined(text: str, last: Numeral | None, found: Numeral) -> Numeral | None:
+    """Add "50 thousand" to the "1 lakh" right before it; raises ValueError where it may belong to it or not."""
+    if last is None or last.scale == 1 or not re.fullmatch(r"\s+(?:and\s+)?", text[last.end : found.start]):
+        return None
+    if 1 < found.scale < last.scale and found.value < last.scale:
+        return Numeral(_plus(last.value, found.value), last.start, found.end, found.scale)
+    if found.scale == 1 and "and" not in text[last.end : found.start]:
+        raise ValueError("the answer holds a number that may be one or two")
+    return None
+
+
+def _plus(one: Value, other: Value) -> Value:
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    with localcontext(prec=2 * MAX_DIGITS):
+        return Decimal(one) + Decimal(other)
 
 
 def _negative(value: Value) -> Value:
@@ -71,13 +115,15 @@ def _negative(value: Value) -> Value:
 
 
 def _times(value: Value, factor: int) -> Value:
-    """Multiply by a power of ten without losing digits."""
+    """Multiply without losing digits."""
     too_long = value.adjusted() > MAX_DIGITS if isinstance(value, Decimal) else abs(value) >= 10**MAX_DIGITS
     if too_long:
         raise ValueError(f"the number has more than {MAX_DIGITS:,} digits")
     if not isinstance(value, Decimal):
         return _finite(value * factor)
-    return Decimal(f"{Decimal(f'{value}E{len(str(factor)) - 1}'):f}") if factor > 1 else value
+    with localcontext(prec=2 * MAX_DIGITS):
+        product = value * factor
+        return product if factor == 1 or product != product.to_integral_value() else Decimal(int(product))
 
 
 def _finite(value: int | float) -> int | float:
@@ -103,7 +149,6 @@ def _sign_word(text: str, tokens: _Tokens, at: int, last_end: int) -> int | None
 
 # In digits ------------------------------------------------------------------------------------------------------------
 
-_SUFFIXES = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "bn": 10**9}
 _ORDINALS = frozenset({"st", "nd", "rd", "th"})
 _MINUS = str.maketrans("−–", "--")
 
@@ -117,13 +162,52 @@ def _written(text: str, tokens: _Tokens, at: int) -> tuple[Numeral | None, int]:
     if _is_negative(text, token):
         value = _negative(value)
     suffix = token["suffix"] or ""
-    value, used, end = _times(value, _SUFFIXES.get(suffix, 1)), 1, token.end()
-    while not suffix and (factor := _SCALES.get(_word(tokens, at + used))):
-        if text[end : tokens[at + used].start()].strip():
+    scale, used, end = factor_of(suffix, bool(token["money"])), 1, token.end()
+    if suffix and scale == 1 and multiplies(suffix):
+        raise ValueError(f"{suffix!r} behind a number is not understood")
+    if not suffix and re.fullmatch(r"\d{1,3}\.\d{3}", token["digits"] or "") and EUROPEAN.match(text, end):
+        raise ValueError("the answer holds a number that may be grouped or a fraction")
+    while not suffix and at + used < len(tokens) and not text[end : tokens[at + used].start()].strip(" \u00a0"):
+        word = tokens[at + used]["word"] or ""
+        factor = SCALES.get(word.lower(), 1) if len(word) > 2 else factor_of(word, bool(token["money"]))
+        if factor == 1 and (multiplies(word) or word in ("k", "K", "M", "B", "T")):
+            raise ValueError(f"{word!r} behind a number is not understood")
+        if factor == 1 or (word in SUFFIXES and word != "mn" and not MONEY.match(text, tokens[at + used].end())):
+            if factor > 1 and len(word) == 1:
+                raise ValueError(f"{word!r} behind a number may be a unit")
             break
-        value, end = _times(value, factor), tokens[at + used].end()
+        if word in ("Billion", "Trillion") and value == 1:
+            raise ValueError(f"{word!r} means different numbers in different languages")
+        scale, end = scale * factor, tokens[at + used].end()
         used += 1
-    return Numeral(value, token.start(), end), used
+        if scale >= 10**MAX_DIGITS:
+            raise ValueError(f"the number has more than {MAX_DIGITS:,} digits")
+    return Numeral(_times(value, scale), token.start(), end, scale), used
+
+
+def _refuse_fractions(text: str, tokens: _Tokens, at: int, used: int) -> None:
+    """Raise ValueError for a number that is a part of a longer one: "two and a half", "trente-six"."""
+    end = tokens[at + used - 1].end()
+    if FRACTIONS.match(text, end):
+        raise ValueError("the answer holds a fraction in words")
+    spoken = tokens[at]["word"] is not None
+    if spoken and multiplies(_word(tokens, at + used)):
+        raise ValueError(f"{_word(tokens, at + used)!r} behind a number is not understood")
+    before = text[max(0, tokens[at].start() - 16) : tokens[at].start()]
+    if spoken and (BEFORE.search(before) or {_word(tokens, at - 1), _word(tokens, at + used)} & FOREIGN):
+        raise ValueError("the answer holds a number that is only partly understood")
+
+
+def _refuse_scale(text: str, tokens: _Tokens, at: int) -> None:
+    """Raise ValueError for a scale word whose number was not understood, such as "deux mille"."""
+    word = _word(tokens, at)
+    if len(word) > 4 and multiplies(word):
+        raise ValueError(f"{word!r} is not understood")
+    if word not in SCALES or word.endswith("s"):
+        return
+    joined = not at or not text[tokens[at - 1].end() : tokens[at].start()].strip(" -")
+    if joined and (not at or _word(tokens, at - 1) not in VAGUE):
+        raise ValueError(f"the number before {word!r} is not understood")
 
 
 def _part_of_name(text: str, token: re.Match[str]) -> bool:
@@ -211,7 +295,6 @@ def _grouped(written: str, sign: str) -> bool:
 
 # In words -------------------------------------------------------------------------------------------------------------
 
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _UNITS = {
     word: value
     for value, word in enumerate(
@@ -223,7 +306,7 @@ _TENS = {
     word: 10 * value
     for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)  # noqa: SIM905
 }
-_SAID = _UNITS.keys() | _TENS.keys() | _SCALES.keys()
+_SAID = _UNITS.keys() | _TENS.keys() | SCALES.keys()
 _BEFORE_ONE = frozenset(
     "is are was be s equals equal has have had only exactly makes gives gets leaves left minus negative plus".split()  # noqa: SIM905
 )
@@ -245,7 +328,10 @@ def _spoken(text: str, tokens: _Tokens, at: int) -> tuple[Numeral | None, int]:
             digits += str(digit)
     used += 1 + len(digits) if digits else 0
     exact = Decimal(f"{value}.{digits}") if digits else value
-    return Numeral(exact, tokens[at].start(), tokens[at + used - 1].end()), used
+    scale = max((SCALES.get(_word(tokens, index), 1) for index in range(at, at + used)), default=1)
+    while digits and (factor := SCALES.get(_word(tokens, at + used))):
+        exact, scale, used = Decimal(_times(exact, factor)), scale * factor, used + 1
+    return Numeral(exact, tokens[at].start(), tokens[at + used - 1].end(), scale), used
 
 
 def _number_words(text: str, tokens: _Tokens, at: int) -> Iterator[str]:
@@ -254,9 +340,9 @@ def _number_words(text: str, tokens: _Tokens, at: int) -> Iterator[str]:
     for index in range(at, len(tokens)):
         before, word = word, _word(tokens, index)
         gap = text[tokens[index - 1].end() : tokens[index].start()].strip() if before else ""
-        if gap not in ("", "-") and not (gap == "," and before in _SCALES):
+        if gap not in ("", "-") and not (gap == "," and before in SCALES):
             return
-        linking = (word == "a" and not before) or (word == "and" and before in _SCALES)
+        linking = (word == "a" and not before) or (word == "and" and before in SCALES)
         if word not in _SAID and not (linking and _word(tokens, index + 1) in _SAID):
             return
         yield word
@@ -268,7 +354,7 @@ def _say(words: Iterator[str]) -> tuple[int, int]:
     room = 10**15
     for count, word in enumerate(words, start=1):
         opens = not used or (current % 100 == 0 and total + current > 0)
-        scale = _SCALES.get(word, 0)
+        scale = SCALES.get(word, 0)
         if word in ("and", "a"):
             current, used = (1, 1) if word == "a" else (current, used)
             continue
@@ -276,6 +362,8 @@ def _say(words: Iterator[str]) -> tuple[int, int]:
             current += _UNITS[word]
         elif word in _TENS and opens:
             current += _TENS[word]
+        elif scale in (10, 12) and 0 < current < 100 and not total:
+            return current * scale, count
         elif scale == 100 and 0 < current < 100:
             current *= scale
         elif scale > 100 and current and scale < room:
