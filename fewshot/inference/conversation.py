@@ -118,7 +118,7 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
 def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, float]]:
     """Ask for the distribution; empty where none came."""
     output = question.output
-    words = {output.render(label): label for label in output.labels or ()}
+    words = {word: label for label, word in output.words_of_labels.items()}
     about = getattr(output, "descriptions", {})
     choices = tuple((word, about.get(label, "")) for word, label in words.items())
     prompt = question.prompt

@@ -54,7 +54,7 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     """
     output = question.output
     assert output.labels is not None  # noqa: S101 - `ask` looked
-    words = {label: output.render(label) for label in output.labels}
+    words = output.words_of_labels
     tree = LabelTree(words) if question.form == "chat" else LabelTree(words, blanks=_blanks(words.values()))
     alone = question.continues and question.thinks == ""
     request = question.request(**({"max_tokens": 1, "stop": ()} if alone else {}), top_logprobs=question.listed)

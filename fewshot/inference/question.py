@@ -113,7 +113,7 @@ class Question:
         """Tokens enough for any valid answer: a token is seldom shorter than a byte of a label, or half a word."""
         output = self.output
         if output.labels is not None:
-            return 8 + max(8, *(len(output.render(label).encode()) for label in output.labels))
+            return 8 + max(8, output.longest_label)
         return 64 if output.kind == "number" else 512
 
     def request(self, **changes: Any) -> Request:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 __all__ = ["Kind", "Output", "json_text"]
@@ -18,6 +20,16 @@ class Output(ABC, Generic[T]):
     kind: ClassVar[Kind]
     labels: tuple[str, ...] | None = None
     """The labels, in their order, where the output is a closed set."""
+
+    @cached_property
+    def words_of_labels(self) -> Mapping[str, str]:
+        """How each label stands in a prompt and in an answer; empty where the output is not a closed set."""
+        return {label: self.render(label) for label in self.labels or ()}
+
+    @cached_property
+    def longest_label(self) -> int:
+        """Bytes of the longest word of a label; 0 where there is none."""
+        return max((len(word.encode()) for word in self.words_of_labels.values()), default=0)
 
     @abstractmethod
     def parse(self, text: str, *, cue: str = "") -> T:
