@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -77,7 +78,7 @@ class Connection:
         """Give the same connection through a client that stands before this one."""
         return replace(self, client=client)
 
-    @property
+    @cached_property
     def facts(self) -> ModelFacts:
         """What was learnt of this model."""
         return self.learnt or facts_of(self.client, self.endpoint, self.model)

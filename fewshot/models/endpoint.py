@@ -15,6 +15,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -69,7 +70,7 @@ class Endpoint:
     source: str = "argument"
     """What decided: `"argument"`, the name of an environment variable, or `"embedded"`."""
 
-    @property
+    @cached_property
     def host(self) -> str:
         """Host and port, for messages; the embedded model's port says nothing to anybody."""
         return urlsplit(self.base_url).netloc if self.base_url and not self.local else "the embedded model"
