@@ -51,7 +51,7 @@ class Secret(str):
         return "'***'"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """One model at one place, and what it wants to be sent."""
 
