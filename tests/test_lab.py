@@ -162,9 +162,11 @@ def test_writes_no_other_file(bench: Workbench, name: str):
 def test_writes_through_no_link(bench: Workbench, mood: Path, tmp_path: Path):
     outside = tmp_path / "outside.toml"
     outside.write_text(TOML, encoding="utf-8")
+    opened = bench.open("mood")
     (mood / "task.toml").unlink()
     (mood / "task.toml").symlink_to(outside)
-    opened = bench.open("mood")
+    with pytest.raises(TaskError, match="is a link out of its folder"):
+        bench.open("mood")
     with pytest.raises(InputError, match="is a link to somewhere else"):
         bench.save("mood", opened["files"] | {"task.toml": "x"}, opened["stamp"])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._checks import REQUIRED, did_you_mean
+from fewshot._task_files import check_file, is_there
 from fewshot.authoring.check_examples import balance, examples_in, leaks, readable, repetitions
 from fewshot.authoring.check_spec import Spec, check_spec, idle_settings
 from fewshot.authoring.check_template import check_template
@@ -81,6 +82,8 @@ def check(name: str | os.PathLike[str], *, against: str | os.PathLike[str] | Non
         TaskError: there is no such task, or the test file cannot be read.
     """
     folder = find(name)
+    if unread := list(_unread(folder)):
+        return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(unread, folder))
     spec, found = check_spec(folder)
     found += _files(folder)
     path = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
@@ -105,6 +108,15 @@ def check(name: str | os.PathLike[str], *, against: str | os.PathLike[str] | Non
         for test in [Path(against)] if against else [folder / TEST_FILE] if (folder / TEST_FILE).is_file() else []:
             found += leaks(examples, spec, path, test)
     return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(found, folder), **facts)
+
+
+def _unread(folder: Path) -> Iterator[Finding]:
+    """Find files that are not read for what they are: links out of the folder, devices, files without end."""
+    for path in (folder / name for name in _KNOWN_FILES if is_there(folder / name)):
+        try:
+            check_file(path)
+        except TaskError as problem:
+            yield of_error("file", path, problem)
 
 
 def _files(folder: Path) -> Iterator[Finding]:

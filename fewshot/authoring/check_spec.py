@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._checks import did_you_mean
+from fewshot._task_files import read_toml
 from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.loader import KEYS, default_of, line_of, read_output, read_settings
@@ -49,16 +49,9 @@ def check_spec(folder: Path) -> tuple[Spec, list[Finding]]:
     """Read the `task.toml` of a folder; give what it says, and all that is wrong with it."""
     path = folder / "task.toml"
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as problem:
-        found = error(
-            "toml", path, getattr(problem, "lineno", None) or _line_in(problem), f"is not valid TOML: {problem}"
-        )
-        return Spec(path), [found]
-    except (OSError, UnicodeDecodeError) as problem:
-        return Spec(path), [error("toml", path, None, f"cannot be read as UTF-8 text: {problem}")]
-    except RecursionError:
-        return Spec(path), [error("toml", path, None, "is nested too deep")]
+        said = read_toml(path)
+    except TaskError as problem:
+        return Spec(path), [of_error("toml", path, problem)]
     tables = {name: said.get(name, {}) for name in _TABLES}
     wrong = [name for name, table in tables.items() if not isinstance(table, dict)]
     tables |= {name: {} for name in wrong}
@@ -201,9 +194,3 @@ def _settings(table: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], lis
     except InputError as problem:  # they do not go together
         return {}, [*found, error("setting", path, line_of(path, problem.field or "settings"), str(problem))]
     return valid, found
-
-
-def _line_in(problem: Exception) -> int | None:
-    """Python before 3.14 tells the line of a TOML error in its text only: "… (at line 3, column 1)"."""
-    words = str(problem).rpartition("at line ")[2].split(",")[0]
-    return int(words) if words.isdigit() else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 
 from fewshot._checks import REQUIRED, did_you_mean
 from fewshot._options import table
+from fewshot._task_files import check_file, is_there, read_file, read_toml
 from fewshot.calibration.promise import FIT_FILE, Promise
 from fewshot.data.examples import read_examples
 from fewshot.errors import ConfigError, InputError, TaskError
@@ -70,7 +70,7 @@ def find(name: str | os.PathLike[str]) -> Path:
     text = os.fspath(name)
     if os.sep in text or (os.altsep and os.altsep in text) or isinstance(name, os.PathLike) or text.startswith("."):
         folder = Path(text)
-        if not (folder / "task.toml").is_file():
+        if not is_there(folder / "task.toml"):
             raise TaskError("is no task folder: it has no task.toml; make one with `fewshot new NAME`", path=folder)
         return folder
     if not NAME.match(text):
@@ -142,14 +142,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any:  # noqa: ARG001 - a part of the cache's key
     """Read a folder; `stamps` (time and size of its files) make an edited folder be read again."""
     path = folder / "task.toml"
-    try:
-        spec = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise TaskError(f"is not valid TOML: {error}", path=path) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"cannot be read as UTF-8 text: {error}", path=path) from error
-    except RecursionError as error:
-        raise TaskError("is nested too deep", path=path) from error
+    spec = read_toml(path)
     for key in spec:
         if key not in KEYS:
             message = f"unknown key {key!r}{did_you_mean(key, KEYS)}; the keys are {', '.join(KEYS)}"
@@ -160,7 +153,9 @@ def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any
     output = read_output(spec, folder, path)
     template = Template.read(folder / "prompt.jinja")
     template.check(inputs, parameters)
-    found = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
+    found = next((folder / name for name in EXAMPLE_FILES if is_there(folder / name)), None)
+    if found:
+        check_file(found)
     made = kind(
         name=folder.name,
         template=template,
@@ -194,7 +189,7 @@ def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any
         raise TaskError('has no \'output\': a list of labels, "text", "number" or "schema.json"', path=path)
     try:
         if isinstance(wanted, str) and wanted.endswith(".json"):
-            return output_of(json.loads((folder / Path(wanted).name).read_text(encoding="utf-8")))
+            return output_of(json.loads(read_file(folder / Path(wanted).name)))
         if isinstance(wanted, list):
             words, descriptions = _table(spec, "words", path), _table(spec, "descriptions", path)
             return replace(labels_of(wanted), words=words, descriptions=descriptions)
@@ -239,7 +234,7 @@ def _about(value: Any) -> str:
 def line_of(path: Path, key: str, *, after: str | None = None) -> int | None:
     """Find the line of a key, the first or the first after another, for messages: tomllib does not tell."""
     start = (line_of(path, after) or 0) if after else 0
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(read_file(path).split("\n"), start=1):
         if number > start and re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[=\]]", line):
             return number
     return None

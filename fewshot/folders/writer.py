@@ -81,7 +81,7 @@ def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
         raise InputError(f"there is nothing to write: {folder} holds this prompt already")
     with tempfile.TemporaryDirectory(prefix="fewshot-") as aside:
         copy = Path(aside) / folder.name
-        shutil.copytree(folder, copy)
+        shutil.copytree(folder, copy, symlinks=True)
         for name, text in new.items():
             (copy / name).write_text(text, encoding="utf-8", newline="")
         written = read_folder(copy, type(chosen)).using(**chosen.parameters)

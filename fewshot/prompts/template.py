@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot._checks import did_you_mean
+from fewshot._task_files import read_file
 from fewshot.errors import TaskError
 from fewshot.prompts.sandbox import environment, rendered, vet
 
@@ -61,13 +62,8 @@ class Template:
 
     @classmethod
     def read(cls, path: Path) -> Template:
-        """Read a template file; raises TaskError when it is missing or not UTF-8."""
-        try:
-            return cls(path.read_text(encoding="utf-8"), path)
-        except OSError as error:
-            raise TaskError(f"cannot read the template: {error.strerror}", path=path) from error
-        except UnicodeDecodeError as error:
-            raise TaskError("the template is not UTF-8 text; save it as UTF-8", path=path) from error
+        """Read a template file; raises TaskError when it is missing, not UTF-8 or not the folder's own."""
+        return cls(read_file(path), path)
 
     @cached_property
     def _compiled(self) -> jinja2.Template:

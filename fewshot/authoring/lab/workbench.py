@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._checks import REQUIRED
+from fewshot._task_files import is_there, read_file
 from fewshot.authoring.check import TEST_FILE, check
 from fewshot.errors import FewshotError, InputError
 from fewshot.evaluation.report import Report
@@ -66,7 +67,7 @@ class Workbench:
             "path": str(self._target(folder)),
             "files": files,
             "stamp": _stamp(files),
-            "test": (folder / TEST_FILE).read_text(encoding="utf-8") if there else None,
+            "test": read_file(folder / TEST_FILE) if there else None,
         }
 
     def look(self, task: str, files: Files, inputs: str = "") -> dict[str, Any]:
@@ -174,7 +175,7 @@ def _files_of(folder: Path) -> dict[str, str]:
     """Read the files that are edited."""
     examples = next((name for name in EXAMPLE_FILES if (folder / name).is_file()), EXAMPLE_FILES[0])
     paths = [folder / "task.toml", folder / "prompt.jinja", folder / examples]
-    return {path.name: path.read_text(encoding="utf-8") if path.is_file() else "" for path in paths}
+    return {path.name: read_file(path) if is_there(path) else "" for path in paths}
 
 
 def _refuse_other_files(files: Files, folder: Path) -> None:
