@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fewshot import Completion, InputError, load
+from fewshot import Completion, InputError, TaskError, load
 from fewshot.authoring.lab.server import LabServer
 from fewshot.authoring.lab.workbench import Workbench
 from fewshot.models.scripted import ScriptedClient
