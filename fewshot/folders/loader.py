@@ -174,11 +174,11 @@ def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any
 
 def _with_fit(task: Predictor[Any], path: Path) -> Predictor[Any]:
     """Put the fit in force that stands beside a task, where there is one."""
-    if not path.is_file():
+    if not is_there(path):
         return task
     try:
-        return task.with_fit(Promise.from_json(path.read_text(encoding="utf-8")))
-    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        return task.with_fit(Promise.from_json(read_file(path)))
+    except ConfigError as error:
         raise TaskError(f"cannot be read: {error}", path=path) from error
 
 

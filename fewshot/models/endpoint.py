@@ -88,6 +88,7 @@ def resolve(
     Raises:
         ConfigError: a key or an address that cannot work, or an endpoint that `FEWSHOT_OFFLINE` forbids.
     """
+    api_key = Secret(api_key) if isinstance(api_key, str) else api_key  # before anything can go wrong
     name, named_by = _first(("argument", model), ("FEWSHOT_MODEL", None))
     if name and _is_local(name):
         return _embedded(name, form, named_by)
@@ -154,7 +155,9 @@ def _first(*sources: tuple[str, str | None]) -> tuple[str, str]:
         if not isinstance(value, str):
             raise ConfigError(f"model, base_url and api_key are texts, not {type(value).__name__}")
         if value.strip():
-            return value.strip(), source
+            return Secret(value.strip()) if isinstance(
+                value, Secret
+            ) or source == "OPENAI_API_KEY" else value.strip(), source
     return "", ""
 
 

@@ -15,13 +15,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot import _background_loop as loop
-from fewshot.errors import ConfigError, InputError, ServiceError
+from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.models.client import Gate, gate_at
 from fewshot.models.endpoint import Endpoint, offline, resolve
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.wire import audit
 from fewshot.models.wire.decisions import decision_body, read_decision
-from fewshot.models.wire.protocol import StaleConnectionError, Wire
+from fewshot.models.wire.protocol import StaleConnectionError, Wire, unsendable
 from fewshot.models.wire.request import Dialect, encode, parameters
 from fewshot.models.wire.response import Reply, in_order, read_completion, read_json, rubbish, status_of
 from fewshot.models.wire.retry import retrying
@@ -204,7 +204,11 @@ class OpenAIClient:
 
     async def ready(self) -> None:
         """Do what the first request would otherwise wait for, before its clock starts: import openai, above all."""
-        await self._wire.ready()
+        try:
+            return await self._wire.ready()
+        except Exception as odd:
+            error = odd if isinstance(odd, FewshotError) else unsendable(odd, self.endpoint.host)
+        raise error
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; the client stays usable."""
@@ -251,6 +255,7 @@ class OpenAIClient:
         # A service that is silent may answer at the second try; the embedded model is slow, and would only start again.
         limit = tries.left if self.endpoint.local else max(tries.left / 2, min(tries.left, _LEAST_ATTEMPT))
         reply: Reply | None = None
+        error: FewshotError
         try:
             async with asyncio.timeout(limit):
                 tries.sent += 1
@@ -261,16 +266,21 @@ class OpenAIClient:
                     tries.found_stale = True  # once a call: who breaks off after the work would be paid for each
                     reply = await self._wire.post(path, body, timeout=limit, fresh=True)
             self.heard.append(reply.headers)
+            if 200 < reply.status < 300:  # some gateways answer with 201
+                reply = replace(reply, status=200)
             return reply
         except TimeoutError:
             error = ServiceError(f"{self.endpoint.host} gave no answer within {limit:.3g} s: try later", transient=True)
-        except ServiceError as failed:
+        except FewshotError as failed:
             error = failed
+        except Exception as odd:
+            error = unsendable(odd, self.endpoint.host)
         finally:
             if gate:
                 headers = reply.headers if reply else {}
                 gate.leave(tries.request, reply.status if reply else None, headers)
-        tries.last = error
+        if isinstance(error, ServiceError):
+            tries.last = error
         raise error
 
     def _told(self, error: ServiceError, tries: _Tries) -> ServiceError:
@@ -281,6 +291,10 @@ class OpenAIClient:
         if tries.sent > 1:
             message += f" (after {tries.sent} requests)"
         error.args = (message,)
+        error.code, error.param = (
+            text and redacted(text, (self.endpoint.api_key,)) for text in (error.code, error.param)
+        )
+        error.__cause__ = error.__context__ = error.__traceback__ = None  # their frames hold the key and whole bodies
         error.request = tries.request
         error.attempts = tries.sent
         return error

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import h11
 
 from fewshot._background_loop import PerLoop
-from fewshot.errors import ServiceError
+from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.wire.protocol import MAX_REPLY, StaleConnectionError, lost, official, too_long, unreachable
 from fewshot.models.wire.response import Reply
 
@@ -119,14 +119,18 @@ class DirectWire:
         """Take headers and trust from the official client, so that nothing differs on the wire; once."""
         with self._preparing:
             if self._headers is None:
-                self._headers = _Hidden(
-                    [("Host", self._authority), *self._own_headers(), ("Accept-Encoding", "identity")]
-                )
+                headers = _Hidden([*self._own_headers(), ("Accept-Encoding", "identity")])
+                own = {name.lower() for name, _ in headers}
+                if wrong := own & {"content-length", "transfer-encoding", "connection"}:
+                    raise ConfigError(f"OPENAI_CUSTOM_HEADERS sets {min(wrong)}, which each request sets: leave it out")
+                if "host" not in own:
+                    headers.insert(0, ("Host", self._authority))
+                self._headers = headers
 
     def _own_headers(self) -> list[tuple[str, str]]:
         if self._endpoint.local:  # what the embedded model needs is known without openai
             return [("Authorization", f"Bearer {self._endpoint.api_key}"), ("Content-Type", "application/json")]
-        return self._taken_from(official(self._endpoint))
+        return self._taken_from(official(self._endpoint, proxied=False))
 
     def _taken_from(self, client: openai.AsyncOpenAI) -> list[tuple[str, str]]:
         named = {**client.default_headers, **client.auth_headers}
@@ -134,7 +138,7 @@ class DirectWire:
             import httpx2
 
             self._tls = httpx2.create_ssl_context()
-        return [(name, value) for name, value in named.items() if isinstance(value, str)]
+        return _Hidden([(name, value) for name, value in named.items() if isinstance(value, str)])
 
 
 class _History:
@@ -351,6 +355,7 @@ def _readable(descriptor: int) -> bool:
 
 def _unpacked(body: bytes, encoding: str) -> bytes:
     """Unpack a body that was packed though we asked for plain bytes; no more of it than a reply may hold."""
+    encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import os
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from fewshot.errors import ServiceError
+from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.response import Reply
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["MAX_REPLY", "StaleConnectionError", "Wire", "lost", "official", "too_long", "unreachable"]
+__all__ = ["MAX_REPLY", "StaleConnectionError", "Wire", "lost", "official", "too_long", "unreachable", "unsendable"]
 
 MAX_REPLY = 32 * 2**20
 """Bytes that a reply may hold, unpacked."""
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_OTHERS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "OPENAI_CUSTOM_HEADERS", "OPENAI_ORG_ID")
 
 
 class StaleConnectionError(ServiceError):
@@ -46,8 +46,13 @@ class Wire(Protocol):
         ...
 
 
-def official(endpoint: Endpoint, *, blocking: bool = False) -> Any:
-    """Give the official client for an endpoint: it knows the headers, and reads `OPENAI_ORG_ID` and the like."""
+def official(endpoint: Endpoint, *, blocking: bool = False, proxied: bool = True) -> Any:
+    """Give the official client for an endpoint: it knows the headers, and reads `OPENAI_ORG_ID` and the like.
+
+    Arguments:
+        blocking: the blocking client.
+        proxied: let it read proxies and certificates from the environment, too.
+    """
     import openai
 
     parts = urlsplit(endpoint.base_url or "")
@@ -59,7 +64,7 @@ def official(endpoint: Endpoint, *, blocking: bool = False) -> Any:
         base_url=parts._replace(query="").geturl(),
         default_query=dict(parse_qsl(parts.query)),
         max_retries=0,
-        http_client=http(follow_redirects=False, trust_env=not endpoint.local),
+        http_client=http(follow_redirects=False, trust_env=proxied and not endpoint.local),
     )
 
 
@@ -71,6 +76,21 @@ def lost(what: str, *, transient: bool = True) -> ServiceError:
 def too_long() -> ServiceError:
     """Give the error for a reply beyond `MAX_REPLY`."""
     return lost(f"the reply is longer than {MAX_REPLY >> 20} MiB, which no answer is: try again")
+
+
+def unsendable(error: Exception, host: str) -> ConfigError:
+    """Give the error for what failed before anything was sent: something that is set cannot be used.
+
+    It is raised away from the frames of what failed, which hold the key.
+    """
+    asked = _CERTIFICATES if isinstance(error, OSError) else _OTHERS
+    names = [name for name in os.environ if name.upper() in asked and os.environ[name]]
+    why = f"{type(error).__name__}: {error}"
+    for name in names:
+        why = why.replace(os.environ[name], f"${name}")
+    if "socksio" in why:
+        why = "a SOCKS proxy needs `pip install socksio`"
+    return ConfigError(f"nothing can be sent to {host} ({why:.300}): check {', '.join(names) or 'base_url and client'}")
 
 
 def unreachable(host: str, cause: BaseException) -> ServiceError:

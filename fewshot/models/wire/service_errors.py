@@ -167,7 +167,7 @@ def failure(reply: Reply, endpoint: Endpoint) -> ServiceError:
         code=complaint.code or ("context_length_exceeded" if _is_too_long(status, complaint) else None),
         param=complaint.param,
         transient=transient,
-        account=quota or status == 401 or (status == 403 and _is_of_account(complaint)),
+        account=quota or status in (401, 407) or (status == 403 and _is_of_account(complaint)),
         retry_after=asked if status != 400 else wait_asked(reply.headers),
     )
 
@@ -234,6 +234,8 @@ def _advice(status: int, complaint: Complaint, endpoint: Endpoint, reply: Reply)
         return f"{host} refuses the API key (HTTP 401): check OPENAI_API_KEY or api_key{said}"
     if _is_filtered(complaint) and status != 401:
         return f"the content filter of {host} refuses this text (HTTP {status}): change the text or skip the row{said}"
+    if status == 407:
+        return f"the proxy before {host} wants a user name and password (HTTP 407): set them in HTTPS_PROXY{said}"
     if status == 403 and _is_of_account(complaint):
         return f"{host} refuses this account (HTTP 403): check its permissions, project and region{said}"
     if _is_too_long(status, complaint) or _is_too_large(complaint):

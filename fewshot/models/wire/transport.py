@@ -115,7 +115,7 @@ class PlainWire:
         except openai.APITimeoutError:
             failed = lost(f"{self._endpoint.host} gave no answer within {timeout:.3g} s: try again later")
         except openai.APIConnectionError as error:
-            failed = unreachable(self._endpoint.host, error.__cause__ or error)
+            failed = self._unreachable(error.__cause__ or error)
         except openai.OpenAIError as error:
             failed = lost(f"the openai client refuses to send: {error}", transient=False)
         if failed:  # raised here, so that no frame of the official client, with the key in it, hangs on the error
@@ -125,6 +125,14 @@ class PlainWire:
         if len(response.content) > MAX_REPLY:
             raise too_long()
         return Reply(response.status_code, dict(reversed(response.headers.multi_items())), response.content)
+
+    def _unreachable(self, cause: BaseException) -> ServiceError:
+        host = self._endpoint.host
+        if self._client is not None or not is_proxied(self._endpoint):
+            return unreachable(host, cause)
+        if "407" in str(cause):
+            return ServiceError(f"the proxy before {host} wants a user name and password", status=407, account=True)
+        return lost(f"the connection to {host} through the proxy failed ({cause}): is the proxy up?")
 
     async def ready(self) -> None:
         """Import openai and make our own client."""

@@ -1,0 +1,135 @@
+"""What is set in the environment and cannot be used: one of our errors that names it, and never a key anywhere."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+
+import pytest
+from fault_server import FaultServer, error
+
+from fewshot import Task
+from fewshot.errors import ConfigError, FewshotError, ServiceError
+from fewshot.models.openai_client import client_for
+
+KEY = "sk-canary-SECRETSECRET"
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    client_for.cache_clear()
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as served:
+        yield served
+
+
+def caught(base_url: str, kind: type[FewshotError] = FewshotError) -> FewshotError:
+    """Ask once, and give the error, which holds the key nowhere."""
+    task = Task.of("{{ text }}", output=str, base_url=base_url, api_key=KEY, model="m", max_retries=0, timeout=5)
+    with pytest.raises(kind) as found:
+        task("x")
+    assert KEY not in told(found.value)
+    return found.value
+
+
+def told(problem: BaseException) -> str:
+    """Give all that a traceback with locals shows of an error, and of what it hangs on."""
+    shown = [str(problem), repr(problem), repr(vars(problem)), *traceback.format_exception(problem)]
+    for each in (problem, problem.__cause__, problem.__context__):
+        shown += [repr(value) for value in locals_of(each.__traceback__ if each else None)]
+    return "\n".join(shown)
+
+
+def locals_of(trace: TracebackType | None) -> Iterator[object]:
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename != __file__:
+            yield from trace.tb_frame.f_locals.values()
+        trace = trace.tb_next
+
+
+@pytest.mark.parametrize("wire", ["direct", "plain"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSL_CERT_FILE", "/nowhere/ca.pem"),
+        ("SSL_CERT_FILE", "/tmp"),
+        ("SSL_CERT_FILE", __file__),
+        ("OPENAI_ORG_ID", "org-1\n"),
+        ("OPENAI_ORG_ID", "örg"),
+        ("OPENAI_CUSTOM_HEADERS", "Content-Length: 3"),
+        ("OPENAI_CUSTOM_HEADERS", "Transfer-Encoding: chunked"),
+    ],
+)
+def test_what_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, wire: str, name: str, value: str) -> None:
+    monkeypatch.setenv("FEWSHOT_WIRE", wire)
+    monkeypatch.setenv(name, value)
+    found = caught("https://127.0.0.1:9/v1")
+    assert isinstance(found, ConfigError | ServiceError)
+    assert isinstance(found, ServiceError) or name in str(found)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://127.0.0.1:9", "foo://x", "http://127.0.0.1:99999", "http://[::1", "http://u:p w@:0"]
+)
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+def test_an_odd_proxy_is_named_and_its_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, proxy: str
+) -> None:
+    monkeypatch.setenv(name, proxy)
+    found = caught("http://far.internal/v1")
+    assert "proxy" in str(found).lower() or name in str(found)
+    assert "p w" not in told(found)
+
+
+def test_a_proxy_of_others_does_not_matter_to_a_host_that_needs_none(
+    monkeypatch: pytest.MonkeyPatch, server: FaultServer
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    task = Task.of("{{ text }}", output=str, base_url=server.base_url, model="m")
+    assert task("x").startswith("answer to")
+
+
+def test_a_proxy_that_wants_a_password_ends_a_run(server: FaultServer) -> None:
+    server.play((407, {}, b""))
+    found = caught(server.base_url, ServiceError)
+    assert isinstance(found, ServiceError)
+    assert found.account
+    assert "proxy" in str(found)
+
+
+@pytest.mark.parametrize("status", [201, 202, 206])
+def test_any_good_status_with_an_answer_is_an_answer(server: FaultServer, status: int) -> None:
+    answer = {"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}], "id": f"of {status}"}
+    server.play((status, {}, json.dumps(answer).encode()))
+    task = Task.of("{{ text }}", output=str, base_url=server.base_url, model="m", max_retries=0)
+    assert task("x") == "fine"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("wire", ["direct", "plain"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, error("no", code=KEY, param=KEY)),
+        (401, error(f"Incorrect API key provided: {KEY}", code=KEY)),
+        (200, error(f"not with {KEY}")),
+        (200, f"<html>{KEY}</html>".encode()),
+        (200, b'{"choices": [{"message": {"content": 5, "x": "' + KEY.encode() + b'"}}]}'),
+        (500, KEY.encode()),
+    ],
+)
+def test_a_key_that_a_service_sends_back_is_nowhere(
+    monkeypatch: pytest.MonkeyPatch, server: FaultServer, wire: str, status: int, body: bytes
+) -> None:
+    monkeypatch.setenv("FEWSHOT_WIRE", wire)
+    server.play(*[(status, {}, body)] * 9)
+    caught(server.base_url)
