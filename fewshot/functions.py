@@ -1,29 +1,30 @@
 """The functions that ship: `classify_sentiment(text)` and its siblings.
 
 Each is a `Function`: calling it gives the value; `.run` gives everything about the call, `.acall` and `.arun` do the
-same without blocking, `.render` shows the prompt and calls nothing, `.task` gives the task for bulk runs.
+same without blocking, `.render` shows the prompt and calls nothing, `.map` answers many rows, and so on as for a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, get_origin
+from inspect import Parameter, cleandoc, signature
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, get_origin, overload
 
+from fewshot._options import table
 from fewshot.errors import InputError
+from fewshot.folders.loader import shipped
 from fewshot.outputs.kinds import Labels, Output, Schema, output_of
 from fewshot.outputs.strict_schema import outline
+from fewshot.outputs.typing import AsLabels
 from fewshot.result import Result, label_of
-from fewshot.settings import Options
-from fewshot.task import Task, load
+from fewshot.settings import Options, Settings
+from fewshot.task import F, Task, load
 from fewshot.types import Form, Message
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from typing_extensions import Unpack
-
-    from fewshot.outputs.typing import AsLabels
 
 __all__ = [
     "Call",
@@ -55,11 +56,27 @@ class Call(Generic[T]):
 
 
 class Function(Generic[P, T]):
-    """A typed function learned from examples; made from a plain function that says which task and input it means."""
+    """A typed function learned from examples; made from a plain function that says which task and input it means.
+
+    It has what a `Task` has: `map`, `evaluate`, `calibrate`, `tune`, `using`. What a call takes beside its inputs
+    (labels, a schema) comes after the rows there: `classify.map(rows, ["bug", "question"])`.
+    """
 
     def __init__(self, build: Callable[P, Call[T]]) -> None:
         self._build = build
         update_wrapper(self, build)
+        given = signature(build)
+        self._inputs = [p for p in given.parameters.values() if p.name in _INPUTS]
+        self._others = given.replace(parameters=[p for p in given.parameters.values() if p.name not in _INPUTS])
+        gives = str(build.__annotations__["return"]).removeprefix("Call[").removesuffix("]")
+        self.__annotations__ = {**build.__annotations__, "return": gives}
+        options = [Parameter(name, Parameter.KEYWORD_ONLY, default=about.default) for name, about in _SETTINGS.items()]
+        own = [p for p in given.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        self.__signature__ = given.replace(parameters=[*own, *options], return_annotation=gives)
+        self.__doc__ = f"{cleandoc(build.__doc__ or '')}\n\n{_ABOUT}"
+
+    def __get__(self, _instance: object, _owner: object = None) -> Function[P, T]:
+        return self  # as of a static method: `help` takes it for the function that it is
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Give the value; raises InputError, ServiceError or OutputError. An abstention gives None."""
@@ -81,27 +98,80 @@ class Function(Generic[P, T]):
         call = self._build(*args, **kwargs)
         return await call.task.arun(call.inputs)
 
-    def render(self, *args: P.args, **kwargs: P.kwargs) -> list[Message]:
-        """Give the exact chat that would be sent, and send nothing; `render_text` gives the completion prompt."""
-        return self._rendered(self._build(*args, **kwargs), "chat")  # type: ignore[return-value]
-
-    def render_text(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Give the exact completion prompt, and send nothing."""
-        return self._rendered(self._build(*args, **kwargs), "text")  # type: ignore[return-value]
-
-    def task(self, *args: P.args, **kwargs: P.kwargs) -> Task[T]:
-        """Give the task behind the function, for `map`, `evaluate` and `calibrate`."""
-        return self._build(*args, **kwargs).task
-
-    @staticmethod
-    def _rendered(call: Call[T], form: Form) -> list[Message] | str:
+    @overload
+    def render(self, *args: Any, form: Literal["chat"] = "chat", **kwargs: Any) -> list[Message]: ...
+    @overload
+    def render(self, *args: Any, form: Literal["text"], **kwargs: Any) -> str: ...
+    def render(self, *args: Any, form: Form = "chat", **kwargs: Any) -> list[Message] | str:
+        """Give exactly what would be sent, and send nothing: messages for a chat, one string for a completion."""
+        call: Call[T] = self._build(*args, **kwargs)
         return call.task.render(call.inputs, form=form)
+
+    def task(self, *args: Any, **kwargs: Any) -> Task[T]:
+        """Give the task behind the function; arguments as for a call, without its inputs: `classify.task(labels)`."""
+        try:
+            given = self._others.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise InputError(f"{self.__name__}.task: {error}; give all but the inputs") from error  # type: ignore[attr-defined]
+        inputs: Any = {parameter.name: "…" for parameter in self._inputs if parameter.default is parameter.empty}
+        build: Callable[..., Call[T]] = self._build
+        call = build(**inputs, **given.pop("options", {}), **given)
+        return call.task
+
+    def using(self, *args: Any, **options: Any) -> Task[T]:
+        """Give the task with other options, as `Task.using` does; what a call takes beside its inputs comes first."""
+        return self.task(*args, **options)
+
+    @overload
+    def map(self, rows: F, *args: Any, **options: Any) -> F: ...
+    @overload
+    def map(self, rows: Any, *args: Any, **options: Any) -> Iterator[Result[T]]: ...
+    def map(self, rows: Any, *args: Any, **options: Any) -> Any:
+        """Answer many rows, as `Task.map` does."""
+        return self._task(args, options).map(rows, **options)
+
+    def amap(self, rows: Any, *args: Any, **options: Any) -> AsyncIterator[Result[T]]:
+        """Answer many rows without blocking, as `Task.amap` does."""
+        return self._task(args, options).amap(rows, **options)
+
+    def evaluate(self, rows: Any, *args: Any, **options: Any) -> Any:
+        """Measure on labelled rows, as `Task.evaluate` does."""
+        return self._task(args, options).evaluate(rows, **options)
+
+    def calibrate(self, rows: Any, *args: Any, **options: Any) -> Task[T]:
+        """Give the task calibrated on labelled rows, as `Task.calibrate` does."""
+        return self._task(args, options).calibrate(rows, **options)
+
+    def tune(self, rows: Any, *args: Any, **options: Any) -> Any:
+        """Search for a better prompt on labelled rows, as `Task.tune` does."""
+        return self._task(args, options).tune(rows, **options)
+
+    def _task(self, args: tuple[Any, ...], options: dict[str, Any]) -> Task[T]:
+        """Give the task, and take out of the options those that are arguments of the function."""
+        return self.task(
+            *args, **{name: options.pop(name) for name in list(options) if name in self._others.parameters}
+        )
 
     def __reduce__(self) -> str:
         return self.__name__  # type: ignore[attr-defined,no-any-return]  # pickled by name, as plain functions are
 
     def __repr__(self) -> str:
         return f"<fewshot function {self.__name__}>"  # type: ignore[attr-defined]
+
+
+_INPUTS = ("text", "question", "context", "query")
+"""What changes from call to call; the other parameters of a function say which task it is."""
+_SETTINGS = table(Settings)
+_ABOUT = """Options, as keywords: `model`, `base_url`, `client` (who answers), `k`, `select` (which shots), `timeout`,
+`min_confidence` (None below this probability), `votes`, `cache`, `redact`, and all of `fewshot.settings.Settings`.
+
+`.run` gives a `Result` with everything about the call, `.acall` and `.arun` do not block, `.render` shows the exact
+prompt and sends nothing, `.map` answers many rows, `.evaluate` measures, and `.task` gives the task itself."""
+
+
+def _own(name: str, **options: Any) -> Task[Any]:
+    """Load a task of this package, whatever folder of that name stands where the process runs."""
+    return load(shipped(name), **options)
 
 
 @Function
@@ -111,7 +181,7 @@ def classify_sentiment(text: str, **options: Unpack[Options]) -> Call[Sentiment]
     >>> classify_sentiment("I love this phone.")  # doctest: +SKIP
     'positive'
     """
-    return Call(load("sentiment", **options), {"text": text})
+    return Call(_own("sentiment", **options), {"text": text})
 
 
 @Function
@@ -134,7 +204,7 @@ def classify(
             not among them.
     """
     output: Output[Any] = _labels(labels)
-    return Call(load("classify", output=output, examples=examples, **options), {"text": text})
+    return Call(_own("classify", output=output, examples=examples, **options), {"text": text})
 
 
 @Function
@@ -155,7 +225,7 @@ def translate(
         source: the language of the text.
         examples: pairs (text, translation) to use instead of the shipped ones.
     """
-    return Call(load("translate", target=target, source=source, examples=examples, **options), {"text": text})
+    return Call(_own("translate", target=target, source=source, examples=examples, **options), {"text": text})
 
 
 @Function
@@ -171,7 +241,7 @@ def complete_pattern(examples: Iterable[Any], query: str, **options: Unpack[Opti
     pairs = list(examples.items()) if isinstance(examples, Mapping) else list(examples)
     if not pairs:
         raise InputError("a pattern needs at least one example pair", field="examples")
-    return Call(load("pattern", examples=pairs, **options), {"query": query})
+    return Call(_own("pattern", examples=pairs, **options), {"query": query})
 
 
 @Function
@@ -179,19 +249,19 @@ def summarize(text: str, max_sentences: int = 2, **options: Unpack[Options]) -> 
     """Summarize a text in at most so many sentences."""
     if max_sentences < 1:
         raise InputError("max_sentences must be 1 or more", field="max_sentences")
-    return Call(load("summarize", max_sentences=max_sentences, **options), {"text": text})
+    return Call(_own("summarize", max_sentences=max_sentences, **options), {"text": text})
 
 
 @Function
 def answer(question: str, context: str | None = None, **options: Unpack[Options]) -> Call[str | None]:
     """Answer a question, from the context only when one is given; None means "I don't know"."""
-    return Call(load("answer", **options), {"question": question, "context": context})
+    return Call(_own("answer", **options), {"question": question, "context": context})
 
 
 @Function
 def calculate(question: str, **options: Unpack[Options]) -> Call[float]:
     """Give the number that answers a question, however the model words it: an `int` where no fraction was written."""
-    return Call(load("calculate", **options), {"question": question})
+    return Call(_own("calculate", **options), {"question": question})
 
 
 @Function
@@ -206,13 +276,13 @@ def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **o
     if not isinstance(output, Schema):
         message = f"schema must be a pydantic model class, or another type of records, not {schema!s:.60}"
         raise InputError(message, field="schema")
-    return Call(load("extract", output=output, examples=examples, fields=fields, **options), {"text": text})
+    return Call(_own("extract", output=output, examples=examples, fields=fields, **options), {"text": text})
 
 
 @Function
 def detect_injection(text: str, **options: Unpack[Options]) -> Call[Literal["injection", "benign"]]:
     """Tell whether a text tries to give the model instructions (prompt injection)."""
-    return Call(load("detect_injection", **options), {"text": text})
+    return Call(_own("detect_injection", **options), {"text": text})
 
 
 def _labels(given: Any) -> Output[Any]:

@@ -6,17 +6,20 @@ import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from html import escape
 from typing import Any, Generic, TypeVar
 
 from fewshot.errors import FewshotError
 from fewshot.types import Completion, Example, Request, Usage
 
-__all__ = ["Result", "label_of", "plain"]
+__all__ = ["Result", "label_of", "plain", "table_html"]
 
+_LONGEST = 200
+"""Characters of a value that a line shows."""
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result(Generic[T_co]):
     """What came of one call.
 
@@ -30,27 +33,34 @@ class Result(Generic[T_co]):
     confidence: float | None = None
     """Probability that `value` is right, from 0 to 1; None when the endpoint offers no ground for one."""
     abstained: bool = False
+    """Whether None was given on purpose: below `min_confidence`, or too unsure to answer."""
     error: FewshotError | None = None
+    """What the service or the model did wrong."""
     method: str = "answer"
     """How the value was found: `"logprobs"`, `"decisions"`, `"votes"`, `"schema"` or `"answer"`."""
-    """Over how many draws of shots the probabilities are averaged."""
     calibration: str = "none"
     """The calibration applied to the probabilities, by name."""
     coverage: float | None = None
     """Probability mass that the labels held before renormalising."""
     warnings: tuple[str, ...] = ()
+    """What a reader of the value should know, such as that the labels held little of the probability."""
     raw: str = ""
     """The last answer as the model gave it."""
     thinking: str = ""
     """What the model thought before its last answer; never read for the value."""
     model: str = ""
+    """The model that answered, as the service names it."""
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
     """US dollars; None when a price is unknown."""
     cached: bool = False
+    """Whether every answer came from our own cache, and so cost nothing."""
     attempts: int = 0
+    """HTTP requests that it took."""
     dropped: tuple[str, ...] = ()
+    """Parameters that the model refused, and that were left out or replaced."""
     request: Request | None = None
+    """The question as it was sent first."""
     completions: tuple[Completion, ...] = ()
     """All that the model said, oldest first, with the 20 likeliest tokens at each place."""
     examples: tuple[Example, ...] = ()
@@ -60,6 +70,20 @@ class Result(Generic[T_co]):
     inputs: Mapping[str, Any] = field(default_factory=dict)
     row: int | None = None
     """Position of the row in a bulk run, counted from 0."""
+
+    def __repr__(self) -> str:
+        """Show what came in a line; all that there is to know is in the attributes, and in `to_dict`."""
+        shown = {"value": self.value, "error": self.error, "abstained": self.abstained, "confidence": self.confidence}
+        known = [
+            f"{name}={_brief(what)}" for name, what in shown.items() if what or (name == "value" and what is not None)
+        ]
+        more = [f"method={self.method!r}"] + [f"warnings={len(self.warnings)}"] * bool(self.warnings)
+        return f"Result({', '.join([*known, *more])})"
+
+    def _repr_html_(self) -> str:
+        """Show the result as a table in a notebook."""
+        about = {name: what for name, what in self.to_dict().items() if what not in (None, [], False)}
+        return table_html({"inputs": dict(self.inputs), **about})
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as plain JSON values: one line of `fewshot run --json`."""
@@ -88,6 +112,19 @@ class Result(Generic[T_co]):
             "examples": [e.id for e in self.examples],
             "row": self.row,
         }
+
+
+def _brief(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def table_html(facts: Mapping[str, Any]) -> str:
+    """Write facts as a table of two columns, with nothing of them read as HTML."""
+    rows = (
+        (escape(name), escape(_brief(what) if isinstance(what, float) else str(what))) for name, what in facts.items()
+    )
+    return f"<table>{''.join(f'<tr><th>{name}</th><td>{what}</td></tr>' for name, what in rows)}</table>"
 
 
 def label_of(value: object) -> str:

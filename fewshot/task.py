@@ -10,28 +10,28 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, overload
 
 from fewshot import _background_loop as loop
 from fewshot._checks import REQUIRED
 from fewshot.folders.loader import read_folder
 from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, output_of
+from fewshot.outputs.typing import AsGiven, AsNumber, AsSchema, AsText, AsType
 from fewshot.prompts.template import Template
 from fewshot.result import Result
 from fewshot.settings import Settings, TaskOptions
 from fewshot.types import Form, Message
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from fewshot.bulk.map import BulkOptions
     from fewshot.evaluation.calibrate import CalibrateOptions
     from fewshot.evaluation.evaluate import EvaluateOptions
     from fewshot.evaluation.report import Report
-    from fewshot.outputs.typing import AsGiven, AsNumber, AsSchema, AsText, AsType
     from fewshot.tuning.result import Tuned
     from fewshot.tuning.tune import TuneOptions
+else:  # these modules are loaded when they are needed; who reads type hints while the program runs gets plain ones
+    CalibrateOptions = EvaluateOptions = TuneOptions = dict[str, Any]
+    Report = Tuned = Any
 
 __all__ = ["Task", "load"]
 
@@ -40,7 +40,18 @@ U = TypeVar("U")
 Shots = Iterable[Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+class Frame(Protocol):
+    """A series or data frame of pandas or Polars."""
+
+    def to_numpy(self) -> Any:
+        """Give the values as an array."""
+        ...
+
+
+F = TypeVar("F", bound=Frame)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Task(Predictor[T]):
     """A function learned from examples: a `Predictor` with all that one does with it."""
 
@@ -134,17 +145,38 @@ class Task(Predictor[T]):
         """
         return loop.run(self.arun(*args, **inputs))
 
-    def map(self, rows: Any, **options: Unpack[BulkOptions]) -> Iterator[Result[T]]:
-        """Answer many rows, results in their order; a series or frame gives one back. See `fewshot.bulk.map.map`."""
+    @overload
+    def map(self, rows: F, *, columns: Mapping[str, str] | None = None, **options: Any) -> F: ...
+
+    @overload
+    def map(self, rows: Any, *, columns: Mapping[str, str] | None = None, **options: Any) -> Iterator[Result[T]]: ...
+
+    def map(self, rows: Any, *, columns: Mapping[str, str] | None = None, **options: Any) -> Any:
+        """Answer many rows, results in their order.
+
+        Arguments:
+            rows: texts, dicts of the task's inputs, the path of a file, or a series or data frame of pandas or Polars.
+            columns: for an input the column of the file, frame or dicts that holds it, where the names differ.
+            options: how many at a time and so on (`fewshot.bulk.map.BulkOptions`), and settings as for `using`.
+
+        Returns:
+            An iterator of results, which asks as they are taken. For a series a series of values, for a data frame one
+            of results.
+
+        Raises:
+            InputError, ConfigError, ServiceError: see `fewshot.bulk.map.map`.
+        """
         from fewshot.bulk import map as bulk
 
-        return bulk.map(self, rows, **options)
+        task, given = bulk.prepared(self, options)
+        return bulk.map(task, bulk.rows_of(task, rows, columns), **given)
 
-    def amap(self, rows: Any, **options: Unpack[BulkOptions]) -> AsyncIterator[Result[T]]:
-        """Answer many rows without blocking; see `fewshot.bulk.map.amap`."""
+    def amap(self, rows: Any, *, columns: Mapping[str, str] | None = None, **options: Any) -> AsyncIterator[Result[T]]:
+        """Answer many rows without blocking; see `map`."""
         from fewshot.bulk import map as bulk
 
-        return bulk.amap(self, rows, **options)
+        task, given = bulk.prepared(self, options)
+        return bulk.amap(task, bulk.rows_of(task, rows, columns), **given)
 
     def evaluate(self, rows: Any, **options: Unpack[EvaluateOptions]) -> Report:
         """Measure the task on labelled rows (a file, pairs); see `fewshot.evaluation.evaluate.evaluate`."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+import fewshot
 from fewshot import cli
+from fewshot.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "README.ko.md"]
@@ -47,6 +52,8 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     for link in links:
         # the site copies the notebooks beside its pages
         target = ROOT / "examples" / Path(link).name if link.startswith("notebooks/") else page.parent / link
+        if link.startswith("reference/"):  # made when the site is built
+            continue
         assert target.exists(), link
 
 
@@ -69,14 +76,78 @@ def test_the_korean_readme_holds_the_code_of_the_english_one() -> None:
     assert set(blocks(ROOT / "README.md", "sh")) == set(blocks(ROOT / "README.ko.md", "sh"))
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("sphinx", "myst_nb", "furo"):
         pytest.importorskip(name, reason="the extra 'docs' is not installed")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(ROOT / "docs")]
-    done = subprocess.run([*command, str(tmp_path / "site")], capture_output=True, text=True)
+    built = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(ROOT / "docs"), str(built)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Quickstart" in (tmp_path / "site" / "notebooks" / "01_quickstart.html").read_text(encoding="utf-8")
+    return built
+
+
+@pytest.mark.slow
+def test_the_site_has_the_notebooks_and_every_page(site: Path) -> None:
+    assert "Quickstart" in (site / "notebooks" / "01_quickstart.html").read_text(encoding="utf-8")
+    index = (site / "index.html").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f'href="{page.stem}.html"' in index or page.stem == "index", page.name
+
+
+@pytest.mark.slow
+def test_every_public_name_field_setting_and_command_has_an_anchor(site: Path) -> None:
+    names = {f"fewshot.{name}" for name in fewshot.__all__}
+    names |= {f"fewshot.Result.{field.name}" for field in dataclasses.fields(fewshot.Result)}
+    names |= {f"fewshot.settings.Settings.{field.name}" for field in dataclasses.fields(Settings)}
+    there = {anchor for page in site.rglob("*.html") for anchor in Page.of(page).anchors}
+    assert names - there == set()
+    commands = Page.of(site / "reference" / "commands.html").anchors
+    assert {f"fewshot-{name}" for name in cli.COMMANDS} - commands == set()
+
+
+@pytest.mark.slow
+def test_every_option_of_a_command_is_on_its_page(site: Path) -> None:
+    text = (site / "reference" / "commands.html").read_text(encoding="utf-8")
+    for option in ("--votes", "--labels", "--min-confidence", "--max-cost", "--against", "--hold-out", "-o"):
+        assert re.search(rf"{option}\b", text), option
+
+
+@pytest.mark.slow
+def test_no_link_of_the_site_is_dead(site: Path) -> None:
+    pages = {page: Page.of(page) for page in site.rglob("*.html") if "_static" not in page.parts}
+    dead = []
+    for page, found in pages.items():
+        for link in found.links:
+            path, _, anchor = link.partition("#")
+            if re.match(r"[a-z]+:", path):
+                continue
+            target = (page.parent / unquote(path)).resolve() if path else page
+            if not target.exists() or (anchor and target in pages and unquote(anchor) not in pages[target].anchors):
+                dead.append(f"{page.relative_to(site)}: {link}")
+    assert dead == []
+
+
+class Page(HTMLParser):
+    """The links and anchors of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+
+    @classmethod
+    def of(cls, path: Path) -> Page:
+        page = cls()
+        page.feed(path.read_text(encoding="utf-8"))
+        return page
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.anchors |= {value for name in ("id", "name") if (value := found.get(name))}
+        link = found.get("href" if tag == "a" else "src")
+        if link and tag in ("a", "img"):
+            self.links.append(link)
 
 
 def blocks(page: Path, language: str) -> list[str]:

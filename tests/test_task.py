@@ -129,7 +129,7 @@ def test_rendering_calls_nothing() -> None:
     turns = classify_sentiment.render("Fine.")
     assert turns[0].role == "system"
     assert turns[-1].content == "Text: Fine.\nSentiment:"
-    assert classify_sentiment.render_text("Fine.").endswith("Text: Fine.\nSentiment:")
+    assert classify_sentiment.render("Fine.", form="text").endswith("Text: Fine.\nSentiment:")
 
 
 @pytest.mark.parametrize("k", [0, 1, 5])
@@ -138,15 +138,15 @@ def test_k_says_how_many_shots(k: int) -> None:
 
 
 def test_examples_of_the_right_languages_are_chosen() -> None:
-    french = translate.render_text("Hello.")
-    korean = translate.render_text("Hello.", target="Korean")
+    french = translate.render("Hello.", form="text")
+    korean = translate.render("Hello.", target="Korean", form="text")
     assert "English: Hello, how are you?\nFrench: Bonjour, comment allez-vous?" in french
     assert "French:" not in korean
     assert korean.endswith("English: Hello.\nKorean:")
 
 
 def test_any_pair_of_languages_works_with_examples() -> None:
-    text = translate.render_text("Good day.", target="German", examples=[("Thanks.", "Danke.")])
+    text = translate.render("Good day.", target="German", examples=[("Thanks.", "Danke.")], form="text")
     assert text.endswith("English: Thanks.\nGerman: Danke.\n\nEnglish: Good day.\nGerman:")
 
 

@@ -15,23 +15,21 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, I
 from contextlib import aclosing
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from fewshot import _background_loop as loop
 from fewshot._options import meant, table
 from fewshot.bulk.engine import Plan, Run
 from fewshot.bulk.progress import shown
 from fewshot.bulk.tally import Tally
-from fewshot.data.columns import Stream, read_rows
-from fewshot.data.frames import is_frame, map_frame
+from fewshot.data.columns import Columns, Stream, read_rows
+from fewshot.data.frames import is_frame, map_frame, renamed_frame
 from fewshot.errors import InputError
 from fewshot.inference.predictor import Predictor
 from fewshot.result import Result
+from fewshot.settings import Settings
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-__all__ = ["BulkOptions", "amap", "map"]
+__all__ = ["BulkOptions", "amap", "map", "prepared", "rows_of"]
 
 T = TypeVar("T")
 
@@ -99,8 +97,39 @@ def amap(
     return _stream(Run(task, _Iterated(iter(_checked(task, rows))), plan))
 
 
+def prepared(task: Predictor[T], options: Mapping[str, Any]) -> tuple[Predictor[T], BulkOptions]:
+    """Part the options of a run from the settings among them, and give the task with these.
+
+    Raises:
+        InputError: an option is neither.
+    """
+    bulk, known = {*table(Plan), "facts", "progress"}, {**table(Plan), **table(Settings)}
+    settings = {name: value for name, value in options.items() if name not in bulk}
+    for name in settings:
+        if name not in known and name not in task.parameters:
+            raise InputError(f"unknown option {name!r}{meant(name, known, (*bulk, *task.parameters))}", field=name)
+    run: Any = {name: value for name, value in options.items() if name in bulk}
+    return (task.using(**settings) if settings else task), run
+
+
+def rows_of(task: Predictor[Any], rows: Any, columns: Mapping[str, str] | None) -> Any:
+    """Give the rows as they come, or with `columns` under the names that the task has for them."""
+    if not columns:
+        return rows
+    if is_frame(rows):
+        return renamed_frame(rows, columns)
+    known = Columns(task, columns)
+    if _is_path(rows):
+        return read_rows(Path(rows), known)
+    return (known.row(row) if isinstance(row, Mapping) else row for row in _checked(task, rows))
+
+
+def _is_path(rows: Any) -> bool:
+    return isinstance(rows, os.PathLike) or (isinstance(rows, str) and bool(Path(rows).suffix) and Path(rows).is_file())
+
+
 def _checked(task: Predictor[Any], rows: Any) -> Iterable[Any]:
-    if isinstance(rows, os.PathLike) or (isinstance(rows, str) and Path(rows).suffix and Path(rows).is_file()):
+    if _is_path(rows):
         return read_rows(Path(rows), task.columns)
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         raise InputError(f"rows must be many rows, not one {type(rows).__name__}: give a list", field="rows")

@@ -12,7 +12,7 @@ from fewshot.cli.options import add_encoding_option, assigned
 from fewshot.cli.terminal import tell_line
 from fewshot.data.importing import examples_from
 from fewshot.errors import InputError
-from fewshot.folders.loader import shipped
+from fewshot.folders.loader import hides
 
 __all__ = ["add_arguments", "run"]
 
@@ -56,11 +56,10 @@ def run(args: argparse.Namespace) -> int:
         hold_out=args.hold_out,
         language=args.lang,
     )
-    hidden = shipped(plan.name)
     folder = write_folder(plan, args.into)
     print(folder)
     name = plan.name if args.into == Path("templates") else folder
-    if hidden is not None and args.into == Path("templates"):
+    if args.into == Path("templates") and hides(plan.name):
         tell_line(plan.say("hides", name=name), style="yellow")
     if plan.output == "text" and args.source and output is None:
         tell_line(plan.say("as_texts"), style="yellow")

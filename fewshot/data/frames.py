@@ -17,7 +17,7 @@ from fewshot.result import Result, plain
 if TYPE_CHECKING:
     from fewshot.inference.predictor import Predictor
 
-__all__ = ["COLUMNS", "frame_records", "is_frame", "map_frame"]
+__all__ = ["COLUMNS", "frame_records", "is_frame", "map_frame", "renamed_frame"]
 
 COLUMNS = (
     "value",
@@ -85,6 +85,23 @@ def frame_records(frame: Any) -> list[Mapping[str, Any]]:
     if library is None or not hasattr(frame, "columns"):
         raise InputError(f"a data frame of pandas or Polars is wanted, not a {type(frame).__name__}")
     return list(_rows({str(name): _values(frame[name], library) for name in frame.columns}))
+
+
+def renamed_frame(frame: Any, columns: Mapping[str, str]) -> Any:
+    """Give a data frame whose columns have the names that a task has for them.
+
+    Raises:
+        InputError: the frame has no such column.
+    """
+    if not hasattr(frame, "columns"):
+        raise InputError("a series has no columns: leave columns= out, or give the data frame", field="columns")
+    for column in columns.values():
+        if column not in frame.columns:
+            there = ", ".join(map(str, frame.columns))
+            raise InputError(f"the data frame has no column {column!r}; it has {there}", field=column)
+    apart = frame[[name for name in frame.columns if name not in columns]]
+    names = {column: name for name, column in columns.items()}
+    return apart.rename(columns=names) if _library(frame) == "pandas" else apart.rename(names)
 
 
 def _library(rows: object) -> str | None:

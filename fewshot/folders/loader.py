@@ -99,15 +99,15 @@ def ships(folder: Path) -> bool:
     return any(folder.resolve().parent == place.resolve() for place in (*_installed(), _shipped()))
 
 
-def shipped(name: str) -> Path | None:
-    """Give the folder of the task of that name that comes with this package or with another that is installed."""
-    return next((place / name for place in (*_installed(), _shipped()) if (place / name / "task.toml").is_file()), None)
+def shipped(name: str) -> Path:
+    """Give where a task of that name is among those of this package; there may be none."""
+    return _shipped() / name
 
 
 def hides(name: str) -> Path | None:
     """Give the folder of the shipped task that a task of one's own of the same name stands before."""
-    there = shipped(name)
-    return None if there is None or ships(find(name)) else there
+    there = [place / name for place in (*_installed(), _shipped()) if (place / name / "task.toml").is_file()]
+    return there[0] if there and not ships(find(name)) else None
 
 
 @lru_cache(maxsize=1)

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from fewshot._checks import REQUIRED, check_input, did_you_mean
+from fewshot._checks import REQUIRED, check_input
+from fewshot._options import meant, table
+from fewshot.calibration.calibration import Calibration
 from fewshot.calibration.promise import Promise, text_of
 from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
@@ -35,12 +37,9 @@ from fewshot.models.pricing import cost_of_all
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.template import Template
-from fewshot.result import Result
+from fewshot.result import Result, table_html
 from fewshot.settings import Settings
 from fewshot.types import Completion, Example, Usage
-
-if TYPE_CHECKING:
-    from fewshot.calibration.calibration import Calibration
 
 __all__ = ["Predictor"]
 
@@ -48,13 +47,15 @@ _log = logging.getLogger("fewshot")
 
 T = TypeVar("T")
 _MAX_VARIANTS = 64
+_MOST_SHOWN = 80
+"""Characters of labels that the line of a task shows."""
 _MAX_OWN, _MAX_TOKENS = 500, 60_000
 """How many of its own examples a task is calibrated on at first use, and how many tokens these may take."""
 _PARTS = 8
 """Shots are left out in so many parts at most: each part makes another prompt."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Predictor(Generic[T]):
     """A template, examples, an output and settings, from which questions are made and answered.
 
@@ -86,6 +87,23 @@ class Predictor(Generic[T]):
     fitted: Any = field(default=None, repr=False, compare=False)
     """What `calibrate` tried and chose, on a task that it returned."""
     _variants: dict[Any, Self] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        takes = ", ".join(self.inputs)
+        labels = " | ".join(self.output.labels or ())
+        gives = labels if labels and len(labels) <= _MOST_SHOWN else self._gives
+        return f"<{type(self).__name__} {self.name}: {takes} -> {gives}, {len(self.examples)} examples>"
+
+    @property
+    def _gives(self) -> str:
+        return str(getattr(getattr(self.output, "model", None), "__name__", self.output.kind))
+
+    def _repr_html_(self) -> str:
+        """Show the task as a table in a notebook."""
+        facts = {"task": self.name, "description": self.description, "inputs": ", ".join(self.inputs)}
+        more = {"gives": self._gives, "labels": ", ".join(self.output.labels or ()), "examples": len(self.examples)}
+        parameters = {f"parameter {name}": value for name, value in self.parameters.items()}
+        return table_html({name: what for name, what in (facts | more | parameters).items() if what or what == 0})
 
     def using(
         self, *, examples: Iterable[Any] | None = None, output: Output[Any] | None = None, **changes: Any
@@ -214,7 +232,7 @@ class Predictor(Generic[T]):
         return Columns(self)
 
     def bind(self, *args: Any, **given: Any) -> tuple[Self, Mapping[str, Any]]:
-        """Check the inputs of a call and fill in defaults; parameters among them make a task with those set.
+        """Check the inputs of a call and fill in defaults; parameters and settings among them make a task with those.
 
         Raises:
             InputError: a missing, unknown or unusable input; names the field.
@@ -225,13 +243,13 @@ class Predictor(Generic[T]):
         if len(args) > len(names):
             raise InputError(f"{self.name} takes {len(names)} input(s) ({', '.join(names)}), not {len(args)}")
         given = {**dict(zip(names, args, strict=False)), **given}
-        known = [*names, *self.parameters]
+        known, settings = [*names, *self.parameters], table(Settings)
         for name in given:
-            if name not in known:
-                message = f"unknown input {name!r}{did_you_mean(name, known)}; {self.name} takes {', '.join(known)}"
-                raise InputError(message, field=name)
-        parameters = {name: given.pop(name) for name in list(given) if name in self.parameters}
-        task = self.using(**parameters) if parameters else self
+            if name not in known and name not in settings:
+                near = meant(name, settings, known)
+                raise InputError(f"unknown input {name!r}{near}; {self.name} takes {', '.join(known)}", field=name)
+        changes = {name: given.pop(name) for name in list(given) if name not in names}
+        task = self.using(**changes) if changes else self
         inputs = {name: given.get(name, default) for name, default in self.inputs.items()}
         for name, value in inputs.items():
             check_input(self.name, name, value, optional=self.inputs[name] is None)

@@ -24,6 +24,10 @@ _LISTED = {"chat": 20, "text": 5}
 _LISTED_LOCALLY = 500
 
 
+STAND_INS: list[Client] = []
+"""Clients that answer in place of every other, the last one; `fewshot.testing` puts them there, for a while."""
+
+
 @dataclass(frozen=True)
 class Connection:
     """A client together with the endpoint that it talks to."""
@@ -90,6 +94,8 @@ async def connect(settings: Settings) -> Connection:
     Raises:
         ConfigError: a key, a model or an extra is missing, or the settings contradict each other.
     """
+    if STAND_INS:
+        return Connection(STAND_INS[-1], Endpoint(model=settings.model or "scripted", form=settings.form or "chat"))
     connection = await _uncached(settings)
     if getattr(connection.client, "asks_gate", False):
         await ClientWrapper(connection.client).ready()

@@ -88,7 +88,8 @@ async def ask() -> None:
 
 assert_type(classify_sentiment("Lovely."), Sentiment)
 assert_type(classify_sentiment.run("Lovely.", k=3), Result[Sentiment])
-assert_type(classify_sentiment.task("Lovely."), Task[Sentiment])
+assert_type(classify_sentiment.task(), Task[Sentiment])
+assert_type(classify_sentiment.map(["Lovely."]), Iterator[Result[Sentiment]])
 assert_type(classify("Lovely.", ["good", "bad"]), str)
 assert_type(classify("Lovely.", {"good": "they like it", "bad": "they do not"}), str)
 assert_type(translate("Hello.", target="French"), str)

@@ -1,0 +1,130 @@
+"""Does what README, README.ko, each page of the documentation and each script in `examples/` say, to the letter.
+
+    python tests/first_hour.py dist/fewshot-0.1.0-py3-none-any.whl   # or an sdist, or a folder with a checkout
+
+Everything is installed into a fresh environment with the extras that the pages name, and run in an empty folder with
+the files that they speak of, on the embedded model. Why a block is left out is said in `LEFT_OUT`. The exit code is 1
+when anything fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
+LEFT_OUT = {
+    "python3 -m venv": "this script has just done that",
+    ".venv/bin": "this script has just done that",
+    "git ": "needs the repository",
+    "python -m": "a command for developers",
+    "python tests/": "a benchmark",
+    "pip install": "this script has just done that",
+    "sst2": "needs a data set",
+    "inject.jsonl": "needs a data set",
+    "fewshot batch": "needs OpenAI's Batch API",
+    "fewshot lab": "does not end by itself",
+    "fewshot tune": "takes a thousand requests",
+    "localhost": "needs a server",
+    "results.jsonl before": "compares files that nobody has",
+    "fewshot doctor": "tells of this machine; run once below",
+}
+MOODS = [("I love it.", "positive"), ("It broke.", "negative"), ("It is blue.", "neutral")]
+EXTRAS = "local,bulk,eval,sklearn"
+LIMIT = 900
+
+
+def main() -> int:
+    """Install and run; prints a line for each block."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("source", type=Path, help="a wheel, an sdist or a checkout")
+    parser.add_argument("--python-only", action="store_true", help="leave the shell blocks out")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        work = Path(made)
+        venv.create(work / "env", with_pip=True)
+        python = work / "env" / "bin" / "python"
+        run(
+            [str(python), "-m", "pip", "install", "-q", f"{args.source.resolve()}[{EXTRAS}]", "pandas"],
+            work,
+            dict(os.environ),
+        )
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "FEWSHOT_"))
+        }
+        environment |= {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "FEWSHOT_MODEL": "local"}
+        environment |= {"FEWSHOT_CACHE_DIR": os.environ.get("FEWSHOT_CACHE_DIR", str(work / "cache"))}
+        failed = 0
+        for page in PAGES:
+            folder = work / page.stem
+            furnish(folder)
+            text = page.read_text(encoding="utf-8")
+            program = "\n".join(blocks(text, "python"))
+            if program:
+                failed += not told(f"{page.name}: python", run([str(python), "-c", program], folder, environment))
+            for line in [] if args.python_only else commands(text):
+                if why := next((why for part, why in LEFT_OUT.items() if part in line), ""):
+                    print(f"left out  {page.name}: {line[:70]} ({why})")
+                else:
+                    failed += not told(f"{page.name}: {line[:90]}", run(["bash", "-c", line], folder, environment))
+        folder = work / "pipe"
+        furnish(folder)
+        script = str(ROOT / "examples" / "pandas_job.py")
+        failed += not told(
+            "pandas_job.py", run([str(python), script, "rows.csv", "out.csv", "--column", "text"], folder, environment)
+        )
+    return 1 if failed else 0
+
+
+def furnish(folder: Path) -> None:
+    """Write the files that the pages speak of."""
+    folder.mkdir()
+    rows = [f'{{"text": "{text[:-1]} {i}.", "label": "{mood}"}}\n' for i in range(12) for text, mood in MOODS]
+    for name in ("labelled.jsonl", "test.jsonl", "train.jsonl", "reviews.jsonl", "rows.jsonl", "pool.jsonl"):
+        (folder / name).write_text("".join(rows), encoding="utf-8")
+    (folder / "reviews.csv").write_text("review\n" + "\n".join(text for text, _ in MOODS) + "\n", encoding="utf-8")
+    (folder / "rows.csv").write_text("text\n" + "\n".join(text for text, _ in MOODS) + "\n", encoding="utf-8")
+    tickets = "".join(f"It crashes {i}.,bug\nHow do I export {i}?,question\n" for i in range(20))
+    (folder / "tickets.csv").write_text("message,kind\n" + tickets, encoding="utf-8")
+    (folder / "pairs.jsonl").write_text('{"query": "Python", "output": "Guido van Rossum"}\n', encoding="utf-8")
+    schema = '{"type": "object", "properties": {"product": {"type": "string"}, "count": {"type": "integer"}}}'
+    (folder / "order.json").write_text(schema, encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Give the code blocks in a language."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, flags=re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", body, flags=re.MULTILINE) for indent, body in found]
+
+
+def commands(text: str) -> list[str]:
+    """Give the commands of the shell blocks, continued lines joined."""
+    joined = "\n".join(blocks(text, "sh")).replace("\\\n", " ")
+    return [line.strip() for line in joined.splitlines() if line.strip() and not line.startswith(("#", "export "))]
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder; its input is at its end."""
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL
+    )
+
+
+def told(name: str, done: subprocess.CompletedProcess[str]) -> bool:
+    """Print what came of it; a command that fails, or any traceback, is a failure."""
+    good = done.returncode == 0 and "Traceback" not in done.stderr
+    print(f"{'ok      ' if good else 'FAILED  '}  {name}", flush=True)
+    if not good:
+        print(f"  exit {done.returncode}\n{done.stdout[-500:]}{done.stderr[-1500:]}", flush=True)
+    return good
+
+
+if __name__ == "__main__":
+    sys.exit(main())
