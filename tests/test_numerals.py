@@ -42,6 +42,7 @@ Rs. 5 lakh = 500000 | ₹5L = 500000 | 5 Cr = 50000000 | ₹2.5 Cr = 25000000 | 
 12,34,567 = 1234567 | ₹1,50,000 = 150000 | 5 hazaar = 5000 | 10 hazar rupees = 10000 | Rs 500 = 500 | ek nahi, 5 = 5
 """
 REFUSED = """
+5 bn | 5 tn | 2 trn | 3 mlrd | 2 mld | 2 thou | 2 dz | 3 doz | 20 fold | 8 myriad
 5 zillion | hundred and five | two hundred 50 | 5 gazillion | three score | 5 gross | 5 billions | half a million | half a dozen | quarter million | two and a half
 5 and a half million | two thirds | three quarters | 2 and a half | 300 K | 5 M | 12 thousand 500 | point five | one third
 5조각 | 3천사 | 제5조 | 천사 | 두 시간 반 | 4분의 3 | 3시간 반 | 5만두 | 이만 줄입니다 | 수백만 명 | 몇천 명 | 2만에서 3만 | 3만~5만원 | 반

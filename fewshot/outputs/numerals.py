@@ -173,7 +173,7 @@ def _written(text: str, tokens: _Tokens, at: int) -> tuple[Numeral | None, int]:
         if factor == 1 and (multiplies(word) or word in ("k", "K", "M", "B", "T")):
             raise ValueError(f"{word!r} behind a number is not understood")
         if factor == 1 or (word in SUFFIXES and word != "mn" and not MONEY.match(text, tokens[at + used].end())):
-            if factor > 1 and len(word) == 1:
+            if factor > 1:
                 raise ValueError(f"{word!r} behind a number may be a unit")
             break
         if word in ("Billion", "Trillion") and value == 1:

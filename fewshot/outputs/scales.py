@@ -58,7 +58,7 @@ def multiplies(word: str) -> bool:
 
 _UNKNOWN_SCALE = re.compile(
     r"\w*(?:illion|illiard|illon|ilh[oaõã])"
-    r"|(?:score|gross|arab|kharab|padma|mila|sau|tys)\w{0,2}$|mill?$|(?:тыс|млн|млрд|милли)\w*"
+    r"|(?:score|gross|arab|kharab|padma|mila|sau|tys)\w{0,2}$|(?:mill?|trn|tn|tr|mlrd|mld|thou|dz|doz|myriads?|fold)$|(?:тыс|млн|млрд|милли)\w*"
     r"|[십백천만억조경十百万萬億亿兆\u0900-\u097f]|千(?![克米瓦卡])",
     re.IGNORECASE,
 )
