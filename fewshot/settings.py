@@ -48,7 +48,7 @@ class Settings:
         choices=get_args(Form), near=("mode", "format", "prompt_form", "chat", "completion"),
     )  # fmt: skip
     k: int | None = setting(
-        "whole", None, "how many shots; by default all examples that fit", least=0,
+        "whole", None, "how many shots; by default all that fit, and 16 of 48 or more that have labels", least=0,
         near=("shots", "n_shots", "num_shots", "nshots", "shot", "n_examples", "num_examples", "num_fewshot"),
     )  # fmt: skip
     select: str = setting(

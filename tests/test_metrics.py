@@ -1,5 +1,6 @@
 """The figures have the values that one gets by hand, and those of scikit-learn."""
 
+import itertools
 import math
 import random
 
@@ -127,3 +128,11 @@ def test_unpaired_rows_are_refused():
         metrics.ece([], [])
     with pytest.raises(InputError):
         compare([1.0], [])
+
+
+def test_rows_that_tie_share_a_bin_of_an_adaptive_ece_whatever_their_outcomes():
+    assert metrics.ece([0.7] * 1000, [n % 10 < 7 for n in range(1000)], adaptive=True) == pytest.approx(0)
+    sure = [0.5] * 30 + [n / 100 for n in range(51, 100)]
+    bins = metrics.reliability(sure, [True] * len(sure), bins=5, adaptive=True)
+    assert sum(part.rows for part in bins) == len(sure)
+    assert all(one.high < other.low for one, other in itertools.pairwise(bins))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import random
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 
 from fewshot import Completion, InputError, Request, ScriptedClient, Task, load
 from fewshot.calibration.abstention import average_threshold_for
+from fewshot.evaluation.summary import automated, calibration_error
 from fewshot.types import TokenLogprob
 
 WORDS = {"good": "yes", "great": "yes", "bad": "no", "awful": "no"}
@@ -188,3 +190,24 @@ def test_promises_are_kept_in_simulation() -> None:
     assert risk.broken <= 0.05
     assert risk.answered > 0.1
     assert promises.simulated("average_risk", 0.1, 100, 60).wrong <= 0.1
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.1])
+def test_the_interval_of_a_calibration_error_holds_the_true_one(gap: float) -> None:
+    draw = random.Random(5)
+    held = 0
+    for _ in range(30):
+        sure = [0.5 + 0.5 * draw.random() for _ in range(60)]
+        figure = calibration_error([(chance, draw.random() < chance - gap) for chance in sure])
+        held += figure.low <= gap <= figure.high
+    assert held >= 28
+
+
+def test_the_share_that_could_be_automated_is_judged_on_other_rows_than_its_cut_was_chosen_on() -> None:
+    draw = random.Random(3)
+    shares = []
+    for _ in range(50):  # nothing tells right from wrong: a cut chosen on the very rows finds a tenth of them
+        accepted = automated([(draw.random(), draw.random() < 0.8) for _ in range(40)], 0.01)
+        shares.append(sum(accepted) / 40)
+    assert 0 < sum(shares) / 50 < 0.2
+    assert automated([(0.9, True)] * 10 + [(0.1, False)] * 10, 0.0)[:10] == [1.0] * 10

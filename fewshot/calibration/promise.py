@@ -37,8 +37,8 @@ class Promise:
     about: str = ""
     """What it was fitted for, for a person to read, as JSON."""
 
-    def missing(self, key: str, asked: str, text: str, calibration: Calibration | None) -> str | None:
-        """Tell why this does not hold for a question; None when it does.
+    def missing(self, key: str, asked: str, text: str, calibration: Calibration | None) -> tuple[str, ...]:
+        """Tell in a sentence why this does not hold for a question; nothing when it does.
 
         Arguments:
             key: the question's own.
@@ -46,17 +46,19 @@ class Promise:
             text: the inputs.
             calibration: the one that the answer went through.
         """
-        what = "it was fitted for"
+        what, script = "it was fitted for", script_of(text)
         if key not in self.keys:
-            return f"{what} another prompt, model, address or kind of input: calibrate again"
-        if asked != self.asked:
-            return f"{what} other settings ({self.asked}, not {asked}): calibrate again"
-        if calibration != self.calibration:
-            return "the calibration that it was fitted with is not in force: calibrate again"
-        script = script_of(text)
-        if script is not None and self.scripts and script not in self.scripts:
-            return f"{what} inputs in {' or '.join(self.scripts)} and this one is in {script}: calibrate on such rows"
-        return None
+            reason = f"{what} another prompt, model, address or kind of input: calibrate again"
+        elif asked != self.asked:
+            reason = f"{what} other settings ({self.asked}, not {asked}): calibrate again"
+        elif calibration != self.calibration:
+            reason = "the calibration that it was fitted with is not in force: calibrate again"
+        elif script is not None and self.scripts and script not in self.scripts:
+            reason = f"{what} inputs in {' or '.join(self.scripts)} and this one is in {script}: calibrate on such rows"
+        else:
+            return ()
+        held = "held back, since the promise is off" if self.threshold else "the fit that was given is not used"
+        return (f"{held}: {reason}",)
 
     def to_json(self) -> str:
         """Write it so that a person can read it, and `from_json` gives the same to the last bit."""

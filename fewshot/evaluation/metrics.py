@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 from fewshot.errors import InputError
@@ -138,11 +138,22 @@ def reliability(
     _paired(confidences, correct)
     pairs = sorted(zip(confidences, correct, strict=True))
     if adaptive:
-        cuts = [round(len(pairs) * step / bins) for step in range(bins + 1)]
-        groups = [pairs[start:end] for start, end in pairwise(cuts) if end > start]
+        groups = _even_groups(pairs, bins)
         return [_summary(group[0][0], group[-1][0], group) for group in groups]
     grouped = groupby(pairs, key=lambda pair: _bin(pair[0], bins))
     return [_summary(place / bins, (place + 1) / bins, list(group)) for place, group in grouped]
+
+
+def _even_groups(pairs: Sequence[tuple[float, bool]], bins: int) -> list[list[tuple[float, bool]]]:
+    """Part sorted pairs into groups of about equal size; those that tie stay together, since no order parts them."""
+    groups: list[list[tuple[float, bool]]] = []
+    seen = 0
+    for _, tied in groupby(pairs, key=lambda pair: pair[0]):
+        if not groups or seen >= len(pairs) * len(groups) / bins:
+            groups.append([])
+        groups[-1] += tied
+        seen = sum(map(len, groups))
+    return groups
 
 
 def auroc(confidences: Sequence[float], correct: Sequence[bool]) -> float:

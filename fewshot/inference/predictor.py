@@ -311,7 +311,7 @@ class Predictor(Generic[T]):
         if (
             connection.local and model != EMBEDDED_MODEL
         ):  # a file of the user's own, and there may be another of that name
-            model = f"{model} {connection.place}"
+            model = connection.place or model
         at = (
             ""
             if connection.local
@@ -346,15 +346,10 @@ class Predictor(Generic[T]):
         self, inputs: Mapping[str, Any], connection: Connection, calibration: Calibration | None
     ) -> tuple[str, ...]:
         """Tell why what was fitted and promised does not hold for a question; mostly there is nothing to tell."""
-        promise = self.promise
-        if promise is None:
+        if self.promise is None:
             return ()
         key = self.calibration_key(connection, inputs)
-        reason = promise.missing(key, self.settings.asked_as, text_of(inputs), calibration)
-        if reason is None:
-            return ()
-        held = "held back, since the promise is off" if promise.threshold else "the fit that was given is not used"
-        return (f"{held}: {reason}",)
+        return self.promise.missing(key, self.settings.asked_as, text_of(inputs), calibration)
 
     def _not_fitted(self, inputs: Mapping[str, Any], connection: Connection) -> tuple[str, ...]:
         """Tell why a task that was to be calibrated at first use is not, or only in part."""

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from fewshot.models.cache import cached_client
 from fewshot.models.client import Client, ClientWrapper
-from fewshot.models.endpoint import DEFAULT_MODEL, Endpoint, resolve, route_of
+from fewshot.models.endpoint import DEFAULT_MODEL, EMBEDDED_MODEL, Endpoint, resolve, route_of
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
 from fewshot.settings import Settings
@@ -121,6 +121,8 @@ async def _uncached(settings: Settings) -> Connection:
         endpoint = replace(endpoint, base_url=server.base_url, api_key=server.api_key, model=server.model)
         status = server.path.stat()
         place = f"gguf:{server.path.name}:{status.st_size}:{status.st_mtime_ns}"
+        if server.model != EMBEDDED_MODEL:  # one's own: known by its content, wherever it lies
+            place = f"gguf:{await asyncio.to_thread(local.digest_of, server.path, status.st_size, status.st_mtime_ns)}"
         client = client_for(endpoint, max_retries=settings.max_retries, slot=server.slot)
         return Connection(client, endpoint, place)
     return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)

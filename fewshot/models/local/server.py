@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import hashlib
 import logging
 import os
 import secrets
@@ -21,6 +22,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.client import HTTPConnection
 from importlib.metadata import version
 from pathlib import Path
@@ -86,6 +88,13 @@ def serve(model: str = "local") -> LocalServer:
 def serve_embeddings(model: str = "local") -> LocalServer:
     """Start a second server of the same model that gives embeddings, which one for completions cannot."""
     return _serve(model, embeddings=True)
+
+
+@lru_cache(maxsize=64)
+def digest_of(path: Path, size: int, changed: int) -> str:  # noqa: ARG001 - a part of the cache's key
+    """Hash a model file; size and time of change make an edited one be read again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def _serve(model: str, *, embeddings: bool) -> LocalServer:
