@@ -1,6 +1,6 @@
 """A web endpoint that tells the sentiment of a text, with its probability.
 
-pip install 'fewshot[local]' fastapi uvicorn
+pip install '.[local]' fastapi uvicorn  (in a checkout; 'fewshot[local]' from an index)
 uvicorn --factory fastapi_endpoint:create_app
 curl -s localhost:8000/sentiment -H 'content-type: application/json' -d '{"text": "I love this phone."}'
 
@@ -43,6 +43,8 @@ def create_app() -> Any:
         if result.error is not None:
             status = 503 if isinstance(result.error, ServiceError) else 502
             raise HTTPException(status, type(result.error).__name__)
+        if result.confidence is None:  # nothing can be sure enough here, so every answer would be None without a word
+            raise HTTPException(501, f"{result.model} gives no confidence: load the task with votes=5")
         chances = None if result.probabilities is None else dict(result.probabilities)
         return Answer(label=result.value, probabilities=chances, model=result.model)
 

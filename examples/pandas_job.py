@@ -1,6 +1,6 @@
 """Label a column of a CSV file, and say in new columns how sure each label is.
 
-pip install 'fewshot[local]' pandas
+pip install '.[local]' pandas          (in a checkout; 'fewshot[local]' from an index)
 python pandas_job.py reviews.csv labelled.csv --column text
 
 The columns of the file stay as they are. A row that failed has its reason in `error`; the exit code is then 1.
@@ -29,10 +29,14 @@ def main() -> int:
     (name,) = task.inputs
     results = task.map(frame[[args.column]].rename(columns={args.column: name}))
     frame["label"], frame["confidence"], frame["error"] = results["value"], results["confidence"], results["error"]
+    if not (frame["confidence"].notna() | frame["error"].notna()).any():
+        why = "this endpoint gives no confidence, so no label can be told from a guess: load the task with votes=5"
+        print(f"nothing was written: {why}", file=sys.stderr)
+        return 2
     frame.to_csv(args.target, index=False)
 
-    failed = int(frame["error"].notna().sum())
-    print(f"{len(frame)} rows, {failed} failed", file=sys.stderr)
+    failed, held = int(frame["error"].notna().sum()), int(results["abstained"].sum())
+    print(f"{len(frame)} rows, {failed} failed, {held} held back as too unsure", file=sys.stderr)
     return 1 if failed else 0
 
 

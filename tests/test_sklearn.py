@@ -126,3 +126,30 @@ def test_scikit_learns_own_checks_pass(name: str) -> None:
 def test_check_estimator_finds_nothing() -> None:
     found = estimator_checks.check_estimator(FewshotClassifier(client=knowing(0.9)), on_skip=None, on_fail=None)
     assert [check["check_name"] for check in found if check["status"] == "failed"] == []
+
+
+def test_numbers_that_another_estimator_hands_on_are_read_as_words(caplog: pytest.LogCaptureFixture) -> None:
+    client = knowing(0.9)
+    model = FewshotClassifier(client=client, classes=["neg", "pos"]).fit(TEXTS, np.array([1, 0] * 4))
+    assert model.predict(["a good day", "a bad day"]).tolist() == [1, 0]
+    assert model.predict_proba(["good"])[0] == pytest.approx([0.1, 0.9])
+    assert "neg, pos" in client.requests[0].prefix.messages[0].content
+    assert not caplog.text
+    with pytest.raises(InputError, match="names the labels 0 to 1"):
+        FewshotClassifier(classes=["neg", "pos"]).fit(TEXTS, np.array([1, 2] * 4))
+    FewshotClassifier(client=client).fit(TEXTS, np.array([1, 0] * 4))
+    assert "say what they mean with classes=" in caplog.text
+
+
+def test_a_key_never_becomes_a_parameter() -> None:
+    with pytest.raises(InputError, match="set OPENAI_API_KEY"):
+        FewshotClassifier(options={"api_key": "sk-canary"})
+    with pytest.raises(InputError, match="set OPENAI_API_KEY"):
+        FewshotClassifier().set_params(options={"api_key": "sk-canary"})
+
+
+def test_the_names_of_a_frame_are_kept() -> None:
+    pd = pytest.importorskip("pandas")
+    model = FewshotClassifier(client=knowing()).fit(pd.DataFrame({"review": TEXTS}), LABELS)
+    assert model.feature_names_in_.tolist() == ["review"]
+    assert model.predict(pd.DataFrame({"review": ["good"]})).tolist() == ["pos"]

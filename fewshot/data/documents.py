@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
+from fewshot._wording import to_install
 from fewshot.errors import ConfigError, InputError
 
 __all__ = ["READERS", "class_names", "header", "json_records", "padded"]
@@ -266,7 +267,7 @@ def _arrow(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
     try:
         from pyarrow import ArrowException, ipc, parquet
     except ImportError as error:
-        raise ConfigError("Parquet and Arrow files need an extra: pip install 'fewshot[bulk]'") from error
+        raise ConfigError(f"Parquet and Arrow files need an extra: {to_install('bulk')}") from error
     try:
         start = file.read(6)
         file.seek(0)
@@ -291,7 +292,7 @@ def _yaml(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
     try:
         import yaml
     except ImportError as error:
-        raise ConfigError("YAML files need an extra: pip install 'fewshot[files]'") from error
+        raise ConfigError(f"YAML files need an extra: {to_install('files')}") from error
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """YAML 1.2's plain values: `no`, `on` and a date are texts, as whoever wrote the label meant."""
@@ -327,7 +328,7 @@ def _excel(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError as error:
-        message = "Excel files need an extra: pip install 'fewshot[files]', or save the sheet as CSV"
+        message = f"Excel files need an extra: {to_install('files')}, or save the sheet as CSV"
         raise ConfigError(f"{where}: {message}") from error
     try:
         book = CalamineWorkbook.from_filelike(file)

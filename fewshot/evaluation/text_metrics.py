@@ -16,6 +16,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
+from fewshot._wording import to_install
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.intervals import Figure
 
@@ -143,7 +144,7 @@ def _library(module: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(f"{purpose} needs the extra `eval`: run `pip install 'fewshot[eval]'`.") from error
+        raise ConfigError(f"{purpose} needs the extra `eval`: {to_install('eval')}.") from error
 
 
 class _Words:

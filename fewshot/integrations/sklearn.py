@@ -6,11 +6,15 @@ cross_val_score(FewshotClassifier(k=8), texts, labels)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fewshot._options import table
+from fewshot._wording import to_install
 from fewshot.errors import ConfigError, InputError
 from fewshot.outputs.kinds import Labels
+from fewshot.settings import Settings
 from fewshot.task import Task, load
 
 try:
@@ -19,7 +23,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 except ImportError as error:
-    raise ConfigError("the scikit-learn classifier needs an extra: pip install 'fewshot[sklearn]'") from error
+    raise ConfigError(f"the scikit-learn classifier needs an extra: {to_install('sklearn')}") from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from fewshot.result import Result
 
 __all__ = ["FewshotClassifier"]
+
+_log = logging.getLogger("fewshot")
 
 
 class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -50,6 +56,7 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         base_url: str | None = None,
         client: Any = None,
         descriptions: Mapping[Any, str] | None = None,
+        classes: Sequence[str] | None = None,
         concurrency: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -61,8 +68,13 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             select: which of them.
             model, base_url, client: who answers; by default what the environment says.
             descriptions: what a label means, for the model to read.
+            classes: the words that the model reads for labels that are numbers, the word for 0 first: where another
+                estimator, such as `StackingClassifier`, hands numbers on.
             concurrency: how many texts are asked at a time; by default what the service bears.
-            options: further settings, see `fewshot.settings.Settings`.
+            options: further settings, see `fewshot.settings.Settings`, but no key: parameters are shown and saved.
+
+        Raises:
+            InputError: `options` holds a key.
         """
         self.task = task
         self.k = k
@@ -71,8 +83,22 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.base_url = base_url
         self.client = client
         self.descriptions = descriptions
+        self.classes = classes
         self.concurrency = concurrency
         self.options = options
+
+    @property
+    def options(self) -> Mapping[str, Any] | None:
+        """Further settings; a key is refused, since parameters stand in representations, notebooks and pickles."""
+        return self._options
+
+    @options.setter
+    def options(self, options: Mapping[str, Any] | None) -> None:
+        for name, about in table(Settings).items():
+            if about.secret and isinstance(options, Mapping) and name in options:
+                message = f"{name} has no place in options, which are shown and saved: set OPENAI_API_KEY"
+                raise InputError(message, field=name)
+        self._options = options
 
     def fit(self, X: Any, y: Any) -> FewshotClassifier:  # noqa: N803 - scikit-learn's names
         """Keep texts and labels as examples; nothing is sent.
@@ -84,17 +110,33 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         check_consistent_length(texts, labels)
         check_classification_targets(labels)
         self.classes_: NDArray[Any] = np.unique(labels)
-        names = [str(label) for label in self.classes_.tolist()]
-        if len(names) < 2:
-            raise InputError(f"y has {len(names)} class: a classifier needs examples of at least two", field="y")
-        described = {str(label): text for label, text in (self.descriptions or {}).items()}
-        output = Labels(tuple(names), descriptions=described)
-        pairs = [(text, str(label)) for text, label in zip(texts, labels.tolist(), strict=True)]
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"y has {len(self.classes_)} class: a classifier needs examples of at least two", field="y"
+            )
+        named = self._named()
+        if self.classes is None and self.descriptions is None and np.issubdtype(self.classes_.dtype, np.integer):
+            _log.warning("the labels are numbers, which tell a model nothing: say what they mean with classes=")
+        described = {named.get(label, str(label)): text for label, text in (self.descriptions or {}).items()}
+        output = Labels(tuple(named.values()), descriptions=described)
+        pairs = [(text, named[label]) for text, label in zip(texts, labels.tolist(), strict=True)]
         settings = {"model": self.model, "base_url": self.base_url, "client": self.client}
         given = {name: value for name, value in settings.items() if value is not None} | dict(self.options or {})
         self.task_: Task[Any] = load(self.task, examples=pairs, output=output, k=self.k, select=self.select, **given)
         self.n_features_in_ = 1
+        if hasattr(X, "columns"):
+            self.feature_names_in_ = np.asarray([str(name) for name in X.columns], dtype=object)
         return self
+
+    def _named(self) -> dict[Any, str]:
+        """Give the word for each label, in the order of `classes_`."""
+        labels = self.classes_.tolist()
+        if self.classes is None:
+            return {label: str(label) for label in labels}
+        if not all(isinstance(label, int) and 0 <= label < len(self.classes) for label in labels):
+            message = f"classes= names the labels 0 to {len(self.classes) - 1}, and y holds {labels!r:.80}"
+            raise InputError(message, field="classes")
+        return {label: self.classes[label] for label in labels}
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Give the label of each text.
@@ -103,7 +145,7 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ServiceError, OutputError: a text could not be answered.
         """
         check_is_fitted(self)
-        places = {str(label): place for place, label in enumerate(self.classes_.tolist())}
+        places = {name: place for place, name in enumerate(self._named().values())}
         found = [places[str(_answered(result).value)] for result in self._results(X)]
         return np.asarray(self.classes_[np.asarray(found, dtype=int)])
 
@@ -114,7 +156,7 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ConfigError: the endpoint gives no probabilities. ServiceError, OutputError: a text got no answer.
         """
         check_is_fitted(self)
-        names = [str(label) for label in self.classes_.tolist()]
+        names = list(self._named().values())
         rows = []
         for result in self._results(X):
             if _answered(result).probabilities is None:

@@ -30,6 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fewshot._storage import cache_dir
+from fewshot._wording import to_install
 from fewshot.errors import ConfigError
 from fewshot.models.endpoint import EMBEDDED_MODEL, Secret
 from fewshot.models.local.download import model_file
@@ -183,7 +184,7 @@ def _llama() -> Any:
         import xllamacpp
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "the embedded model needs an extra: pip install 'fewshot[local]'; or set OPENAI_API_KEY for a service"
+            f"the embedded model needs an extra: {to_install('local')}; or set OPENAI_API_KEY for a service"
         ) from error
     except ImportError as error:
         raise ConfigError(
