@@ -6,7 +6,7 @@ same without blocking, `.render` shows the prompt and calls nothing, `.map` answ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, update_wrapper
 from inspect import Parameter, cleandoc, signature
@@ -272,7 +272,7 @@ def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **o
         schema: the model class; it may be nested.
         examples: pairs (text, instance or dict).
     """
-    output, fields = _schema(schema) if not isinstance(schema, Mapping) else (None, "")
+    output, fields = _schema(schema) if isinstance(schema, Hashable) else (None, "")
     if not isinstance(output, Schema):
         message = f"schema must be a pydantic model class, or another type of records, not {schema!s:.60}"
         raise InputError(message, field="schema")

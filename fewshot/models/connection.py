@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from fewshot.errors import InputError
 from fewshot.models.cache import cached_client
 from fewshot.models.client import Client, ClientWrapper
 from fewshot.models.endpoint import DEFAULT_MODEL, EMBEDDED_MODEL, Endpoint, resolve, route_of
@@ -138,6 +139,9 @@ def _endpoint_of(settings: Settings) -> Endpoint:
 
 def _through(client: Any, settings: Settings) -> Connection:
     """Give a connection through the caller's own openai client; made once for each client."""
+    if not all(hasattr(client, name) for name in ("post", "base_url", "api_key")):
+        what = f"client= is a {type(client).__name__}, which cannot be asked"
+        raise InputError(f"{what}: give an openai.OpenAI or openai.AsyncOpenAI, or what has `complete`", field="client")
     wanted = (settings.model, settings.base_url, settings.form, settings.max_retries)
     known = _OWN.setdefault(client, {})
     if wanted not in known:

@@ -73,7 +73,7 @@ class Template:
             vet(environment().parse(self.source), self.path)
             compiled = environment().from_string(self.source)
         except TemplateSyntaxError as error:
-            raise TaskError(f"{error.message}", path=self.path, line=error.lineno) from error
+            raise TaskError(str(error.message).rstrip("."), path=self.path, line=error.lineno) from error
         except RecursionError as error:
             raise TaskError("the template is nested too deep", path=self.path) from error
         except ValueError as error:  # a number of thousands of digits, say
@@ -88,6 +88,7 @@ class Template:
     @cached_property
     def variables(self) -> Mapping[str, Mapping[str, int]]:
         """For each block, the variables that it takes from outside, and the line where each stands first."""
+        self._compiled  # noqa: B018 - a syntax error is told with its line
         return variables_of(environment().parse(self.source))
 
     def free(self, parameters: Iterable[str]) -> list[str]:
