@@ -30,7 +30,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("types",),
 )
 """Packages and modules of `fewshot`, top first. Those of one layer do not import each other, packages apart."""
-PENDING = ("data/frames.py",)
+PENDING: tuple[str, ...] = ()
 """Files that still name the task; they go."""
 FACADE = "__init__"
 LARGEST_FOLDER = 20  # 18 once cli is put together again

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fewshot import InputError, ScriptedClient, ServiceError, Task
-from fewshot.data.frames import COLUMNS, is_frame, map_frame
+from fewshot.data.frames import COLUMNS, frame_records, is_frame, map_frame
 from fewshot.result import Result
 from fewshot.types import Usage
 
@@ -137,3 +137,37 @@ def test_the_real_map_takes_and_gives_frames() -> None:
     assert task.map(texts).to_dict() == {"a": "positive", "b": "negative", "c": None, "d": "positive"}
     found = task.map(pl.DataFrame({"text": ["good", "bad"]}))
     assert found["value"].to_list() == ["positive", "negative"]
+
+
+@pytest.mark.parametrize("make", ["table", "batch", "relation"])
+def test_arrow_tables_and_duckdb_relations_go_in_and_a_table_of_results_comes_out(make: str) -> None:
+    pa = pytest.importorskip("pyarrow", reason="the extra 'bulk' is not installed")
+    table = pa.table({"Text": ["good", None, "bad"], "n": [1, 2, 3]})
+    given: Any = table
+    if make == "batch":
+        given = table.to_batches()[0]
+    elif make == "relation":
+        given = pytest.importorskip("duckdb", reason="duckdb is not installed").from_arrow(table)
+    found = map_frame(mapped(), given)
+    assert found.column_names == list(COLUMNS)
+    assert found["value"].to_pylist() == ["positive", None, "negative"]
+    assert found["confidence"].to_pylist() == [0.75, None, 0.75]
+
+
+def test_arrow_arrays_are_series() -> None:
+    pa = pytest.importorskip("pyarrow", reason="the extra 'bulk' is not installed")
+    for texts in (pa.array(["good", "bad"]), pa.chunked_array([["good"], ["bad"]])):
+        assert map_frame(mapped(), texts).to_pylist() == ["positive", "negative"]
+
+
+def test_cells_that_hold_lists_are_not_missing() -> None:
+    pa = pytest.importorskip("pyarrow", reason="the extra 'bulk' is not installed")
+    np = pytest.importorskip("numpy")
+    rows = [{"text": "a", "answers": ["x", "y"]}]
+    assert frame_records(pa.Table.from_pylist(rows)) == rows
+    assert frame_records(pd.DataFrame({"text": ["a"], "answers": [np.array(["x", "y"])]})) == rows
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match="column"):
+        map_frame(mapped(), pd.DataFrame([["a", "b"]], columns=["text", "text"]))

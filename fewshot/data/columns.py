@@ -72,12 +72,9 @@ class Row(dict[str, Any]):
     """The inputs of one row, and the record that they were taken from."""
 
     __slots__ = ("names", "record")
-
-    def __init__(self, inputs: Mapping[str, Any], record: Mapping[str, Any], names: Mapping[str, str]) -> None:
-        super().__init__(inputs)
-        self.record = record
-        self.names = names
-        """For an input the name that its column has in the record, where that is another."""
+    record: Mapping[str, Any]
+    names: Mapping[str, str]
+    """For an input the name that its column has in the record, where that is another."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class Columns:
     task: Signature
     renamed: Mapping[str, str] = field(default_factory=dict)
     """The column for an input, where their names differ; a path such as `data.text` goes into a record."""
-    _known: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]] | None] = field(
+    _known: dict[tuple[str, ...], tuple[tuple[tuple[str, str], ...], dict[str, str]] | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -154,22 +151,24 @@ class Columns:
         Raises:
             InputError: a needed input has no column.
         """
-        names = tuple(record)
-        shape = self._known.get(names)
+        row = Row()
+        row.record = plain = record
+        shape = self._known.get(names := tuple(record))
         if shape is None:
             plain = record if is_plain(names) else flat(record)[0]
             places = self.places(plain, where)
             renamed = {name: place for name, place in places.items() if place != name}
-            nested = plain is not record or any(place not in record for place in renamed.values())
-            if len(self._known) < _SHAPES and not nested:
-                self._known[names] = places, renamed
-            inputs = {name: value for name, place in places.items() if (value := value_at(plain, place)) is not None}
-        else:
-            places, renamed = shape
-            inputs = {name: value for name, place in places.items() if (value := record[place]) is not None}
-        if "id" not in inputs and (own := record.get("id")) is not None:
-            inputs["id"] = own
-        return Row(inputs, record, renamed)
+            if "id" in plain and "id" not in places:
+                places["id"] = "id"
+            shape = tuple(places.items()), renamed
+            if len(self._known) < _SHAPES and plain is record and all(place in record for place in places.values()):
+                self._known[names] = shape
+        pairs, row.names = shape
+        for name, place in pairs:
+            value = plain[place] if place in plain else value_at(plain, place)
+            if value is not None:
+                row[name] = value
+        return row
 
     def rows(self, records: Iterable[Record], where: str) -> Iterator[object]:
         """Give a row for each record, or what is wrong with it.
@@ -181,13 +180,12 @@ class Columns:
         for line, record in records:
             if isinstance(record, dict):
                 try:
-                    row: object = self.row(record, f"{where}:{line}" if checked else where)
+                    yield self.row(record, where)
                 except InputError as error:
                     if not checked:
                         raise
-                    row = error
+                    yield InputError(str(error).replace(where, f"{where}:{line}", 1), field=error.field)
                 checked = True
-                yield row
             elif isinstance(record, str):
                 if not checked and len(self.needed) > 1:
                     needs = f"{self.task.name} takes {', '.join(self.needed)}, and {where} holds plain lines"
@@ -243,7 +241,7 @@ def read_rows(path: Path, columns: Columns, *, encoding: str | None = None) -> I
     Raises:
         InputError: the file cannot be read, or lacks an input. ConfigError: an extra is missing.
     """
-    yield from columns.rows(read(path, encoding=encoding), str(path))
+    return columns.rows(read(path, encoding=encoding), str(path))
 
 
 class Stream:

@@ -15,8 +15,10 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,6 +67,9 @@ _LIKELY = (
 """Encodings that files have which are not UTF-8, with the characters that most of such a text then consists of."""
 _BLOCK = 1 << 20
 _LONGEST_FIELD = 8_000_000
+_LONGEST_RECORD = 10_000
+"""Lines that one record of a table may take."""
+_LINES_AT_ONCE = 512
 _ESCAPED = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 _HALF = re.compile("[\ud800-\udfff]")
 _NAMED = ("text", "label", "output", "input", "question", "answer", "query", "review", "sentence", "target")
@@ -199,25 +204,40 @@ def _table(text: io.TextIOWrapper, where: str, usual: str, first: str = "") -> I
     number, start, delimiter = _start(text, usual, first)
     quoted = delimiter != "\t" or _is_quoted(text, number)
     checked = text.seekable()
-    found = _cells(chain([start], text), delimiter, quoted, number - 1)
-    names: list[str] = []
-    for line, cells, held in found:
-        if not names:
-            if isinstance(cells, str):
-                raise InputError(f"{where}:{line}: {cells}")
-            names = documents.header(cells, f"{where}:{line}")
-            width = len(names)
-            continue
-        row: list[str] | str = cells
-        if quoted and (len(held) > 1 or '\\"' in held[0]):
-            row = _checked(cells, held, delimiter, width)
-        if len(row) != width or isinstance(row, str) or (not row[0] and width > 1):
-            row = row if isinstance(row, str) else documents.padded(row, names)
-            if not row:
-                continue
-        if not checked and any(map(_HALF.search, held)):
-            row = "holds bytes that are not UTF-8 text"
-        yield line, InputError(f"{where}:{line}: {row}") if isinstance(row, str) else dict(zip(names, row))  # noqa: B905
+    header = next(_cells(chain([start], text), delimiter, quoted, number - 1, 1), None)
+    if header is None:
+        return
+    line, cells, held = header
+    if isinstance(cells, str):
+        raise InputError(f"{where}:{line}: {cells}")
+    names = documents.header(cells, f"{where}:{line}")
+    width, before = len(names), line - 1 + max(len(held or ()), 1)
+    for line, cells, held in _cells(text, delimiter, quoted, before, _LINES_AT_ONCE if checked else 1, together=True):
+        if held is None and checked and set(map(len, cells)) == {width} and all(map(itemgetter(0), cells)):
+            for number, row in enumerate(cells, line):
+                yield number, dict(zip(names, row))  # noqa: B905 - looked at
+        elif held is None:
+            for number, row in enumerate(cells, line):
+                yield from _named(_row(row, (), delimiter, names), where, number, names)
+        else:
+            yield from _named(_row(cells, held, delimiter, names), where, line, names)
+
+
+def _named(row: list[str] | str, where: str, line: int, names: Sequence[str]) -> Iterator[Record]:
+    if any(map(_HALF.search, row)):
+        row = "holds bytes that are not UTF-8 text"
+    if row:
+        fault = isinstance(row, str)
+        yield line, InputError(f"{where}:{line}: {row}") if fault else dict(zip(names, row, strict=True))
+
+
+def _row(cells: list[str] | str, held: Sequence[str], delimiter: str, names: Sequence[str]) -> list[str] | str:
+    """Look at a record that is not plainly one; give its cells, what is wrong with it, or nothing for a blank one."""
+    if held:
+        cells = _checked(cells, held, delimiter, len(names))
+    if isinstance(cells, str) or (len(names) == 1 == len(cells)):
+        return cells
+    return documents.padded(cells, names)
 
 
 def _start(text: io.TextIOWrapper, usual: str, first: str) -> tuple[int, str, str]:
@@ -231,34 +251,66 @@ def _start(text: io.TextIOWrapper, usual: str, first: str) -> tuple[int, str, st
 
 
 def _cells(
-    lines: Iterator[str], delimiter: str, quoted: bool, number: int
-) -> Iterator[tuple[int, list[str] | str, list[str]]]:
-    """Give each record as its first line, its cells (or what is wrong with them), and the lines that it stands on.
+    lines: Iterator[str],
+    delimiter: str,
+    quoted: bool,
+    number: int,
+    block: int = _LINES_AT_ONCE,
+    *,
+    together: bool = False,
+) -> Iterator[tuple[int, Any, Sequence[str] | None]]:
+    """Give each record as its first line, its cells (or what is wrong with them), and its lines if it is not plain.
 
     After a record that cannot be read the next line begins a new one, so that an open quote costs one row.
+
+    Arguments:
+        number: how many lines came before.
+        block: how many lines to take at a time.
+        together: give a block whose lines are all plain records at once: the first line, all their cells, and None.
     """
     quoting: Any = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    while True:
+    again: deque[str] = deque()
+    while some := [again.popleft() for _ in range(min(block, len(again)))] or list(islice(lines, block)):
+        if together and (rows := _plain(some, delimiter, quoting)) is not None:
+            yield number + 1, rows, None
+            number += len(some)
+            continue
         held: list[str] = []
-        reader = csv.reader(_kept(lines, held), strict=True, delimiter=delimiter, quoting=quoting)
+        waiting = iter(some)
+        source = _kept(chain(waiting, _drained(again), lines), held, waiting)
         try:
-            for cells in reader:
-                yield number + 1, cells, held
-                number += len(held)
+            for cells in csv.reader(source, strict=True, delimiter=delimiter, quoting=quoting):
+                first, number = number + 1, number + len(held)
+                yield first, cells, held if len(held) > 1 or '\\"' in held[0] else ()
                 held.clear()
         except csv.Error as error:
             fault = "a quote opens that is never closed" if "end of data" in str(error) else str(error)
-            first, *rest = held
-            yield number + 1, f"is not valid CSV: {fault}; double the quotes inside a cell", [first]
-            lines, number = chain(rest, lines), number + 1
-        else:
-            return
+            yield number + 1, f"is not valid CSV: {fault}; double the quotes inside a cell", held[:1]
+            again.extendleft(reversed([*held[1:], *waiting]))
+            number += 1
 
 
-def _kept(lines: Iterable[str], held: list[str]) -> Iterator[str]:
+def _plain(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]] | None:
+    """Give the cells of lines of which each is a record, and none has quotes to look at twice; else None."""
+    try:
+        rows = list(csv.reader(lines, strict=True, delimiter=delimiter, quoting=quoting))
+    except csv.Error:
+        return None
+    return rows if len(rows) == len(lines) and '\\"' not in "".join(lines) else None
+
+
+def _drained(again: deque[str]) -> Iterator[str]:
+    while again:
+        yield again.popleft()
+
+
+def _kept(lines: Iterator[str], held: list[str], waiting: Iterator[str]) -> Iterator[str]:
+    """Give the lines of a block, and those after it that its last record takes."""
     for line in lines:
         held.append(line)
         yield line
+        if (not held and not waiting.__length_hint__()) or len(held) > _LONGEST_RECORD:  # type: ignore[attr-defined]
+            return
 
 
 def _checked(cells: list[str] | str, held: Sequence[str], delimiter: str, width: int) -> list[str] | str:
@@ -293,7 +345,9 @@ def _is_quoted(text: io.TextIOWrapper, number: int) -> bool:
     width, quoted = 0, True
     for _, cells, held in _cells(iter(text.readline, ""), "\t", True, 0):
         width = width or len(cells)
-        together = len(held) > 1 and width > 1 and all(line.count("\t") == width - 1 for line in held)
+        together = (
+            held is not None and len(held) > 1 and width > 1 and all(line.count("\t") == width - 1 for line in held)
+        )
         if isinstance(cells, str) or together or len(cells) not in (width, 0):
             quoted = False
             break

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from fewshot.data.frames import facts, own_value
 from fewshot.errors import ConfigError
 from fewshot.result import Result
 from fewshot.task import Task
@@ -103,34 +104,17 @@ def portable(task: Task[Any]) -> Task[Any]:
 def inputs_of(task: Task[Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """Take what the task wants from a row: Python's own values, and None for what is missing."""
     wanted = (name for name in (*task.inputs, *task.parameters) if name in row)
-    return {name: _own(row[name]) for name in wanted}
+    return {name: own_value(row[name]) for name in wanted}
 
 
 def record_of(result: Result[Any], prefix: str = "") -> dict[str, Any]:
     """Give an answer as flat columns whose types do not depend on it; see `COLUMNS`."""
-    about, error = result.to_dict(), result.error
-    value, chances = about["value"], about["probabilities"]
-    cost, confidence = result.cost, result.confidence
-    record = {
-        "value": value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False),
-        "error": "" if error is None else f"{type(error).__name__}: {error}",
-        "confidence": float("nan") if confidence is None else confidence,
-        "abstained": result.abstained,
-        "probabilities": "" if chances is None else json.dumps(chances),
-        "method": result.method,
-        "model": result.model,
-        "input_tokens": result.usage.input_tokens,
-        "output_tokens": result.usage.output_tokens,
-        "cost": float("nan") if cost is None else cost,
-    }
-    return {prefix + name: value for name, value in record.items()}
+    found = facts(result)
+    return {prefix + name: _fixed(found[name], kind) for name, kind in COLUMNS.items()}
 
 
-def _own(value: Any) -> Any:
-    """Give a value as Python's own; what says that it is missing (NaN, NaT, NA) does not equal itself."""
-    if hasattr(value, "item") and not isinstance(value, str | bytes):
-        value = value.item()
-    try:
-        return value if bool(value == value) else None
-    except (TypeError, ValueError):
-        return None
+def _fixed(value: Any, kind: type) -> Any:
+    """Give a fact as the type of its column, a text or a float where there is nothing to tell."""
+    if kind is str:
+        return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return float("nan") if value is None else value
