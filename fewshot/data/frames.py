@@ -137,7 +137,7 @@ def own_value(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()
     try:
-        return value if bool(value == value) else None  # noqa: PLR0124
+        return value if bool(value == value) else None
     except TypeError:
         return None
 
