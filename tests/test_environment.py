@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 import pytest
 from fault_server import FaultServer, error
 
 from fewshot import Task
+from fewshot.cli.terminal import shown
 from fewshot.errors import ConfigError, FewshotError, ServiceError
 from fewshot.models.openai_client import client_for
+from fewshot.models.wire import audit
 
 KEY = "sk-canary-SECRETSECRET"
 
@@ -133,3 +139,64 @@ def test_a_key_that_a_service_sends_back_is_nowhere(
     monkeypatch.setenv("FEWSHOT_WIRE", wire)
     server.play(*[(status, {}, body)] * 9)
     caught(server.base_url)
+
+
+def test_a_device_or_a_pipe_is_no_output_and_nothing_is_asked(tmp_path: Path, server: FaultServer) -> None:
+    server.play()
+    task = Task.of("{{ text }}", output=str, base_url=server.base_url, model="m")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for out in (tmp_path / "pipe", Path("/dev/null"), tmp_path / "loop", ""):
+        with pytest.raises(ConfigError):
+            list(task.map(["x"], out=out))
+    assert server.requests == []
+
+
+def test_two_names_of_one_output_are_one_run(tmp_path: Path, server: FaultServer) -> None:
+    server.play()
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    task = Task.of("{{ text }}", output=str, base_url=server.base_url, model="m")
+    for name in ("link.jsonl", "real.jsonl"):
+        assert [result.error for result in task.map(["x"], out=tmp_path / name)] == [None]
+    assert len(server.requests) == 1
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len((tmp_path / "real.jsonl").read_text(encoding="utf-8").split("\n")) == 2
+
+
+def test_a_request_that_is_refused_for_every_row_ends_the_run(server: FaultServer) -> None:
+    server.play(*[(404, {}, b"<h1>nothing here</h1>")] * 500)
+    task = Task.of("{{ text }}", output=str, base_url=server.base_url, model="m")
+    with pytest.raises(ServiceError, match="every row seems to end so"):
+        list(task.map(map(str, range(500)), concurrency=4))
+    assert len(server.requests) < 40
+
+
+@pytest.mark.parametrize("tokens", [10**12, 10**400, -5, 1e12])
+def test_an_absurd_count_of_tokens_stops_nothing(server: FaultServer, tokens: float) -> None:
+    usage = {"prompt_tokens": tokens, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 99_999}}
+    answer = {"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}], "usage": usage}
+    server.play(*[(200, {}, json.dumps(answer).encode())] * 3)
+    task = Task.of("{{ text }}", output=str, base_url=server.base_url, model="m")
+    results = list(task.map(["a", "b", "c"], tpm=1_000_000, rpm=6000))
+    assert [(result.value, result.usage.cached_tokens) for result in results] == [("fine", 0)] * 3
+
+
+def test_what_works_unseen_on_a_terminal_is_written_out() -> None:
+    text = "a\x1b]0;x\x07\x9b31m\u202eb\u2066\r\nc\t한"
+    assert shown(text) == "a\\x1b]0;x\\x07\\x9b31m\\u202eb\\u2066\\r\nc\t한"
+
+
+def test_an_audit_record_on_a_full_disk_is_whole_or_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEWSHOT_AUDIT", str(tmp_path / "audit"))
+    audit.sent("host", "/path", b"first")
+    before = (tmp_path / "audit").read_bytes()
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, old[1]))
+    try:
+        with pytest.raises(ConfigError, match="nothing is sent"):
+            audit.sent("host", "/path", b"second")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (tmp_path / "audit").read_bytes() == before

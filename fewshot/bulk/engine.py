@@ -349,10 +349,11 @@ class Run(Generic[T]):
         if most is not None and self._failed > most:
             message = f"{self._failed:,} rows failed, more than max_errors={most}; the last: {error}"
             self._stop(FewshotError(message), grace=self._patience)
-        if isinstance(error, ServiceError) and error.transient:
+        if isinstance(error, ServiceError) and (error.transient or _is_of_every_row(error)):
             self._streak += 1
             if self._streak >= _BREAKER:
-                why = f"{self._streak} rows failed one after the other, so the service seems to be down; the last: "
+                down = "the service seems to be down" if error.transient else "every row seems to end so"
+                why = f"{self._streak} rows failed one after the other, so {down}; the last: "
                 self._stop(self._told(error, why), grace=_GRACE)
 
     def _told(self, error: ServiceError, why: str) -> ServiceError:
@@ -400,6 +401,11 @@ def _is_held(error: FewshotError | None, waited: float) -> bool:
         return False
     refused = error.status == 429 and (error.retry_after is None or error.retry_after <= LONGEST_HOLD)
     return refused or waited > _HELD
+
+
+def _is_of_every_row(error: ServiceError) -> bool:
+    """Tell whether the request as such was refused, and not the text of one row."""
+    return error.status in (400, 404, 407, 413, 422) and error.code != "content_filter"
 
 
 def _in_row(position: int, problem: InputError) -> InputError:

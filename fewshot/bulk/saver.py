@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from fewshot.bulk.checkpoint import Checkpoint, Saved
 from fewshot.bulk.records import line_of
 from fewshot.data.tables import check_out, is_table, write_table
-from fewshot.errors import FewshotError
+from fewshot.errors import ConfigError, FewshotError
 from fewshot.result import Result
 
 __all__ = ["Finished", "Keeper"]
@@ -41,6 +41,7 @@ class Keeper(Generic[T]):
 
     async def open(self, out: Path, facts: Mapping[str, str], *, resume: bool, retry_failed: bool) -> None:
         """Open the run record of an output; errors as for `Checkpoint`."""
+        out = _real(out)
         check_out(out)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="fewshot-disk")
 
@@ -130,6 +131,18 @@ class Keeper(Generic[T]):
         """Do something in the one thread that may touch the disk, to its end even when the run is cancelled."""
         assert self._disk is not None  # noqa: S101 - opened with the output
         return await asyncio.get_running_loop().run_in_executor(self._disk, job)
+
+
+def _real(out: Path) -> Path:
+    """Give the file that an output is, links followed once, so that two names of one file have one run record."""
+    try:
+        real = out.resolve()
+        there = real.exists()
+        if there and not real.is_file() and not real.is_dir():  # which has a message of its own
+            raise ConfigError(f"{out} is not a regular file, and results are read again: name one, or leave it out")
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError
+        raise ConfigError(f"{str(out)!r} cannot be an output: {error}; name a file") from None
+    return real
 
 
 def _saved(key: bytes, given: object, result: Result[Any]) -> Saved:

@@ -7,6 +7,7 @@ import json
 import sys
 
 from fewshot.authoring.check import Checkup, check
+from fewshot.cli.terminal import shown
 from fewshot.folders.loader import names
 
 __all__ = ["add_arguments", "run"]
@@ -30,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(found.to_dict(), ensure_ascii=False))
             continue
         for finding in found.findings:
-            print(finding)
-        print(_summary(found), file=sys.stderr)
+            print(shown(finding))
+        print(shown(_summary(found)), file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from fewshot._wording import tidy
 from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, task_of
+from fewshot.cli.terminal import tell_line
 from fewshot.data.columns import Columns, value_at
 from fewshot.data.examples import answer_in
 from fewshot.data.labelled import Labelled, gold_rows, in_file, read_labelled, target_of
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         if comparison:
             print(f"  difference to {args.against}\n{comparison_table(comparison)}")
     for error, count in report.errors[:3]:
-        print(f"fewshot: {count} rows failed: {' '.join(error.split())}", file=sys.stderr)
+        tell_line(f"{count} rows failed: {error}")
     for path in filter(None, (args.report, args.out)):  # last: what was paid for is shown even where this fails
         report.save(path)
     return 1 if report.failed else 0
@@ -163,7 +164,7 @@ def with_labels(
     found.discard("")  # a row without a label is named where the rows are read
     if task.examples or not found - set(task.output.labels):
         return task
-    print(f"fewshot: the labels are those of the data: {', '.join(sorted(found))}", file=sys.stderr)
+    tell_line(f"the labels are those of the data: {', '.join(sorted(found))}")
     return relabelled(task, sorted(found))
 
 

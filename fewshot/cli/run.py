@@ -171,7 +171,7 @@ async def _run(task: Task[Any], rows: _Rows, options: dict[str, Any], args: argp
     write = _writer(args, few=rows.few)
     stopped = False
     try:
-        with _ended_by_sigterm():
+        with _ended_by_signals():
             async with contextlib.aclosing(amap(task, rows.rows, **options)) as results:
                 least = task.settings.min_confidence
                 async for result in arecalibrated(results, min_confidence=least) if args.recalibrate else results:
@@ -240,19 +240,22 @@ def _plain(result: Result[Any], *, alone: bool) -> bytes:
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, where the system has it."""
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and a terminal that goes away, end the run as Ctrl-C does, where the system has them."""
     running, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - called by one
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     try:
-        running.add_signal_handler(signal.SIGTERM, task.cancel)
+        for each in ending:
+            running.add_signal_handler(each, task.cancel)
     except (NotImplementedError, RuntimeError):  # Windows, or not the main thread
         yield
         return
     try:
         yield
     finally:
-        running.remove_signal_handler(signal.SIGTERM)
+        for each in ending:
+            running.remove_signal_handler(each)
 
 
 def _tell_how_to_go_on(args: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fewshot._checks import REQUIRED
 from fewshot.cli.options import add_task_options, task_of
+from fewshot.cli.terminal import shown
 from fewshot.task import Task
 
 __all__ = ["add_arguments", "run"]
@@ -35,14 +36,14 @@ def run(args: argparse.Namespace) -> int:
     if args.form != "text":
         print(f"── chat ── {len(prompt.examples)} shot{'s' * (len(prompt.examples) != 1)}, {len(turns)} messages")
         for turn in prompt.prefix.messages:
-            print(f"[{turn.role}] {turn.content}")
+            print(f"[{turn.role}] {shown(turn.content)}")
         print("── the same for every call up to here; a provider's prompt cache keeps it ──")
-        print(f"[user] {turns[-1].content}")
+        print(f"[user] {shown(turns[-1].content)}")
     if args.form != "chat":
         print("── text ──" if args.form == "text" else "\n── text ──")
-        print(prompt.text_prefix, end="")
+        print(shown(prompt.text_prefix), end="")
         print("── the same for every call up to here ──")
-        print(prompt.text(inputs)[len(prompt.text_prefix) :])
+        print(shown(prompt.text(inputs)[len(prompt.text_prefix) :]))
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from fewshot.cli.terminal import painted
+from fewshot.cli.terminal import painted, tell_line
 from fewshot.errors import TaskError
 from fewshot.folders.loader import find, hides, names, ships
 from fewshot.task import load
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
             task = load(name)
         except TaskError as error:
             broken += 1
-            print(f"{name}: {error}", file=sys.stderr)
+            tell_line(error, who=name)
             continue
         if args.json:
             about: dict[str, object] = {

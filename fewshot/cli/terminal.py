@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Literal, TextIO
 
-__all__ = ["has_colour", "painted", "tell_line"]
+__all__ = ["has_colour", "painted", "shown", "tell_line"]
 
 Style = Literal["bold", "dim", "red", "yellow"]
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33"}
+
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves the cursor, colours, or turns letters round: controls but tab and line break, and bidi marks."""
+
+
+def shown(text: object) -> str:
+    """Give a text as a terminal may show it, whoever wrote it: what works unseen is written out."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def has_colour(stream: TextIO) -> bool:
@@ -25,5 +35,5 @@ def painted(text: str, style: Style, stream: TextIO) -> str:
 
 def tell_line(message: object, *, style: Style | None = None, who: str = "fewshot") -> None:
     """Write one line to standard error, whatever line breaks the message has."""
-    text = " ".join(str(message).split())
+    text = " ".join(shown(message).split())
     print(f"{who}: {painted(text, style, sys.stderr) if style else text}", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import Any
 
 from fewshot._checks import REQUIRED
 from fewshot.cli.options import add_task_options, task_of
+from fewshot.cli.terminal import tell_line
 from fewshot.errors import FewshotError, InputError
 from fewshot.result import Result
 from fewshot.task import Task
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             else:
                 print(_HELP, file=sys.stderr)
         except FewshotError as error:
-            print(f"fewshot: {' '.join(str(error).split())}", file=sys.stderr)
+            tell_line(error)
     return 0
 
 
@@ -101,7 +102,7 @@ def _with(task: Task[Any], assignments: list[str], assignment: str) -> list[str]
 def _show(result: Result[Any]) -> None:
     """Print the answer and, where there are any, the probabilities as bars."""
     if result.error is not None:
-        print(f"fewshot: {' '.join(str(result.error).split())}", file=sys.stderr)
+        tell_line(result.error)
         return
     about = result.to_dict()
     value, chances = about["value"], about["probabilities"]
@@ -120,7 +121,7 @@ def _show(result: Result[Any]) -> None:
     elif result.confidence is not None:
         print(f"  confidence {result.confidence:.1%}")
     for warning in result.warnings:
-        print(f"fewshot: {warning}", file=sys.stderr)
+        tell_line(warning)
     sys.stdout.flush()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fewshot.cli.eval import add_labelled_options, labelled, tell
 from fewshot.cli.options import add_task_options
+from fewshot.cli.terminal import tell_line
 from fewshot.evaluation.calibrate import kept_calibration
 from fewshot.folders.writer import check_writable
 from fewshot.tuning.result import Tuned
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"fewshot: nothing was written; with --write {what}", file=sys.stderr)
     errors = Counter(dict(tuned.before.errors)) + Counter(dict(tuned.after.errors))
     for error, count in errors.most_common(3):
-        print(f"fewshot: {count} answers on the rows held out failed: {' '.join(error.split())}", file=sys.stderr)
+        tell_line(f"{count} answers on the rows held out failed: {error}")
     return 1 if errors else 0
 
 

@@ -36,6 +36,8 @@ PATTERNS: Mapping[str, str] = {
     "email": r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "secret": r"\b(?:sk|pk|ghp|gho|xox[abp])[-_][A-Za-z0-9_-]{16,}\b",
     "iban": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",
+    "ssn": r"\b(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b",
+    "resident": r"\b\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-?[1-8]\d{6}\b",
     "card": r"\b\d(?:[ -]?\d){12,18}\b",
     "ip": r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
     "phone": r"(?<![\w.])\+?\d{1,3}?[ .-]?\(?\d{2,4}\)?(?:[ .-]\d{2,4}){2,4}\b",
@@ -140,9 +142,17 @@ def _pattern(name: object) -> Detector:
 
     def detect(text: str) -> Iterable[Find]:
         found = (Find(*match.span(), name) for match in compiled.finditer(text))
-        return (f for f in found if name != "card" or _is_card(text[f.start : f.end]))
+        holds = {"card": _is_card, "resident": _is_resident}.get(name)
+        return (f for f in found if holds is None or holds(text[f.start : f.end]))
 
     return detect
+
+
+def _is_resident(found: str) -> bool:
+    """Tell a Korean resident number by its hyphen or its check digit, which those given out since 2020 lack."""
+    digits = [int(sign) for sign in found if sign.isdigit()]
+    weighted = sum(weight * digit for weight, digit in zip((2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5), digits, strict=False))
+    return "-" in found or (11 - weighted % 11) % 10 == digits[-1]
 
 
 def _redact_text(text: str, detectors: Iterable[Detector], kept: Redacted) -> str:

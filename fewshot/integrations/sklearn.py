@@ -85,6 +85,8 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.descriptions = descriptions
         self.classes = classes
         self.concurrency = concurrency
+        if "api_key" in (options or {}):
+            raise InputError("an api_key in options would stand in every repr and pickle: set OPENAI_API_KEY")
         self.options = options
 
     @property

@@ -55,8 +55,8 @@ class Rate:
         return missing / self._a_second if missing > 1e-9 else 0.0
 
     def take(self, amount: float = 1.0) -> None:
-        """Take some out; more than there is makes a debt."""
-        self._level -= amount
+        """Take some out; more than there is makes a debt, of a minute at most: no service counts longer than that."""
+        self._level = max(self._level - amount, -self.per_minute)
 
     def give(self, amount: float = 1.0) -> None:
         """Put back what was not used after all."""
@@ -86,7 +86,7 @@ def announced(headers: Mapping[str, str], what: str) -> tuple[float, float] | No
         remaining = float(headers[f"x-ratelimit-remaining-{what}"])
     except (KeyError, ValueError):
         return None
-    return (limit, remaining) if 0 < limit < _LONGEST_MINUTES and remaining >= 0 else None
+    return (limit, remaining) if 1 <= limit < _LONGEST_MINUTES and remaining >= 0 else None
 
 
 def asked_to_wait(headers: Mapping[str, str]) -> float | None:

@@ -120,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, call(**body))
         except FewshotError as error:
             self._json(422, {"error": " ".join(str(error).split())})
+        except (TypeError, AttributeError, KeyError, ValueError) as error:  # a value of another kind than is meant
+            self._json(400, {"error": f"the call is not understood: {error}"})
         except Exception as error:
             self._json(500, {"error": f"{type(error).__name__}: {error}"})
             raise
@@ -147,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(415, "send application/json")
         elif not length.isascii() or not length.isdigit():
             self._refuse(411, "say how long the body is")
-        elif int(length) > _LONGEST:
+        elif len(length) > 20 or int(length) > _LONGEST:
             self._refuse(413, f"more than {_LONGEST:,} bytes")
         else:
             try:

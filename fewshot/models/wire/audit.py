@@ -6,6 +6,7 @@ out, since they hold the key.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -29,7 +30,10 @@ def sent(host: str, path: str, body: bytes) -> None:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with open(descriptor, "ab", buffering=0) as log:  # noqa: PTH123 - a descriptor, not a path
-            log.write(line.encode())
+            before, rest = log.seek(0, os.SEEK_END), line.encode()
+            if log.write(rest) != len(rest):  # the disk is full: whole or not at all
+                log.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise ConfigError(
             f"the audit log FEWSHOT_AUDIT={file} cannot be written ({error.strerror}): nothing is sent"

@@ -13,6 +13,8 @@ from fewshot.types import Completion, Request, TokenLogprob, Usage
 
 __all__ = ["Reply", "in_order", "read_completion", "read_json", "read_usage", "rubbish", "status_of"]
 
+_MOST_TOKENS = 10**8
+"""More tokens than this no request has: such a count is not believed."""
 _LEAST = 10**9
 """Below minus this an integer is no log-probability, and may be too long for a float."""
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
@@ -117,10 +119,11 @@ def read_usage(envelope: Mapping[str, Any]) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    sent = _count(usage.get("prompt_tokens") or usage.get("input_tokens"))
     return Usage(
-        _count(usage.get("prompt_tokens") or usage.get("input_tokens")),
+        sent,
         _count(usage.get("completion_tokens") or usage.get("output_tokens")),
-        _count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
+        min(_count(details.get("cached_tokens")), sent) if isinstance(details, dict) else 0,
     )
 
 
@@ -347,7 +350,7 @@ _BYTE_OF = {chr(byte): byte for byte in _SEEN} | {
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value <= _MOST_TOKENS else 0
 
 
 def _text(value: object) -> str:
