@@ -203,3 +203,28 @@ def test_what_decides_the_prompt_decides_the_fingerprint() -> None:
 def test_settings_out_of_range_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(bad))):
         replace(Settings(), **bad)
+
+
+@pytest.mark.parametrize(
+    ("count", "plan"),
+    [
+        (3, "3 rows: 3 shots"),
+        (8, "8 rows: 8 shots, each also calibrated on, without itself"),
+        (47, "47 rows: 47 shots, each also calibrated on, without itself"),
+        (64, "64 rows: 16 shots, 48 calibrated on"),
+        (1000, "1000 rows: 16 shots, 500 calibrated on"),
+    ],
+)
+def test_what_examples_are_used_for_depends_on_their_number(count: int, plan: str) -> None:
+    rows = [(f"text {n}", "yes" if n < count - 2 else "no") for n in range(count)]
+    task = Task.of("Nice?", ["yes", "no"], rows)
+    assert task.prompts.plan({"input": "x"}) == plan
+    shots = task.prompt({"input": "x"}).examples
+    assert {shot.output for shot in shots} == {"yes", "no"}  # though those of one label stand at the end
+
+
+def test_examples_that_do_not_fit_the_context_are_no_shots() -> None:
+    texts = [(f"{n} " + "word " * 400, f"said {n}") for n in range(40)]
+    shots = Task.of("Repeat.", "text", texts).prompt({"input": "x"}).examples
+    assert 5 < len(shots) < 15
+    assert len(Task.of("Repeat.", "text", texts, k=30).prompt({"input": "x"}).examples) == 30

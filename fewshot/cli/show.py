@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         chat = [{"role": turn.role, "content": turn.content} for turn in turns]
         print(json.dumps({"chat": chat, "text": prompt.text(inputs)}, ensure_ascii=False))
         return 0
+    print(f"fewshot: {task.prompts.plan(inputs)}", file=sys.stderr)
     if args.form != "text":
         print(f"── chat ── {len(prompt.examples)} shot{'s' * (len(prompt.examples) != 1)}, {len(turns)} messages")
         for turn in prompt.prefix.messages:

@@ -30,7 +30,7 @@ from fewshot.inference.conversation import ask, drive, lessons
 from fewshot.inference.first_use import CONTENT_FREE, failed, kept, own_calibration
 from fewshot.inference.question import Question
 from fewshot.inference.redaction import detectors_of, redact
-from fewshot.inference.shots import ENOUGH, FEWEST, Prompts, estimated_tokens
+from fewshot.inference.shots import ENOUGH, FEWEST, MOST, Prompts, estimated_tokens
 from fewshot.models.connection import Connection, connect
 from fewshot.models.endpoint import EMBEDDED_MODEL
 from fewshot.models.pricing import cost_of_all
@@ -49,8 +49,8 @@ T = TypeVar("T")
 _MAX_VARIANTS = 64
 _MOST_SHOWN = 80
 """Characters of labels that the line of a task shows."""
-_MAX_OWN, _MAX_TOKENS = 500, 60_000
-"""How many of its own examples a task is calibrated on at first use, and how many tokens these may take."""
+_MAX_TOKENS = 60_000
+"""Tokens that the examples may take that a task is calibrated on at first use."""
 _PARTS = 8
 """Shots are left out in so many parts at most: each part makes another prompt."""
 
@@ -373,7 +373,7 @@ class Predictor(Generic[T]):
         if shelf.by_question or len(spare) >= ENOUGH or len(shots) < FEWEST:
             prefix = estimated_tokens(prompt.text_prefix) if shelf.by_question else 0
             taken, left = [], _MAX_TOKENS
-            for place in random.Random(0).sample(range(len(spare)), min(len(spare), _MAX_OWN)):  # noqa: S311
+            for place in random.Random(0).sample(range(len(spare)), min(len(spare), MOST)):  # noqa: S311
                 left -= prefix + estimated_tokens(" ".join(map(str, spare[place].inputs.values())))
                 if left < 0:
                     break

@@ -18,13 +18,15 @@ from fewshot.prompts.template import Template
 from fewshot.settings import Settings
 from fewshot.types import Example
 
-__all__ = ["ENOUGH", "FEWEST", "Prompts", "estimated_tokens"]
+__all__ = ["ENOUGH", "FEWEST", "MOST", "Prompts", "estimated_tokens"]
 
 _SHOTS = 16
 """Shots of a closed set where examples are many: with more, the answers got no better on any set measured."""
 _MANY = 48
 """Examples from which on a closed set has 16 shots and is calibrated on the rest: from about 64 on, that is more
 accurate than all of them as shots."""
+MOST = 500
+"""Examples that a task is calibrated on at first use, at most."""
 ENOUGH, FEWEST = 10, 4
 """Spare examples from which on a task is calibrated on these, and else shots from which on it is on those instead."""
 _SHOT_TOKENS = 6000
@@ -111,7 +113,8 @@ class Prompts:
         if self.output.labels is None or not self.settings.scoring or self.settings.calibrate is False:
             return f"{rows} rows: {shots} shots"
         if shelf.by_question or rows - shots >= ENOUGH:
-            return f"{rows} rows: {shots} shots, {rows if shelf.by_question else rows - shots} calibrated on"
+            spare = rows if shelf.by_question else rows - shots
+            return f"{rows} rows: {shots} shots, {min(spare, MOST)} calibrated on"
         return f"{rows} rows: {shots} shots" + (", each also calibrated on, without itself" if shots >= FEWEST else "")
 
     async def _vector(
