@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -76,3 +77,10 @@ def test_a_path_that_earlier_documents_named_gives_the_module_at_its_new_place(o
     code = f"import importlib, {old}; assert {old} is importlib.import_module({MOVED[old]!r})"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_reading_path_of_contributing_exists_and_is_short() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    path = re.findall(r"^\d+\. `([\w/]+\.py)`:", text, re.MULTILINE)
+    assert len(path) >= 10
+    assert sum(len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) for name in path) < 2_500
