@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import math
+import enum
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import date, time
+from decimal import Decimal
 from typing import Any, SupportsIndex
+from uuid import UUID
 
 from fewshot.errors import InputError
 
-__all__ = ["REQUIRED", "check_count", "check_input", "counts", "did_you_mean"]
+__all__ = ["REQUIRED", "check_count", "checked_input", "counts", "did_you_mean", "plain_input"]
 
 REQUIRED = ...
 """Stands for "no default" among the inputs of a task."""
@@ -35,22 +38,47 @@ def counts(name: str, value: Any, *, least: int) -> list[int]:
     return several
 
 
-def check_input(task: str, name: str, value: Any, *, optional: bool) -> None:
-    """Raise InputError for a value that cannot be the input `name`."""
+def checked_input(task: str, name: str, value: Any, *, optional: bool) -> Any:
+    """Give a value as the input `name`: dates and Decimals as text, lists and dicts as those of JSON.
+
+    Raises:
+        InputError: it cannot be an input.
+    """
     if value is REQUIRED:
         raise InputError(f"{task} needs the input {name!r}", field=name)
     if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if value is None or isinstance(value, bool | tuple | set | frozenset):
         what = "None" if value is None else f"a {type(value).__name__}"
         raise InputError(f"{name} must be text, not {what}", field=name)
-    if isinstance(value, float) and math.isnan(value):  # what data frames have in empty cells
+    given = plain_input(name, value)
+    if given in ([], {}) or (isinstance(given, str) and not given.strip()):
+        raise InputError(f"{name} is empty; give it some text", field=name)
+    if (length := len(given if isinstance(given, str) else repr(given))) > _MAX_INPUT:
+        raise InputError(f"{name} has {length:,} characters; the limit is {_MAX_INPUT:,}", field=name)
+    return given
+
+
+def plain_input(name: str, value: Any) -> Any:
+    """Give a value, and all in it, in the types of JSON; raises InputError for what has no place there."""
+    if hasattr(value, "tolist"):  # of NumPy
+        value = value.tolist()
+    if isinstance(value, float | Decimal | date) and value != value:  # what data frames have in empty cells
         raise InputError(f"{name} must be text, not NaN", field=name)
-    if isinstance(value, str):
-        if not value.strip():
-            raise InputError(f"{name} is empty; give it some text", field=name)
-        if len(value) > _MAX_INPUT:
-            raise InputError(f"{name} has {len(value):,} characters; the limit is {_MAX_INPUT:,}", field=name)
+    if isinstance(value, enum.Enum):
+        return plain_input(name, value.value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain_input(name, inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_input(name, inner) for inner in value]
+    message = f"{name} must be text, a number, a date, a list or a dict, not a {type(value).__name__}"
+    raise InputError(message, field=name)
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

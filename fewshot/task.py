@@ -88,8 +88,8 @@ class Task(Predictor[T]):
         """Make a task in code.
 
         Arguments:
-            template: the three blocks as text, or just an instruction: then an input looks like `Input: …` and an
-                output like `Output: …`.
+            template: the three blocks as text, or just an instruction: then an input looks like `Input: …` (or, of
+                `inputs=["question", "context"]`, like `Question: …`) and an output like `Output: …`.
             output: a list of labels, `"text"`, `"number"`, a JSON schema, or a type: a `Literal`, an enum, `bool`,
                 `int`, `float`, `Decimal`, a pydantic model, a dataclass, or whatever pydantic can validate
                 (`list[Item]`, `Item | None`, `date`). Type checkers infer from it what calls give.
@@ -102,9 +102,9 @@ class Task(Predictor[T]):
         """
         name = more.pop("name", "task")
         inputs, parameters = more.pop("inputs", None), more.pop("parameters", None) or {}
-        compiled = Template.of(template, name)
-        declared = compiled.free(parameters) if inputs is None else inputs
-        declared = dict(declared) if isinstance(declared, Mapping) else dict.fromkeys(declared, REQUIRED)
+        declared = inputs if isinstance(inputs, Mapping) or inputs is None else dict.fromkeys(inputs, REQUIRED)
+        compiled = Template.of(template, name, declared)
+        declared = dict.fromkeys(compiled.free(parameters), REQUIRED) if declared is None else dict(declared)
         compiled.check(declared, parameters)
         options = Settings().updated(more)
         task: Task[Any] = Task(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import REQUIRED, check_input, did_you_mean
+from fewshot._checks import REQUIRED, checked_input, did_you_mean
 from fewshot.authoring.check_spec import PLACEHOLDER, Spec
 from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.data.examples import answer_column, check_examples, each_row, row_faults
@@ -58,7 +58,7 @@ def _faults(row: Mapping[str, Any], line: int, path: Path, spec: Spec) -> Iterat
     for name, default in spec.inputs.items():
         if name in row:
             try:
-                check_input("the task", name, row[name], optional=default is not REQUIRED)
+                checked_input("the task", name, row[name], optional=default is not REQUIRED)
             except InputError as problem:
                 yield error("invalid-input", path, line, str(problem), "put it right or take the example out")
     if PLACEHOLDER in json.dumps(list(row.values()), ensure_ascii=False, default=str):

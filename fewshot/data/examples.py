@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import did_you_mean
+from fewshot._checks import did_you_mean, plain_input
 from fewshot.data.columns import ANSWERS, column
 from fewshot.data.formats import gold
 from fewshot.data.readers import read
@@ -96,7 +96,7 @@ def check_examples(
         for _, message, fix in row_faults(row, inputs, parameters, output):
             raise TaskError(f"{message}; {fix}" if fix else message, path=path or "examples", line=line)
         places = {name: place for name in (*inputs, *parameters) if (place := column(row, name)) is not None}
-        given = {name: row[place] for name, place in places.items() if row[place] is not None}
+        given = {name: plain_input(name, row[place]) for name, place in places.items() if row[place] is not None}
         answer = answer_in(output, row[answer_column(row, places) or "output"])
         found.append(Example(given, output.check(answer), id=str(row.get("id", line)), line=line))
     return tuple(found)
@@ -154,7 +154,7 @@ def example_of(shot: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Read one example given in code as a row: an `Example`, a dict, or a pair (input, output).
 
     Raises:
-        InputError: it is none of these, or a pair for a task with several inputs.
+        InputError: it is none of these, or has another number of inputs than the task.
     """
     if isinstance(shot, Example):
         return {**shot.inputs, "output": shot.output, "id": shot.id}
@@ -163,8 +163,11 @@ def example_of(shot: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(shot, Sequence) and not isinstance(shot, str) and len(shot) == 2:
         if isinstance(shot[0], Mapping):
             return {**shot[0], "output": shot[1]}
-        first = next(iter(inputs))
-        return {first: shot[0], "output": shot[1]}
+        several = isinstance(shot[0], tuple)
+        if several and len(shot[0]) != len(inputs):
+            message = f"an example gives {len(shot[0])} inputs, and the task takes {len(inputs)} ({', '.join(inputs)})"
+            raise InputError(message, field="examples")
+        return {**dict(zip(inputs, shot[0] if several else shot[:1], strict=False)), "output": shot[1]}
     raise InputError(
         f"an example must be a pair (input, output) or a dict with an 'output', not {shot!r:.80}", field="examples"
     )

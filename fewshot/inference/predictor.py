@@ -18,7 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from fewshot._checks import REQUIRED, check_input
+from fewshot._checks import REQUIRED, checked_input
 from fewshot._options import meant, table
 from fewshot.calibration.calibration import Calibration
 from fewshot.calibration.promise import Promise, text_of
@@ -240,6 +240,8 @@ class Predictor(Generic[T]):
         if len(args) == 1 and isinstance(args[0], Mapping) and not given:
             given, args = dict(args[0]), ()
         names = list(self.inputs)
+        if len(args) == 1 and isinstance(args[0], tuple) and len(args[0]) == len(names) > 1:
+            args = args[0]
         if len(args) > len(names):
             raise InputError(f"{self.name} takes {len(names)} input(s) ({', '.join(names)}), not {len(args)}")
         given = {**dict(zip(names, args, strict=False)), **given}
@@ -250,10 +252,10 @@ class Predictor(Generic[T]):
                 raise InputError(f"unknown input {name!r}{near}; {self.name} takes {', '.join(known)}", field=name)
         changes = {name: given.pop(name) for name in list(given) if name not in names}
         task = self.using(**changes) if changes else self
-        inputs = {name: given.get(name, default) for name, default in self.inputs.items()}
-        for name, value in inputs.items():
-            check_input(self.name, name, value, optional=self.inputs[name] is None)
-        return task, inputs
+        return task, {
+            name: checked_input(self.name, name, given.get(name, default), optional=default is None)
+            for name, default in self.inputs.items()
+        }
 
     def prompt(self, inputs: Mapping[str, Any]) -> Prompt:
         """Give the constant part of the prompt for these inputs; the same object whenever the shots are the same."""

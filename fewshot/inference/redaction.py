@@ -95,9 +95,19 @@ def redact(inputs: Mapping[str, Any], detectors: Iterable[Detector]) -> tuple[di
         The inputs with placeholders, and what puts the originals back.
     """
     detectors = tuple(detectors)
-    texts = [value for value in inputs.values() if isinstance(value, str)] if detectors else []
-    kept = Redacted(frozenset(found for text in texts for found in _PLACEHOLDER.findall(text)))
-    return {k: _redact_text(v, detectors, kept) if isinstance(v, str) else v for k, v in inputs.items()}, kept
+    if not detectors:
+        return dict(inputs), Redacted(frozenset())
+    kept = Redacted(frozenset(_PLACEHOLDER.findall(repr(dict(inputs)))))
+    return {name: _redact_in(value, detectors, kept) for name, value in inputs.items()}, kept
+
+
+def _redact_in(value: Any, detectors: tuple[Detector, ...], kept: Redacted) -> Any:
+    """Redact a text, or every text in a list or a dict, its keys too."""
+    if isinstance(value, str):
+        return _redact_text(value, detectors, kept)
+    if isinstance(value, Mapping):
+        return {_redact_in(k, detectors, kept): _redact_in(inner, detectors, kept) for k, inner in value.items()}
+    return [_redact_in(inner, detectors, kept) for inner in value] if isinstance(value, list) else value
 
 
 def detectors_of(wanted: Any) -> tuple[Detector, ...]:

@@ -8,12 +8,12 @@ the bare cue. Messages are built as objects; rendered text is never split to fin
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fewshot.errors import InputError
+from fewshot.errors import InputError, TaskError
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.template import Template
 from fewshot.types import Example, Message, Prefix
@@ -81,8 +81,18 @@ class Prompt:
         return self.text_prefix + self._asked(inputs)
 
     def _asked(self, inputs: Mapping[str, Any]) -> str:
-        values = {name: inert(v, self._markers) if isinstance(v, str) else v for name, v in inputs.items()}
-        asked = self.template.input({**self._constants, **dict.fromkeys(self._inputs), **values})
+        markers = self._markers_of(inputs)
+        values = {name: _each_text(value, lambda text: inert(text, markers)) for name, value in inputs.items()}
+        try:
+            asked = self.template.input({**self._constants, **dict.fromkeys(self._inputs), **values})
+        except TaskError as error:
+            nested = next((name for name, value in inputs.items() if isinstance(value, list | dict)), None)
+            if nested is None:
+                raise
+            kind = type(inputs[nested]).__name__
+            raise InputError(
+                f"{nested} is a {kind}, which the template does not take so: {error}", field=nested
+            ) from error
         return f"{asked}\n{self.cue}" if self.cue else asked
 
     @cached_property
@@ -92,10 +102,26 @@ class Prompt:
         descriptions = getattr(self.output, "descriptions", {}) if closed else {}
         return {**self.parameters, "labels": labels, "descriptions": descriptions}
 
+    def _markers_of(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        """The words that open a line of this template's own, which an input must not be able to say."""
+        if not any(isinstance(value, list | dict) for value in inputs.values()):
+            return self._markers
+        return self._openings({name: _each_text(value, lambda _: "\x00") for name, value in inputs.items()})
+
     @cached_property
     def _markers(self) -> tuple[str, ...]:
-        """The words that open a line of this template's own, which an input must not be able to say."""
-        probe = self.template.input({**self._constants, **dict.fromkeys(self._inputs, "\x00")})
+        try:
+            return self._openings({})
+        except TaskError:  # it takes lists or dicts
+            return self._openings(self.examples[0].inputs) if self.examples else (self.cue.casefold(),)
+
+    def _openings(self, shape: Mapping[str, Any]) -> tuple[str, ...]:
+        try:
+            probe = self.template.input({**self._constants, **dict.fromkeys(self._inputs, "\x00"), **shape})
+        except TaskError:
+            if not shape:
+                raise
+            return tuple(filter(None, (self.cue.casefold(),)))  # the question itself will not render either
         openings = [line.partition("\x00")[0].strip() for line in probe.split("\n") if "\x00" in line]
         return tuple({marker.casefold() for marker in [*openings, self.cue] if marker})
 
@@ -103,6 +129,15 @@ class Prompt:
     def _inputs(self) -> frozenset[str]:
         constant = {*self.parameters, "labels", "descriptions"}
         return frozenset(self.template.variables["input"]) - constant
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Give a value with every text in it changed, the keys of dicts too."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_each_text(key, change): _each_text(inner, change) for key, inner in value.items()}
+    return [_each_text(inner, change) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def check_characters(text: str) -> None:

@@ -201,4 +201,6 @@ def _printable(value: object) -> object:
         return value  # which then raises, and names the variable
     if callable(value) or isinstance(value, dict):
         raise TypeError(f"a {type(value).__name__} cannot be printed; name the part that you want")
+    if isinstance(value, list | tuple):
+        raise TypeError("a list cannot be printed; loop over it, or write {{ name | join(', ') }}")
     return str(value)

@@ -56,9 +56,9 @@ class Template:
         return Template, (self.source, self.path)
 
     @classmethod
-    def of(cls, text: str, name: str) -> Template:
-        """Make a template in code: of the three blocks, or of just an instruction."""
-        return cls(text if "{%" in text and "block" in text else plain_template(text), f"<{name}>")
+    def of(cls, text: str, name: str, inputs: Mapping[str, Any] | None = None) -> Template:
+        """Make a template in code: of the three blocks, or of an instruction and the inputs with their defaults."""
+        return cls(text if "{%" in text and "block" in text else plain_template(text, inputs), f"<{name}>")
 
     @classmethod
     def read(cls, path: Path) -> Template:
@@ -191,11 +191,19 @@ def _unknown(name: str, block: str, inputs: Iterable[str], allowed: Iterable[str
     return f"unknown variable {name!r}{did_you_mean(name, names)}; known here: {', '.join(names)}"
 
 
-def plain_template(instruction: str) -> str:
-    """Make the three blocks from an instruction; it is put in as data, not as template source."""
+def plain_template(instruction: str, inputs: Mapping[str, Any] | None = None) -> str:
+    """Make the three blocks from an instruction, which is put in as data, and the inputs with their defaults.
+
+    One input named `text` looks like `Input: …`, any other like `Name: …`, a line each.
+    """
     quoted = json.dumps(instruction, ensure_ascii=False)
+    lines = []
+    for name, default in ({"text": ...} if inputs is None else inputs).items():
+        said = "Input" if name == "text" else name.replace("_", " ").capitalize()
+        line = f"{said}: {{{{ {name} }}}}\n"
+        lines.append(f"{{% if {name} is not none %}}{line}{{% endif %}}" if default is None else line)
     return (
         f"{{% block instruction %}}{{{{ {quoted} }}}}{{% endblock %}}\n"
-        "{% block input %}Input: {{ text }}{% endblock %}\n"
+        f"{{% block input %}}{''.join(lines).removesuffix(chr(10))}{{% endblock %}}\n"
         "{% block output %}Output: {{ output }}{% endblock %}\n"
     )
