@@ -21,6 +21,7 @@ def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[s
     told = capsys.readouterr()
     assert told.out == ""
     assert all(name in told.err for name in cli.COMMANDS)
+    assert max(map(len, told.err.splitlines())) <= 80
 
 
 def test_tasks_lists_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:

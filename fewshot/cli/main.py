@@ -25,18 +25,18 @@ GROUPS = {
     "Ask a model": {
         "run": "run a task on inputs, a file or standard input",
         "try": "type inputs and see answers, while the task's files are edited",
-        "batch": "run a task over a file through OpenAI's Batch API, at half the price",
+        "batch": "run a task on a file by OpenAI's Batch API, at half the price",
     },
     "Write a task": {
         "new": "make a task folder that works at once",
-        "check": "find everything that is wrong with task folders, with file, line and fix",
+        "check": "find every fault in task folders, with file, line and fix",
         "show": "show the exact prompt of a task, in both forms",
         "lab": "edit and try a task on a local page in the browser",
     },
     "Measure and improve it": {
         "eval": "measure a task on labelled rows",
         "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
-        "tune": "search for a better prompt on labelled rows, and measure it on rows kept back",
+        "tune": "search for a better prompt, measured on rows kept back",
         "diff": "compare two files of results row by row",
     },
     "Look around": {
