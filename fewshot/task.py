@@ -6,6 +6,7 @@ a model and gives the value. Changing an option makes another task: `task.using(
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -253,7 +254,16 @@ def load(
     return task.using(examples=examples, output=output, **options)
 
 
+_log = logging.getLogger("fewshot")
+_told: set[str] = set()
+"""Warnings that calls have told of: each is told once in a process."""
+
+
 def _value(result: Result[T]) -> T:
     if result.error is not None:
         raise result.error
+    for warning in result.warnings:
+        if warning not in _told:
+            _told.add(warning)
+            _log.warning("%s: %s (`.run` gives the whole result)", result.task.partition("@")[0], warning)
     return result.value  # type: ignore[return-value]  # None only where the task abstains

@@ -120,6 +120,8 @@ class FaultServer:
         """From the number of a request to the seconds after which its reply is sent once more; None for never."""
         self.ids: Callable[[int], str | None] = "reply-{}".format
         """From the number of a request to the id of its reply."""
+        self.reply: Callable[[dict[str, Any]], Fault | None] = lambda body: None
+        """A whole reply to a request's JSON body, or None for the usual one."""
         self._script: deque[str | Fault] = deque()
         self._tls = tls
         self._loop = asyncio.new_event_loop()
@@ -185,7 +187,7 @@ class FaultServer:
             writer.close()
 
     def _pieces(self, seen: Seen) -> Iterator[Piece]:
-        fault = self._script.popleft() if self._script else "ok"
+        fault = self._script.popleft() if self._script else self.reply(seen.body) or "ok"
         return self._played(fault, seen, self._good(seen))
 
     def _played(self, fault: str | Fault, seen: Seen, good: dict[str, Any]) -> Iterator[Piece]:

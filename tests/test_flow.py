@@ -8,9 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fewshot.errors import OutputError, ServiceError
 from fewshot.inference.conversation import ask, lessons
+from fewshot.inference.label_tree import LabelTree
 from fewshot.inference.question import Answer, Question, Talk
 from fewshot.models.scripted import ScriptedClient
 from fewshot.outputs.kinds import output_of
@@ -126,7 +129,7 @@ def test_labels_that_hold_little_are_no_reading_and_the_written_answer_is() -> N
     answer, asked = hold(ask(question(top_logprobs=20)), prose)
     assert (answer.value, answer.method, answer.confidence, answer.probabilities) == ("negative", "answer", None, None)
     assert (answer.coverage, len(asked)) == (pytest.approx(0.03), 1)
-    assert "only 3.0%" in answer.warnings[0]
+    assert "hold too little of the probability" in answer.warnings[0]
 
 
 def test_a_token_that_begins_a_label_is_not_it_where_other_words_follow() -> None:
@@ -310,3 +313,33 @@ def test_votes_that_were_cast_before_one_failed_are_paid_for_and_counted() -> No
     result = Task.of("Judge.", ["positive", "negative"], client=client, votes=3).run("Fine.")
     assert isinstance(result.error, ServiceError)
     assert (result.usage, result.attempts, len(result.completions)) == (Usage(80, 2), 4, 2)
+
+
+_NO_LABEL = st.text(min_size=1, max_size=8).filter(lambda token: not _SPELLED.begins(token.encode("utf-8", "replace")))
+_SPELLED = LabelTree({"positive": "positive", "negative": "negative"})
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.lists(st.tuples(_NO_LABEL, st.floats(-12.0, 0.0)), min_size=1, max_size=6), min_size=1, max_size=4),
+    st.sampled_from(["stop", "length"]),
+    st.sampled_from(["chat", "text"]),
+)
+def test_a_list_of_tokens_without_labels_never_yields_a_value_by_log_probabilities(
+    places: list[list[tuple[str, float]]], ended: str, form: Any
+) -> None:
+    tokens = tuple(
+        TokenLogprob(
+            top[0][0].encode("utf-8", "replace"), top[0][1], tuple((t.encode("utf-8", "replace"), p) for t, p in top)
+        )
+        for top in places
+    )
+    reply = Completion(text="".join(top[0][0] for top in places), finish_reason=ended, tokens=tokens)
+    asked = question(top_logprobs=20, form=form, settings=Settings(max_repairs=0))
+    try:
+        answer, _ = hold(ask(asked), reply)
+    except OutputError:
+        return
+    assert answer.method == "answer", "only a label that is written out is a value"
+    assert answer.value in reply.text.casefold()
+    assert answer.confidence is None

@@ -76,14 +76,19 @@ def told(tally: Tally) -> str:
     return f"{tally.done:,}{of} rows, {tally.rate:,.1f} a second{left}" + (f", {extras}" if extras else "")
 
 
+_WARNINGS = 5
+"""Kinds of warnings that a summary tells of."""
+
+
 def summary(tally: Tally) -> str:
-    """Tell what a run came to, in one line."""
+    """Tell what a run came to, in one line, and what rows came with, in one line for each kind of warning."""
     parts = [f"{tally.done:,} row{'s' * (tally.done != 1)} in {_duration(tally.seconds)}"]
     parts += [f"{count:,} {what}" for what, count in _counts(tally)]
     if tally.input_tokens:
         parts.append(f"{tally.input_tokens:,} tokens in, {tally.output_tokens:,} out")
     parts.append(_money(tally))
-    return ", ".join(part for part in parts if part)
+    warned = [f"{count:,} row{'s' * (count != 1)}: {text}" for text, count in tally.warned.most_common(_WARNINGS)]
+    return "\n".join([", ".join(part for part in parts if part), *warned])
 
 
 def _extras(tally: Tally) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from fewshot.result import Result
@@ -32,6 +33,8 @@ class Tally:
     output_tokens: int = 0
     refusals: int = 0
     """Requests that the service refused for their rate."""
+    warned: Counter[str] = field(default_factory=Counter)
+    """How many rows came with each warning."""
     in_flight: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -40,6 +43,7 @@ class Tally:
         self.done += 1
         self.failed += result.error is not None
         self.abstained += result.abstained
+        self.warned.update(set(result.warnings))
         if kept:
             self.kept += 1
             return

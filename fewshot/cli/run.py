@@ -201,6 +201,8 @@ def _writer(args: argparse.Namespace, *, few: bool) -> Callable[[Result[Any]], N
     def write(result: Result[Any]) -> None:
         if result.error is not None and not (kept and not args.json):
             tell_line(result.error, style="red")
+        for warning in result.warnings if few else ():  # of many rows the summary tells
+            tell_line(warning, style="yellow")
         if kept:
             return
         if args.json or args.concise:

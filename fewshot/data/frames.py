@@ -23,6 +23,7 @@ COLUMNS = (
     "confidence",
     "abstained",
     "error",
+    "warnings",
     "method",
     "model",
     "input_tokens",
@@ -123,6 +124,7 @@ def facts(result: Result[Any]) -> dict[str, Any]:
         "confidence": result.confidence,
         "abstained": result.abstained,
         "error": None if result.error is None else f"{type(result.error).__name__}: {result.error}",
+        "warnings": "; ".join(result.warnings) or None,
         "method": result.method,
         "model": result.model,
         "input_tokens": result.usage.input_tokens,
@@ -208,5 +210,5 @@ def _kind(task: Any, name: str) -> type | None:
         kinds = {type(plain(task.output.value(label))) for label in task.output.labels or ()}
         return kinds.pop() if len(kinds) == 1 else None
     known: dict[str, type] = dict.fromkeys(("confidence", "cost"), float)
-    known |= dict.fromkeys(("abstained", "cached"), bool) | dict.fromkeys(("error", "method", "model"), str)
+    known |= dict.fromkeys(("abstained", "cached"), bool) | dict.fromkeys(("error", "warnings", "method", "model"), str)
     return (known | dict.fromkeys(("input_tokens", "output_tokens"), int)).get(name)

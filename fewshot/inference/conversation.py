@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 _VOTING_TEMPERATURE = 0.7
-_GATE = {"chat": 0.5 - 1e-9, "text": 0.1}
+_GATE = {"chat": 0.4, "text": 0.02}
 """Share of the probability below which labels are not what the model was about to say, and so are not read.
 
 Measured; see docs/reliability.md.
@@ -55,9 +55,7 @@ def ask(question: Question) -> Talk:
     if weighed and weighed.tree:  # what the answer's tokens weigh is no chance of its being right: they were no labels
         share = weighed.tree.coverage
         answer = replace(answer, coverage=share, confidence=answer.confidence if answer.method == "votes" else None)
-        warnings.append(
-            f"the labels hold only {share:.1%} of the probability, so the answer was read as it was written"
-        )
+        warnings.append("the labels hold too little of the probability, so the answer was read as it was written")
     if answer.confidence is None and question.settings.min_confidence is not None:
         warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
     return replace(answer, warnings=tuple(warnings)) if warnings else answer
@@ -277,7 +275,7 @@ def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
     if calibration is not None and not calibration.holds_at(share):
         calibration = None
-        warnings.append(f"the labels hold {share:.0%} of the probability, at which the calibration was not fitted")
+        warnings.append("the labels hold another share of the probability than the calibration was fitted at: not used")
     question = replace(question, calibration=calibration)
     answer = _judged(question, tree.logprobs(), method="logprobs", top=question.top)
     if calibration is None or calibration.shares is None:

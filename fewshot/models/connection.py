@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from fewshot.errors import InputError
+from fewshot.errors import ConfigError, InputError
 from fewshot.models.cache import cached_client
 from fewshot.models.client import Client, ClientWrapper
-from fewshot.models.endpoint import DEFAULT_MODEL, EMBEDDED_MODEL, Endpoint, resolve, route_of
+from fewshot.models.endpoint import DEFAULT_MODEL, EMBEDDED_MODEL, OWN, Endpoint, resolve, route_of
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
 from fewshot.settings import Settings
@@ -145,8 +145,10 @@ def _through(client: Any, settings: Settings) -> Connection:
     wanted = (settings.model, settings.base_url, settings.form, settings.max_retries)
     known = _OWN.setdefault(client, {})
     if wanted not in known:
+        if settings.api_key is not None:
+            raise ConfigError("a client of your own has its own key: leave api_key out, or leave client out")
         base_url = settings.base_url or str(client.base_url)
-        endpoint = resolve(model=settings.model, base_url=base_url, api_key=client.api_key, form=settings.form)
+        endpoint = resolve(model=settings.model, base_url=base_url, api_key=OWN, form=settings.form)
         endpoint = replace(endpoint, route=route_of(_routed_by(client)))
         own = OpenAIClient(endpoint, client=client, max_retries=settings.max_retries)
         known[wanted] = Connection(own, endpoint)

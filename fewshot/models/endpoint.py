@@ -23,12 +23,14 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from fewshot.errors import ConfigError
 from fewshot.types import Form
 
-__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODEL", "Endpoint", "Secret", "offline", "resolve", "route_of"]
+__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODEL", "OWN", "Endpoint", "Secret", "offline", "resolve", "route_of"]
 
 DEFAULT_MODEL = "gpt-6-luna"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 _OPENAI = "https://api.openai.com/v1"
 _NO_KEY = "none"
+OWN = "the client's own"
+"""Stands for the key of a client of the caller's own, which may be none, or made anew for each request."""
 _TIMEOUT = 60.0
 """Seconds that a call to a service has when the caller does not say."""
 _REASONS = re.compile(r"(^|/)gpt-[5-9]")
@@ -112,7 +114,7 @@ def resolve(
     return Endpoint(
         model=name,
         base_url=url,
-        api_key=_checked_key(key or _NO_KEY),
+        api_key=Secret(key) if key == OWN else _checked_key(key or _NO_KEY),
         form=form or "chat",
         extra=(("reasoning_effort", "none"),) if _REASONS.search(name) else (),
         route=route_of(_routes()),

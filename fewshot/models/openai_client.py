@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fewshot import _background_loop as loop
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.models.client import Gate, gate_at
-from fewshot.models.endpoint import Endpoint, offline, resolve
+from fewshot.models.endpoint import OWN, Endpoint, Secret, offline, resolve
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.wire import audit
 from fewshot.models.wire.decisions import decision_body, read_decision
@@ -39,8 +39,6 @@ __all__ = ["OpenAIClient", "client_for"]
 T = TypeVar("T")
 
 _PATHS: Mapping[Form, str] = {"chat": "/chat/completions", "text": "/completions"}
-_LEAST_ATTEMPT = 15.0
-"""Seconds that a single attempt may always take when the deadline leaves them."""
 
 
 class OpenAIClient:
@@ -77,7 +75,7 @@ class OpenAIClient:
             ConfigError: the settings contradict each other, or the endpoint may not be used.
         """
         if endpoint is None:
-            endpoint = resolve(base_url=str(client.base_url), api_key=client.api_key) if client else resolve()
+            endpoint = resolve(base_url=str(client.base_url), api_key=OWN) if client else resolve()
         if offline() and not endpoint.local:
             raise ConfigError(f"FEWSHOT_OFFLINE is set, so nothing may be sent to {endpoint.host}: use model='local'")
         if endpoint.base_url is None:
@@ -92,6 +90,8 @@ class OpenAIClient:
         self._wires: dict[type[Wire], Wire] = {}
         self._chosen = self._choose(now := switched())
         self._chosen_for = now
+        own = getattr(client, "api_key", None)  # the client's own business, but nothing to show
+        self._secrets = (Secret(own),) if isinstance(own, str) else (endpoint.api_key,)
         self._before = _azure_path(client)
         self._slot = slot
         self.facts: dict[str, ModelFacts] = {}
@@ -252,8 +252,8 @@ class OpenAIClient:
             await gate.enter(tries.request)
         if not self.endpoint.local:
             audit.sent(self.endpoint.host, path, body)
-        # A service that is silent may answer at the second try; the embedded model is slow, and would only start again.
-        limit = tries.left if self.endpoint.local else max(tries.left / 2, min(tries.left, _LEAST_ATTEMPT))
+        # All that is left: what is given up on the way is paid all the same, and a slow server only starts again.
+        limit = tries.left
         reply: Reply | None = None
         error: FewshotError
         try:
@@ -285,7 +285,7 @@ class OpenAIClient:
 
     def _told(self, error: ServiceError, tries: _Tries) -> ServiceError:
         """Complete an error by what is known only at the end."""
-        message = redacted(str(error), (self.endpoint.api_key,))
+        message = redacted(str(error), self._secrets)
         if error.transient and error.retry_after and error.retry_after >= tries.left:
             message += f"; it asks to wait {error.retry_after:.3g} s, and the call has {max(0, tries.left):.3g} s left"
         if tries.sent > 1:
@@ -332,7 +332,8 @@ def client_for(
 
 def _azure_path(client: Any) -> Callable[[str], str]:
     """Give what comes before a path: Azure's older API wants the deployment there, as its own client adds it."""
-    if type(client).__name__ in ("AzureOpenAI", "AsyncAzureOpenAI") and "/deployments" not in str(client.base_url):
+    kinds = {kind.__name__ for kind in type(client).__mro__}
+    if kinds & {"AzureOpenAI", "AsyncAzureOpenAI"} and "/deployments" not in str(client.base_url):
         return lambda model: f"/deployments/{model}"
     return lambda _: ""
 

@@ -67,6 +67,8 @@ def cost_of_all(model: str, completions: Iterable[Completion]) -> float | None:
             price = price_of(model, decisions=decided)
             if price is None:
                 return None
+            if completion.usage == Usage():  # the service told nothing, which is not the same as nothing used
+                return None
             total += price.cost(completion.usage)
     return total
 

@@ -359,7 +359,8 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise lost(f"the reply came packed as {encoding!r}, which was not asked for")
+        message = f"the reply came packed as {encoding!r}, which was not asked for: switch that off where it is packed"
+        raise lost(message, transient=False)
     try:
         unpacked = zlib.decompressobj(47).decompress(body, MAX_REPLY + 1)  # 47: gzip or zlib, by its header
     except zlib.error as error:
