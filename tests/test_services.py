@@ -138,6 +138,20 @@ def test_no_log_probabilities_are_sent_where_no_scoring_is_wanted(server: FaultS
         assert not {"logprobs", "top_logprobs"} & server.requests[0].body.keys()
 
 
+def test_what_the_caller_adds_is_sent_and_is_another_answer(server: FaultServer, wire: str) -> None:
+    server.reply = usual
+    server.play()
+    own = {"top_p": 0.5, "service_tier": "flex", "extra_body": {"reasoning": {"enabled": False}}}
+    plain = task("label", base_url=server.base_url, model="beside", cache=True)
+    routed = plain.using(**own, extra_headers={"X-Route": "eu"}, extra_query={"v": "2"})
+    assert [plain("x"), routed("x"), routed("x"), plain.using(top_p=0.4)("x")] == ["negative"] * 4
+    first, second, third = server.requests
+    assert (second.body["top_p"], second.body["service_tier"]) == (0.5, "flex")
+    assert second.body["reasoning"] == {"enabled": False}
+    assert (second.headers["x-route"], second.path) == ("eu", "/v1/chat/completions?v=2")
+    assert (first.path, third.body["top_p"]) == ("/v1/chat/completions", 0.4)
+
+
 WRAPPED = (
     '"{}"', "**{}**", "```\n{}\n```", "Answer: {}", "The answer is {}.", "1. {}", "({})", "- {}", "“{}”", "# {}",
     "<think>It says positive, 17 and 'B'.</think>\n\n{}", "<thinking>Hm, positive?</thinking>{}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from fewshot.models.endpoint import DEFAULT_MODEL, EMBEDDED_MODEL, OWN, Endpoint
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
 from fewshot.settings import Settings
-from fewshot.types import Form
+from fewshot.types import Form, Json
 
 __all__ = ["Connection", "connect"]
 
@@ -98,11 +99,10 @@ async def connect(settings: Settings) -> Connection:
     if STAND_INS:
         return Connection(STAND_INS[-1], Endpoint(model=settings.model or "scripted", form=settings.form or "chat"))
     connection = await _uncached(settings)
+    extra = {**dict(connection.extra), **_fields(settings)}
+    connection = replace(connection, endpoint=replace(connection.endpoint, extra=tuple(extra.items())))
     if getattr(connection.client, "asks_gate", False):
         await ClientWrapper(connection.client).ready()
-    if settings.reasoning_effort is not None:
-        extra = {**dict(connection.extra), "reasoning_effort": settings.reasoning_effort}
-        connection = replace(connection, endpoint=replace(connection.endpoint, extra=tuple(extra.items())))
     if not settings.cache:
         return connection
     client = cached_client(connection.client, connection.endpoint, connection.place)
@@ -126,7 +126,28 @@ async def _uncached(settings: Settings) -> Connection:
             place = f"gguf:{await asyncio.to_thread(local.digest_of, server.path, status.st_size, status.st_mtime_ns)}"
         client = client_for(endpoint, max_retries=settings.max_retries, slot=server.slot)
         return Connection(client, endpoint, place)
+    endpoint = _addressed(endpoint, settings)
     return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)
+
+
+def _fields(settings: Settings) -> dict[str, Any]:
+    """Give the fields of a body that settings add to the usual ones; the caller's own come last, and win."""
+    named = {name: getattr(settings, name) for name in ("reasoning_effort", "top_p", "service_tier")}
+    own = {**{name: value for name, value in named.items() if value is not None}, **(settings.extra_body or {})}
+    return {name: Json(json.dumps(value)) if isinstance(value, list | dict) else value for name, value in own.items()}
+
+
+def _addressed(endpoint: Endpoint, settings: Settings) -> Endpoint:
+    """Give an endpoint with the headers and the query that settings add; both decide where a request goes."""
+    headers = {name: str(value) for name, value in (settings.extra_headers or {}).items()}
+    query = {name: str(value) for name, value in (settings.extra_query or {}).items()}
+    if not headers and not query:
+        return endpoint
+    for name, value in headers.items():
+        if not (f"{name}{value}".isascii() and f"{name}{value}".isprintable() and name):
+            raise ConfigError(f"the header {name!r} holds characters that no header has (line breaks or non-ASCII)")
+    own = {"route": endpoint.route, **headers, **{f"?{name}": value for name, value in query.items()}}
+    return replace(endpoint, headers=tuple(headers.items()), query=tuple(query.items()), route=route_of(own))
 
 
 def _endpoint_of(settings: Settings) -> Endpoint:
@@ -142,14 +163,15 @@ def _through(client: Any, settings: Settings) -> Connection:
     if not all(hasattr(client, name) for name in ("post", "base_url", "api_key")):
         what = f"client= is a {type(client).__name__}, which cannot be asked"
         raise InputError(f"{what}: give an openai.OpenAI or openai.AsyncOpenAI, or what has `complete`", field="client")
-    wanted = (settings.model, settings.base_url, settings.form, settings.max_retries)
+    beside = (tuple((settings.extra_headers or {}).items()), str(settings.extra_query))
+    wanted = (settings.model, settings.base_url, settings.form, settings.max_retries, beside)
     known = _OWN.setdefault(client, {})
     if wanted not in known:
         if settings.api_key is not None:
             raise ConfigError("a client of your own has its own key: leave api_key out, or leave client out")
         base_url = settings.base_url or str(client.base_url)
         endpoint = resolve(model=settings.model, base_url=base_url, api_key=OWN, form=settings.form)
-        endpoint = replace(endpoint, route=route_of(_routed_by(client)))
+        endpoint = _addressed(replace(endpoint, route=route_of(_routed_by(client))), settings)
         own = OpenAIClient(endpoint, client=client, max_retries=settings.max_retries)
         known[wanted] = Connection(own, endpoint)
     return known[wanted]

@@ -67,6 +67,10 @@ class Endpoint:
     """This is the embedded model, in this very process."""
     extra: tuple[tuple[str, Any], ...] = ()
     """Body parameters that the model wants, such as `("reasoning_effort", "none")`."""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """HTTP headers that every request has besides the usual ones."""
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What stands in the address of every request besides the base URL's own query."""
     route: str = ""
     """A digest of what else decides where a request goes: organisation, project, headers of one's own."""
     source: str = "argument"

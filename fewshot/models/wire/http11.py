@@ -19,7 +19,7 @@ import time
 import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import h11
 
@@ -61,7 +61,7 @@ class DirectWire:
         self._address = (parts.hostname or "", parts.port or (443 if self._secure else 80))
         self._authority = parts.netloc
         self._history = None if endpoint.local else _History(endpoint.host)
-        self._path, self._query = parts.path, f"?{parts.query}" if parts.query else ""
+        self._path, self._query = parts.path, f"?{query}" if (query := _query_of(endpoint)) else ""
         self._idle: PerLoop[deque[_Connection]] = PerLoop(deque, _close)
         self._headers: _Hidden | None = None
         self._preparing = threading.Lock()
@@ -175,6 +175,10 @@ class _History:
         if not self._condemned:
             _log.warning("fewshot: %s sends replies that nobody asked for: one request a connection now", self._host)
         self._condemned = True
+
+
+def _query_of(endpoint: Endpoint) -> str:
+    return "&".join(filter(None, (urlsplit(endpoint.base_url or "").query, urlencode(endpoint.query))))
 
 
 class _Hidden(list[tuple[str, str]]):

@@ -62,7 +62,8 @@ def official(endpoint: Endpoint, *, blocking: bool = False, proxied: bool = True
     return made(
         api_key=endpoint.api_key,
         base_url=parts._replace(query="").geturl(),
-        default_query=dict(parse_qsl(parts.query)),
+        default_query={**dict(parse_qsl(parts.query)), **dict(endpoint.query)},
+        default_headers=dict(endpoint.headers),
         max_retries=0,
         http_client=http(follow_redirects=False, trust_env=proxied and not endpoint.local),
     )

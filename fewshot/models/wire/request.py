@@ -49,8 +49,8 @@ _OPTIONAL = (
 )  # fmt: skip
 """What is left out where a refusal names nothing: the rest says what is asked, or was set by the caller."""
 _TRIALS = 2
-_IN_BOTH_FORMS = ("logit_bias",)
-"""Of the further parameters those that the completions endpoint knows too."""
+_IN_CHATS_ALONE = ("reasoning_effort", "chat_template_kwargs", "think")
+"""Of the further parameters those that the completions endpoint does not know."""
 
 
 def parameters(request: Request, endpoint: Endpoint) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def parameters(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         name: json.loads(value) if isinstance(value, Json) else value
         for name, value in request.extra
-        if chat or name in _IN_BOTH_FORMS
+        if chat or name not in _IN_CHATS_ALONE
     }
     longest = "max_completion_tokens" if chat and endpoint.host.endswith("api.openai.com") else "max_tokens"
     wanted |= {longest: request.max_tokens, "temperature": request.temperature, "seed": request.seed}

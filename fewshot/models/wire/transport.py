@@ -98,7 +98,8 @@ class PlainWire:
             "max_retries": 0,
             "follow_redirects": False,
             "timeout": timeout,
-            "headers": {"Accept-Encoding": "identity", "Connection": "close"},
+            "headers": {"Accept-Encoding": "identity", "Connection": "close", **dict(self._endpoint.headers)},
+            "params": dict(self._endpoint.query),
         }
         failed: ServiceError | None = None
         try:
