@@ -15,74 +15,68 @@ from typing import TYPE_CHECKING
 from fewshot._moved import Moved
 
 if TYPE_CHECKING:
-    from fewshot.data.importing import examples_from
-    from fewshot.errors import ConfigError, FewshotError, InputError, OutputError, ServiceError, TaskError
-    from fewshot.functions import (
-        answer,
-        calculate,
-        classify,
-        classify_sentiment,
-        complete_pattern,
-        detect_injection,
-        extract,
-        summarize,
-        translate,
-    )
-    from fewshot.models.scripted import ScriptedClient
-    from fewshot.result import Result
-    from fewshot.task import Task, load
-    from fewshot.types import Completion, Example, Message, Request, Usage
+    from fewshot.bulk.batch_api.run import BatchRun as BatchRun
+    from fewshot.bulk.estimate import Estimate as Estimate
+    from fewshot.bulk.estimate import estimate as estimate
+    from fewshot.calibration.running import arecalibrated as arecalibrated
+    from fewshot.calibration.running import recalibrated as recalibrated
+    from fewshot.data.importing import examples_from as examples_from
+    from fewshot.errors import ConfigError as ConfigError
+    from fewshot.errors import FewshotError as FewshotError
+    from fewshot.errors import InputError as InputError
+    from fewshot.errors import OutputError as OutputError
+    from fewshot.errors import ServiceError as ServiceError
+    from fewshot.errors import TaskError as TaskError
+    from fewshot.evaluation.calibrate import Calibrated as Calibrated
+    from fewshot.evaluation.report import Report as Report
+    from fewshot.functions import answer as answer
+    from fewshot.functions import calculate as calculate
+    from fewshot.functions import classify as classify
+    from fewshot.functions import classify_sentiment as classify_sentiment
+    from fewshot.functions import complete_pattern as complete_pattern
+    from fewshot.functions import detect_injection as detect_injection
+    from fewshot.functions import extract as extract
+    from fewshot.functions import summarize as summarize
+    from fewshot.functions import translate as translate
+    from fewshot.models.client import ClientWrapper as ClientWrapper
+    from fewshot.models.openai_client import OpenAIClient as OpenAIClient
+    from fewshot.models.scripted import ScriptedClient as ScriptedClient
+    from fewshot.result import Result as Result
+    from fewshot.settings import Settings as Settings
+    from fewshot.task import Task as Task
+    from fewshot.task import load as load
+    from fewshot.tuning.result import Tuned as Tuned
+    from fewshot.types import Completion as Completion
+    from fewshot.types import Example as Example
+    from fewshot.types import Message as Message
+    from fewshot.types import Request as Request
+    from fewshot.types import Usage as Usage
 
+# Each module with the names that it gives to the package; type checkers read the same above.
 _HOME = {
-    "models.scripted": ("ScriptedClient",),
-    "errors": ("ConfigError", "FewshotError", "InputError", "OutputError", "ServiceError", "TaskError"),
-    "data.importing": ("examples_from",),
-    "task": ("Task", "load"),
-    "functions": (
-        "answer",
-        "calculate",
-        "classify",
-        "classify_sentiment",
-        "complete_pattern",
-        "detect_injection",
-        "extract",
-        "summarize",
-        "translate",
-    ),
-    "result": ("Result",),
-    "types": ("Completion", "Example", "Message", "Request", "Usage"),
+    "bulk.batch_api.run": "BatchRun",
+    "bulk.estimate": "Estimate estimate",
+    "calibration.running": "arecalibrated recalibrated",
+    "data.importing": "examples_from",
+    "errors": "ConfigError FewshotError InputError OutputError ServiceError TaskError",
+    "evaluation.calibrate": "Calibrated",
+    "evaluation.report": "Report",
+    "functions": "answer calculate classify classify_sentiment complete_pattern detect_injection extract summarize "
+    "translate",
+    "models.client": "ClientWrapper",
+    "models.openai_client": "OpenAIClient",
+    "models.scripted": "ScriptedClient",
+    "result": "Result",
+    "settings": "Settings",
+    "task": "Task load",
+    "tuning.result": "Tuned",
+    "types": "Completion Example Message Request Usage",
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 sys.meta_path.append(Moved)
 
-__all__ = [
-    "Completion",
-    "ConfigError",
-    "Example",
-    "FewshotError",
-    "InputError",
-    "Message",
-    "OutputError",
-    "Request",
-    "Result",
-    "ScriptedClient",
-    "ServiceError",
-    "Task",
-    "TaskError",
-    "Usage",
-    "answer",
-    "calculate",
-    "classify",
-    "classify_sentiment",
-    "complete_pattern",
-    "detect_injection",
-    "examples_from",
-    "extract",
-    "load",
-    "summarize",
-    "translate",
-]
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> object:

@@ -14,7 +14,6 @@ MOVED = {
     "fewshot.abstention": "fewshot.calibration.abstention",
     "fewshot.calibrated": "fewshot.evaluation.calibrate",
     "fewshot.client": "fewshot.models.scripted",
-    "fewshot.estimate": "fewshot.bulk.estimate",
     "fewshot.evaluate": "fewshot.evaluation.evaluate",
     "fewshot.folder": "fewshot.task",
     "fewshot.frames": "fewshot.data.frames",

@@ -27,7 +27,6 @@ __all__ = [
     "json_objects",
     "sentences",
     "tidy",
-    "to_install",
     "unquote",
 ]
 
@@ -239,8 +238,3 @@ def denies(text: str) -> bool:
 def excerpt(text: str, length: int = 60) -> str:
     """Quote the beginning of an answer for an error message, on one line."""
     return repr(text if len(text) <= length else text[:length] + "…")
-
-
-def to_install(extra: str) -> str:
-    """Tell how an extra is installed, by who has the package from an index and by who has it from a checkout."""
-    return f"pip install 'fewshot[{extra}]' (in a checkout '.[{extra}]')"

@@ -24,7 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("models", "data", "prompts"),
     ("outputs", "calibration", "settings"),
     ("_options",),
-    ("_moved", "_checks", "_digests", "_task_files", "_storage", "_wording", "_background_loop"),
+    ("_moved", "_environment", "_checks", "_digests", "_task_files", "_storage", "_wording", "_background_loop"),
     ("result",),
     ("errors",),
     ("types",),

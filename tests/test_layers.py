@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ast
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,15 @@ def test_importing_loads_nothing_heavy() -> None:
     code = "import sys, fewshot; print([m for m in ('openai', 'jinja2', 'xllamacpp', 'pydantic') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_facade_reads_the_same_to_a_type_checker_as_at_run_time() -> None:
+    tree = ast.parse(Path(fewshot.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    static = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert static == {name: f"fewshot.{module}" for name, module in fewshot._MODULE_OF.items()}
 
 
 def test_the_facade_offers_just_what_it_names() -> None:

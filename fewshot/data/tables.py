@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot._wording import to_install
+from fewshot._environment import missing
 from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
 
@@ -46,7 +46,7 @@ def check_out(path: Path) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
-            raise ConfigError(f"Parquet files need an extra: {to_install('bulk')}") from error
+            raise missing("Parquet files need an extra", "bulk") from error
 
 
 def own_names(theirs: Iterable[str]) -> dict[str, str]:

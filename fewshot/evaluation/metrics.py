@@ -17,17 +17,12 @@ from fewshot.errors import InputError
 
 __all__ = [
     "Bin",
-    "accuracy",
-    "aurc",
     "auroc",
-    "brier",
     "brier_of",
     "confusion",
     "ece",
-    "flip_rate",
     "macro_f1",
     "macro_recall",
-    "nll",
     "nll_of",
     "over",
     "reliability",
@@ -60,12 +55,6 @@ def over(metric: Callable[..., float]) -> Callable[[Sequence[Any]], float]:
     return statistic
 
 
-def accuracy(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
-    """Give the share of rows whose prediction is the truth."""
-    _paired(truths, predictions)
-    return sum(t == p for t, p in zip(truths, predictions, strict=True)) / len(truths)
-
-
 def macro_f1(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
     """Give the unweighted mean of the labels' F1, over the labels that are a truth or a prediction of some row."""
     _paired(truths, predictions)
@@ -91,21 +80,9 @@ def confusion(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[
     return table
 
 
-def nll(truths: Sequence[str], probabilities: Sequence[Chances]) -> float:
-    """Give the mean negative natural log of the probability given to the truth, in nats."""
-    _paired(truths, probabilities)
-    return sum(map(nll_of, truths, probabilities)) / len(truths)
-
-
 def nll_of(truth: str, probabilities: Chances) -> float:
     """Give the negative natural log of the probability of the truth of one row, at most 27.6 (a chance of 1e-12)."""
     return -math.log(max(probabilities.get(truth, 0.0), 1e-12))
-
-
-def brier(truths: Sequence[str], probabilities: Sequence[Chances]) -> float:
-    """Give the mean over rows of the squared errors of the probability, summed over labels: 0 to 2 (Brier 1950)."""
-    _paired(truths, probabilities)
-    return sum(map(brier_of, truths, probabilities)) / len(truths)
 
 
 def brier_of(truth: str, probabilities: Chances) -> float:
@@ -170,30 +147,6 @@ def auroc(confidences: Sequence[float], correct: Sequence[bool]) -> float:
         wins += hits * (below + (len(outcomes) - hits) / 2)
         below += len(outcomes) - hits
     return wins / (right * wrong)
-
-
-def aurc(confidences: Sequence[float], correct: Sequence[bool]) -> float:
-    """Give the area under the risk-coverage curve (Geifman et al. 2018, arXiv 1805.08206).
-
-    That is the mean, over all n, of the share of errors among the n most confident rows. Rows that tie count as
-    shuffled, so the figure does not depend on their order.
-    """
-    _paired(confidences, correct)
-    pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
-    seen, errors, area = 0, 0.0, 0.0
-    for _, group in groupby(pairs, key=lambda pair: pair[0]):
-        outcomes = [outcome for _, outcome in group]
-        rate = 1 - sum(outcomes) / len(outcomes)
-        for _ in outcomes:
-            seen, errors = seen + 1, errors + rate
-            area += errors / seen
-    return area / len(pairs)
-
-
-def flip_rate(first: Sequence[Hashable | None], second: Sequence[Hashable | None]) -> float:
-    """Give the share of rows whose prediction changed between two runs of the same questions."""
-    _paired(first, second)
-    return sum(a != b for a, b in zip(first, second, strict=True)) / len(first)
 
 
 def _hits(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> Counter[Hashable]:

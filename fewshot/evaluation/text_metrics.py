@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import re
 import string
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from fewshot._wording import to_install
-from fewshot.errors import ConfigError, InputError
+from fewshot._environment import missing
+from fewshot.errors import InputError
 from fewshot.evaluation.intervals import Figure
+from fewshot.outputs.numbers import literal_number
 
-__all__ = ["answered", "bleu", "chrf", "exact_match", "numeric_match", "rouge", "to_number", "token_f1"]
+__all__ = ["answered", "bleu", "chrf", "exact_match", "numeric_match", "rouge", "token_f1"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
@@ -54,27 +56,16 @@ def answered(prediction: str | None, references: Sequence[str]) -> bool:
 
 def numeric_match(prediction: object, reference: object, *, tolerance: float = 0.0) -> bool:
     """Tell whether two numbers have the same value, however written; `tolerance` is absolute."""
-    said, true = to_number(prediction), to_number(reference)
-    if said is None or true is None:
-        return False
-    return abs(said - true) <= Decimal(str(tolerance))
+    said, true = _number(prediction), _number(reference)
+    return said is not None and true is not None and abs(said - true) <= Decimal(str(tolerance))
 
 
-def to_number(value: object) -> Decimal | None:
-    """Read an int, float, Decimal or string as a number; None when it is none.
-
-    Commas may group thousands ("1,234.5"); in any other place they make it no number.
-    """
+def _number(value: object) -> Decimal | None:
+    """Give a number, or a text that is one as a whole, exactly; None for anything else."""
     if isinstance(value, bool) or value is None:
         return None
-    text = str(value).strip().replace("\u2212", "-")
-    if _GROUPED.fullmatch(text):
-        text = text.replace(",", "")
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+    read = literal_number(value) if isinstance(value, str) else value
+    return Decimal(str(read)) if isinstance(read, int | float | Decimal) and math.isfinite(read) else None
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> Figure:
@@ -144,7 +135,7 @@ def _library(module: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(f"{purpose} needs the extra `eval`: {to_install('eval')}.") from error
+        raise missing(f"{purpose} needs the extra `eval`", "eval") from error
 
 
 class _Words:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from fewshot._wording import to_install
-from fewshot.errors import ConfigError, InputError
+from fewshot._environment import missing
+from fewshot.errors import InputError
 
 __all__ = ["PATTERNS", "Detector", "Find", "Redacted", "detectors_of", "presidio", "redact"]
 
@@ -133,7 +133,7 @@ def presidio(language: str = "en", *, threshold: float = 0.5) -> Detector:
     try:
         from presidio_analyzer import AnalyzerEngine
     except ImportError as error:
-        raise ConfigError(f"redaction by Presidio needs an extra: {to_install('redact')}") from error
+        raise missing("redaction by Presidio needs an extra", "redact") from error
     engine = AnalyzerEngine()
 
     def detect(text: str) -> list[Find]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fewshot import _background_loop as loop
-from fewshot._wording import to_install
-from fewshot.errors import ConfigError, ServiceError
+from fewshot._environment import missing
+from fewshot.errors import ServiceError
 from fewshot.models.client import ClientWrapper
 from fewshot.models.connection import connect
 from fewshot.models.endpoint import Endpoint
@@ -28,7 +28,7 @@ from fewshot.types import Completion, Message, Request
 try:
     from opentelemetry import metrics, trace
 except ImportError as error:
-    raise ConfigError(f"tracing needs an extra: {to_install('otel')}") from error
+    raise missing("tracing needs an extra", "otel") from error
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

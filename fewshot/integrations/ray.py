@@ -19,8 +19,8 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fewshot._wording import to_install
-from fewshot.errors import ConfigError, FewshotError
+from fewshot._environment import missing
+from fewshot.errors import FewshotError
 from fewshot.integrations.partition import inputs_of, portable, record_of
 from fewshot.models.connection import Connection, connect
 from fewshot.models.openai_client import OpenAIClient
@@ -74,7 +74,7 @@ def label(
         import ray
         from ray.data.checkpoint import CheckpointConfig
     except ImportError as error:
-        raise ConfigError(f"Ray Data needs an extra: {to_install('ray')}") from error
+        raise missing("Ray Data needs an extra", "ray") from error
     if checkpoint is not None:
         context = ray.data.DataContext.get_current()
         context.checkpoint_config = CheckpointConfig(id_column=id_column, checkpoint_path=checkpoint)

@@ -1,6 +1,6 @@
 """A text classifier for scikit-learn: `fit` takes the examples, nothing is trained, a model is asked to predict.
 
-from fewshot.integrations.sklearn import FewshotClassifier
+    from fewshot.integrations.sklearn import FewshotClassifier
 cross_val_score(FewshotClassifier(k=8), texts, labels)
 """
 
@@ -10,8 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fewshot._environment import missing
 from fewshot._options import table
-from fewshot._wording import to_install
 from fewshot.errors import ConfigError, InputError
 from fewshot.outputs.kinds import Labels
 from fewshot.settings import Settings
@@ -23,7 +23,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 except ImportError as error:
-    raise ConfigError(f"the scikit-learn classifier needs an extra: {to_install('sklearn')}") from error
+    raise missing("the scikit-learn classifier needs an extra", "sklearn") from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fewshot._environment import missing
 from fewshot._storage import cache_dir
-from fewshot._wording import to_install
 from fewshot.errors import ConfigError
 from fewshot.models.endpoint import EMBEDDED_MODEL, Secret
 from fewshot.models.local.download import model_file
@@ -183,9 +183,8 @@ def _llama() -> Any:
     try:
         import xllamacpp
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the embedded model needs an extra: {to_install('local')}; or set OPENAI_API_KEY for a service"
-        ) from error
+        instead = "set OPENAI_API_KEY for a service"
+        raise missing("the embedded model needs an extra", "local", instead) from error
     except ImportError as error:
         raise ConfigError(
             f"xllamacpp is installed but cannot be loaded ({error}): install what it misses (libgomp.so.1 is in the "
