@@ -33,7 +33,8 @@ def test_no_text_names_an_extra_that_is_not_one() -> None:
 
 
 def test_every_environment_variable_that_is_named_is_in_the_table_and_in_the_code() -> None:
-    named = set(re.findall(r"\b(?:FEWSHOT|OPENAI)_[A-Z_]+\b", CODE + DOCUMENTS)) - {"OPENAI_MODEL"}  # what the libraries of others call theirs
+    others = {"OPENAI_MODEL"}  # what other libraries' documents call theirs
+    named = set(re.findall(r"\b(?:FEWSHOT|OPENAI)_[A-Z_]+\b", CODE + DOCUMENTS)) - others
     assert named == set(VARIABLES)
     used = CODE.replace((Path(fewshot.__file__).parent / "_environment.py").read_text(encoding="utf-8"), "")
     assert [name for name in VARIABLES if name not in used] == []
