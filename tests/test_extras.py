@@ -43,8 +43,6 @@ def test_every_environment_variable_that_is_named_is_in_the_table_and_in_the_cod
 def test_what_needs_an_extra_says_how_to_get_it() -> None:
     said = str(missing("YAML files need an extra", "files"))
     assert said.startswith("YAML files need an extra: pip install 'fewshot[files]'")
-        "YAML files need an extra: pip install 'fewshot[files]'"
-    )
 
 
 def test_the_doctor_tells_every_variable_and_no_secret(
