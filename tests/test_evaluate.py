@@ -738,7 +738,7 @@ def test_a_data_frame_of_labelled_rows_is_read_and_its_empty_cells_are_missing()
         task().evaluate(frame)
     with pytest.raises(InputError, match="row 1: 'text' is empty"):
         task().evaluate([{"text": float("nan"), "label": "yes"}])
-    with pytest.raises(InputError, match="a data frame of pandas or Polars is wanted, not a Series"):
+    with pytest.raises(InputError, match="a data frame is wanted, not a Series"):
         task().evaluate(frame["label"])
 
 
