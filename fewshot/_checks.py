@@ -13,7 +13,7 @@ from uuid import UUID
 
 from fewshot.errors import InputError
 
-__all__ = ["REQUIRED", "check_count", "checked_input", "counts", "did_you_mean", "plain_input"]
+__all__ = ["REQUIRED", "check_count", "check_kind", "checked_input", "counts", "did_you_mean", "plain_input"]
 
 REQUIRED = ...
 """Stands for "no default" among the inputs of a task."""
@@ -85,3 +85,9 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Give ` (did you mean 'x'?)` for a near miss, else nothing."""
     near = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def check_kind(name: str, value: object, *kinds: type, what: str) -> None:
+    """See that an argument is of one of these kinds; raises InputError that says what to give."""
+    if not isinstance(value, kinds):
+        raise InputError(f"{name}={value!r:.80}: give {what}", field=name)

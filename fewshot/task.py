@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, overload
 
 from fewshot import _background_loop as loop
-from fewshot._checks import REQUIRED
+from fewshot._checks import REQUIRED, check_kind
 from fewshot.folders.loader import read_folder
 from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, output_of
@@ -103,6 +103,14 @@ class Task(Predictor[T]):
         """
         name = more.pop("name", "task")
         inputs, parameters = more.pop("inputs", None), more.pop("parameters", None) or {}
+        check_kind("template", template, str, what="an instruction, or a template with blocks")
+        check_kind("name", name, str, what="a text")
+        check_kind(
+            "inputs", inputs, Mapping, list, tuple, set, frozenset, type(None), what="names, or each with its default"
+        )
+        check_kind("parameters", parameters, Mapping, what="a dict of names and values")
+        for each in (*(inputs or ()), *parameters):
+            check_kind("inputs", each, str, what="names that are texts")
         declared = inputs if isinstance(inputs, Mapping) or inputs is None else dict.fromkeys(inputs, REQUIRED)
         compiled = Template.of(template, name, declared)
         declared = dict.fromkeys(compiled.free(parameters), REQUIRED) if declared is None else dict(declared)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pytest
 from fault_server import FaultServer, error
 
-from fewshot import Task
+from fewshot import Task, load
 from fewshot.cli.terminal import shown
-from fewshot.errors import ConfigError, FewshotError, ServiceError
+from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.models.openai_client import client_for
+from fewshot.models.scripted import ScriptedClient
 from fewshot.models.wire import audit
 
 KEY = "sk-canary-SECRETSECRET"
@@ -147,7 +150,7 @@ def test_a_device_or_a_pipe_is_no_output_and_nothing_is_asked(tmp_path: Path, se
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     for out in (tmp_path / "pipe", Path("/dev/null"), tmp_path / "loop", ""):
-        with pytest.raises(ConfigError):
+        with pytest.raises((ConfigError, InputError)):
             list(task.map(["x"], out=out))
     assert server.requests == []
 
@@ -200,3 +203,40 @@ def test_an_audit_record_on_a_full_disk_is_whole_or_not_there(monkeypatch: pytes
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, handler)
     assert (tmp_path / "audit").read_bytes() == before
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    "",
+    "sk-abcdefghijkl",
+    b"b",
+    0,
+    -1,
+    1.5,
+    10**400,
+    [],
+    {},
+    [None],
+    [[]],
+    object(),
+    "\ud800",
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:12])
+def test_an_argument_of_a_wrong_kind_is_an_error_of_ours(odd: Any) -> None:
+    client = ScriptedClient(lambda _: "positive")
+    labels: Any = ["positive", "negative"]
+    tries: list[Callable[[], object]] = [
+        lambda: load(odd),
+        lambda: load("sentiment", examples=odd, client=client)("x"),
+        lambda: load("sentiment", output=odd, client=client)("x"),
+        lambda: Task.of(odd, output=str, client=client)("x"),
+        lambda: Task.of("{{ text }}", output=odd, client=client)("x"),
+    ]
+    for name in ("examples", "name", "inputs", "parameters", "k", "timeout", "select", "form", "redact"):
+        tries.append(lambda name=name: Task.of("{{ text }}", output=labels, client=client, **{name: odd})("x"))  # type: ignore[misc]
+    for attempt in tries:
+        with contextlib.suppress(FewshotError):  # any of ours; another one fails the test
+            attempt()
+    assert len(tries) == 14

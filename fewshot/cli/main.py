@@ -81,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fewshot: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        if not isinstance(error, BrokenPipeError):  # what no argument should lead to, told without a traceback
+            tell_line(f"{type(error).__name__}: {error}: check the arguments and files of this command", style="red")
+            return 2
         # The reader (`head`, say) has enough. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fewshot._checks import did_you_mean
+from fewshot._checks import check_kind, did_you_mean
 from fewshot.data.columns import column, names_in, value_at
 from fewshot.data.labelled import gold_rows
 from fewshot.errors import InputError
@@ -32,6 +32,9 @@ def examples_from(
     Raises:
         InputError: a column is not there, the file cannot be read, or the source is none of these.
     """
+    check_kind("columns", columns, Mapping, type(None), what="a dict of names and columns")
+    check_kind("limit", limit, int, type(None), what="a number of rows")
+    check_kind("encoding", encoding, str, type(None), what="the name of an encoding")
     found = []
     for number, row in gold_rows(source, encoding=encoding).rows[:limit]:
         found.append(dict(row) if columns is None else _renamed(row, columns, number))

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fewshot._checks import REQUIRED, did_you_mean
+from fewshot._checks import REQUIRED, check_kind, did_you_mean
 from fewshot._options import table
 from fewshot._task_files import check_file, is_there, read_file, read_toml
 from fewshot.calibration.promise import FIT_FILE, Promise
@@ -67,6 +67,7 @@ def read_folder(name: str | os.PathLike[str], kind: type[P]) -> P:
 
 def find(name: str | os.PathLike[str]) -> Path:
     """Find a task's folder; raises TaskError with the places that were searched."""
+    check_kind("name", name, str, os.PathLike, what="a task's name, or a path to its folder")
     text = os.fspath(name)
     if os.sep in text or (os.altsep and os.altsep in text) or isinstance(name, os.PathLike) or text.startswith("."):
         folder = Path(text)

@@ -18,7 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from fewshot._checks import REQUIRED, checked_input
+from fewshot._checks import REQUIRED, check_kind, checked_input
 from fewshot._options import meant, table
 from fewshot.calibration.calibration import Calibration
 from fewshot.calibration.promise import Promise, text_of
@@ -113,7 +113,10 @@ class Predictor(Generic[T]):
         Raises:
             InputError: an unknown option, a bad value, or an example that is not valid.
         """
-        shots = None if examples is None else tuple(examples)
+        check_kind("examples", examples, Iterable, type(None), what="pairs or dicts of inputs and output")
+        if output is not None and not hasattr(output, "check"):
+            raise InputError(f"output={output!r:.80}: give one that `fewshot.outputs` makes", field="output")
+        shots = None if examples is None else tuple(examples or ())
         key = (shots, output, tuple(sorted(changes.items(), key=itemgetter(0))))
         try:
             known = self._variants.get(key)

@@ -8,6 +8,7 @@ time.
 from __future__ import annotations
 
 import random
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -112,7 +113,7 @@ class Shelf:
         found: Iterable[Example] = self._ranked(query, vector) if self.by_question else self._fixed
         if leave_out:
             found = (e for e in found if _bare(self.query(e.inputs)) != _bare(query))
-        return list(islice(found, self.settings.k))
+        return list(islice(found, None if self.settings.k is None else min(self.settings.k, sys.maxsize)))
 
     def arranged(self, chosen: Sequence[Example]) -> tuple[Example, ...]:
         """Put chosen shots in order: those most like the question stand last, next to it."""
