@@ -88,7 +88,8 @@ def furnish(folder: Path) -> None:
     folder.mkdir()
     rows = [f'{{"text": "{text[:-1]} {i}.", "label": "{mood}"}}\n' for i in range(12) for text, mood in MOODS]
     for name in ("labelled.jsonl", "test.jsonl", "train.jsonl", "reviews.jsonl", "rows.jsonl", "pool.jsonl"):
-        (folder / name).write_text("".join(rows), encoding="utf-8")
+        own = [row.replace('.", "label"', f' ({name}).", "label"') for row in rows]  # a pool holds other rows
+        (folder / name).write_text("".join(own), encoding="utf-8")
     (folder / "reviews.csv").write_text("review\n" + "\n".join(text for text, _ in MOODS) + "\n", encoding="utf-8")
     (folder / "rows.csv").write_text("text\n" + "\n".join(text for text, _ in MOODS) + "\n", encoding="utf-8")
     tickets = "".join(f"It crashes {i}.,bug\nHow do I export {i}?,question\n" for i in range(20))
