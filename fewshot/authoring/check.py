@@ -100,8 +100,12 @@ def check(name: str | os.PathLike[str], *, against: str | os.PathLike[str] | Non
             found += readable(examples, spec.output, cue, path)
     task = None if any(finding.severity == "error" for finding in found) else _loaded(folder, found)
     if task is not None:
-        facts = _facts(task)
-        found += _long(facts["tokens"], task, folder)
+        try:
+            facts = _facts(task)
+            found += _long(facts["tokens"], task, folder)
+        except FewshotError as problem:  # what only a whole prompt shows
+            found.append(_finding(problem, folder))
+            task = None
     if path:
         found += repetitions(examples, spec, path)
         found += balance(examples, _shown(task) if task else examples, spec, path)
@@ -163,9 +167,15 @@ def _loaded(folder: Path, found: list[Finding]) -> Task[Any] | None:
     """Load the folder as a call would; what that still refuses is a finding too."""
     try:
         return load(folder.absolute())
-    except TaskError as problem:
-        found.append(of_error("load", problem.path or folder, problem))
+    except FewshotError as problem:
+        found.append(_finding(problem, folder))
         return None
+
+
+def _finding(problem: FewshotError, folder: Path) -> Finding:
+    if isinstance(problem, TaskError):
+        return of_error("load", problem.path or folder, problem)
+    return error("load", folder / "task.toml", None, str(problem))
 
 
 def _facts(task: Task[Any]) -> dict[str, Any]:
