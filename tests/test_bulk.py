@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import fewshot
-from fewshot.bulk.tally import Tally
+from fewshot.bulk.progress import Tally
 from fewshot.errors import FewshotError, InputError, ServiceError
 from fewshot.result import Result
 from fewshot.task import Task

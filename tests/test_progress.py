@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 import fewshot
-from fewshot.bulk.progress import Display, shown, summary, told
-from fewshot.bulk.tally import Tally
+from fewshot._progress import Bar, in_words
+from fewshot.bulk.progress import Display, Tally, shown, summary
 from fewshot.errors import ServiceError
 from fewshot.models.scripted import ScriptedClient
 from fewshot.result import Result
@@ -33,9 +33,9 @@ def test_a_log_gets_a_line_now_and_then_and_no_control_signs() -> None:
     for done in range(1, 4):
         display(tally(done=done, total=3))
     display.close()
-    assert log.getvalue().count("\n") == 2, "the first call only starts the clock"
+    assert log.getvalue().count("\n") == 3
     assert "\r" not in log.getvalue()
-    assert log.getvalue().startswith("2 of 3 rows, 0.2 a second, ")
+    assert log.getvalue().startswith("1 of 3 rows, 0.1 a second, ")
 
 
 def test_a_short_run_leaves_no_line_in_a_log() -> None:
@@ -47,12 +47,7 @@ def test_a_short_run_leaves_no_line_in_a_log() -> None:
     assert log.getvalue() == ""
 
 
-@pytest.mark.parametrize("with_tqdm", [True, False])
-def test_a_terminal_has_one_line_that_is_written_over(with_tqdm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if with_tqdm:
-        pytest.importorskip("tqdm", reason="the extra 'bulk' is not installed")
-    else:
-        monkeypatch.setitem(sys.modules, "tqdm", None)
+def test_a_terminal_has_one_line_that_is_written_over() -> None:
     screen = Terminal()
     display = Display(screen, every=1e-9)
     for done in (10, 20, 30):
@@ -65,16 +60,30 @@ def test_a_terminal_has_one_line_that_is_written_over(with_tqdm: bool, monkeypat
     assert screen.getvalue().count("\n") == 1
 
 
-def test_a_notebook_without_widgets_falls_back_to_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_without_widgets_has_the_bar_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shell = SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))  # type: ignore[misc]
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    log = io.StringIO()
-    display = Display(log, every=1e-9)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    page = io.StringIO()
+    display = Display(page, every=1e-9)
     display(tally(done=1))
     display(tally(done=2))
     display.close()
-    assert "2 rows" in log.getvalue()
+    assert "2 rows" in page.getvalue()
+
+
+def test_work_that_nobody_asked_to_see_shows_itself_when_it_is_long() -> None:
+    screen = Terminal()
+    with Bar("indexing", unit="texts", stream=screen, every=1e-9, after=1000) as short:
+        short.show(1, 2)
+    assert screen.getvalue() == ""
+    with Bar("indexing", unit="texts", stream=screen, every=1e-9) as long:
+        long.show(1, 2, extras="3 failed")
+    last = screen.getvalue().split("\r")[-1]
+    assert "indexing" in last
+    assert "1/2" in last
+    assert "texts" in last
+    assert "3 failed" in last
 
 
 def test_it_is_shown_only_when_wanted() -> None:
@@ -102,7 +111,8 @@ def test_the_rate_leaves_out_what_was_done_before() -> None:
     now = tally(done=150, kept=100, total=250)
     assert now.rate == pytest.approx(5.0, rel=0.01)
     assert now.seconds_left == pytest.approx(20.0, rel=0.01)
-    assert told(now).startswith("150 of 250 rows, 5.0 a second, 20 s left, 100 kept")
+    told = in_words(now.done, now.total, now.seconds, kept=now.kept, extras="100 kept")
+    assert told.startswith("150 of 250 rows, 5.0 a second, 20 s left, 100 kept")
     assert tally(done=1).seconds_left is None
 
 

@@ -19,10 +19,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from fewshot._options import check_all, setting
 from fewshot.bulk.checkpoint import Saved
-from fewshot.bulk.progress import Display
+from fewshot.bulk.progress import Display, Tally
 from fewshot.bulk.records import copy_of, facts_of, key_of_row, result_of
 from fewshot.bulk.saver import Finished, Keeper
-from fewshot.bulk.tally import Tally
 from fewshot.data.columns import Row
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.inference.predictor import Predictor

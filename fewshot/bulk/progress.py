@@ -1,21 +1,80 @@
-"""What a person sees of a bulk run: one line that moves in a terminal or a notebook, a line now and then in a log.
-
-In a terminal and a notebook tqdm draws it, where the extra `bulk` is installed.
-"""
+"""The running count of a bulk run, and what a person sees of it."""
 
 from __future__ import annotations
 
-import sys
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, TextIO
+from dataclasses import dataclass, field
+from typing import TextIO
 
-from fewshot.bulk.tally import Tally
+from fewshot._progress import Bar, duration
+from fewshot.result import Result
 
-__all__ = ["Display", "shown", "summary"]
+__all__ = ["Display", "Tally", "shown", "summary"]
 
-_EVERY = 0.1
-_EVERY_IN_A_LOG = 30.0
+_WARNINGS = 5
+"""Kinds of warnings that a summary tells of."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Counts of one run so far."""
+
+    total: int | None = None
+    """Rows in all, where that is known beforehand."""
+    done: int = 0
+    """Rows reported, failed ones and those of an earlier run included."""
+    failed: int = 0
+    abstained: int = 0
+    cached: int = 0
+    """Rows answered by the cache or by an equal row."""
+    kept: int = 0
+    """Rows that an earlier run had done."""
+    cost: float = 0.0
+    """US dollars that this run has paid."""
+    unpriced: int = 0
+    """Rows whose price is not known."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    refusals: int = 0
+    """Requests that the service refused for their rate."""
+    warned: Counter[str] = field(default_factory=Counter)
+    """How many rows came with each warning."""
+    in_flight: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, result: Result[object], *, kept: bool) -> None:
+        """Count a reported row; one that an earlier run did costs nothing now."""
+        self.done += 1
+        self.failed += result.error is not None
+        self.abstained += result.abstained
+        self.warned.update(set(result.warnings))
+        if kept:
+            self.kept += 1
+            return
+        self.cached += result.cached
+        self.unpriced += result.cost is None and result.attempts > 0
+        self.cost += result.cost or 0.0
+        self.input_tokens += result.usage.input_tokens
+        self.output_tokens += result.usage.output_tokens
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.started
+
+    @property
+    def rate(self) -> float:
+        """Rows a second, those of an earlier run aside."""
+        return (self.done - self.kept) / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the end at this rate; None where that cannot be told."""
+        if self.total is None or not self.rate:
+            return None
+        return max(0, self.total - self.done) / self.rate
 
 
 class Display:
@@ -28,37 +87,15 @@ class Display:
             stream: by default standard error.
             every: seconds between two sights; by default what suits the stream.
         """
-        self._stream = stream or sys.stderr
-        self._every = every
-        self._bar: Any = None
-        self._tally: Tally | None = None
-        self._last = 0.0
+        self._bar = Bar(stream=stream, every=every)
 
     def __call__(self, tally: Tally) -> None:
         """Show where the run is, unless that was done a moment ago."""
-        now = time.monotonic()
-        if self._tally is None:
-            self._bar, self._last = _bar(self._stream), now
-            self._every = self._every or (_EVERY_IN_A_LOG if self._bar is None else _EVERY)
-        self._tally = tally
-        if now - self._last >= (self._every or 0.0):
-            self._last = now
-            self._draw(tally)
+        self._bar.show(tally.done, tally.total, kept=tally.kept, seconds=tally.seconds, extras=_extras(tally))
 
     def close(self) -> None:
         """Leave the last state standing, and end the line of a bar."""
-        if self._bar is not None and self._tally is not None:
-            self._draw(self._tally)
-            self._bar.close()
-            self._bar = None
-
-    def _draw(self, tally: Tally) -> None:
-        if self._bar is None:
-            print(told(tally), file=self._stream, flush=True)
-            return
-        self._bar.total, self._bar.n, self._bar.initial = tally.total, tally.done, tally.kept
-        self._bar.set_postfix_str(_extras(tally), refresh=False)
-        self._bar.refresh()
+        self._bar.close()
 
 
 def shown(progress: bool | Callable[[Tally], None] | None) -> Callable[[Tally], None] | None:
@@ -68,21 +105,9 @@ def shown(progress: bool | Callable[[Tally], None] | None) -> Callable[[Tally], 
     return progress or None
 
 
-def told(tally: Tally) -> str:
-    """Tell where a run is, in one line."""
-    of = f" of {tally.total:,}" if tally.total is not None else ""
-    left = "" if tally.seconds_left is None else f", {_duration(tally.seconds_left)} left"
-    extras = _extras(tally)
-    return f"{tally.done:,}{of} rows, {tally.rate:,.1f} a second{left}" + (f", {extras}" if extras else "")
-
-
-_WARNINGS = 5
-"""Kinds of warnings that a summary tells of."""
-
-
 def summary(tally: Tally) -> str:
     """Tell what a run came to, in one line, and what rows came with, in one line for each kind of warning."""
-    parts = [f"{tally.done:,} row{'s' * (tally.done != 1)} in {_duration(tally.seconds)}"]
+    parts = [f"{tally.done:,} row{'s' * (tally.done != 1)} in {duration(tally.seconds)}"]
     parts += [f"{count:,} {what}" for what, count in _counts(tally)]
     if tally.input_tokens:
         parts.append(f"{tally.input_tokens:,} tokens in, {tally.output_tokens:,} out")
@@ -104,61 +129,3 @@ def _money(tally: Tally) -> str:
     if tally.unpriced:
         return "price not known"
     return f"${tally.cost:.4f}" if tally.cost else ""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.0f} min" if hours < 1 else f"{int(hours)} h {int(minutes % 60)} min"
-
-
-def _bar(stream: TextIO) -> Any:
-    notebook = _in_notebook()
-    if not notebook and not stream.isatty():
-        return None
-    try:
-        if notebook:
-            from tqdm.auto import tqdm
-        else:
-            from tqdm import tqdm
-    except ImportError:
-        return _Line(stream) if stream.isatty() else None
-    return tqdm(file=stream, unit=" rows", dynamic_ncols=True, leave=True, mininterval=0)
-
-
-def _in_notebook() -> bool:
-    """Tell whether a kernel runs this code; that its package is loaded says little."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return shell is not None and "IPKernelApp" in shell.config
-
-
-class _Line:
-    """One line that is written over, where tqdm is not installed."""
-
-    total: int | None = None
-    initial = 0
-    n = 0
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._extras = ""
-        self._started = time.monotonic()
-        self._length = 0
-
-    def set_postfix_str(self, extras: str, *, refresh: bool) -> None:  # noqa: ARG002 - as tqdm has it
-        """Set what stands at the end of the line."""
-        self._extras = extras
-
-    def refresh(self) -> None:
-        """Write the line again."""
-        tally = Tally(total=self.total, done=self.n, kept=self.initial, started=self._started)
-        text = told(tally) + (f", {self._extras}" if self._extras else "")
-        self._stream.write("\r" + text.ljust(self._length))
-        self._stream.flush()
-        self._length = len(text)
-
-    def close(self) -> None:
-        """End the line."""
-        self._stream.write("\n")
-        self._stream.flush()

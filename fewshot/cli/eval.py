@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewshot._progress import Bar
 from fewshot._wording import tidy
 from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, task_of
 from fewshot.cli.terminal import tell_line
@@ -169,15 +168,12 @@ def with_labels(
 
 
 def tell(what: str, done: int, total: int) -> None:
-    """Show progress: on one line of a terminal, and in a log file now and then."""
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r\033[K{what}: {done}/{total}", end=end, file=sys.stderr, flush=True)
-    elif time.monotonic() - _told[0] > _EVERY:
-        _told[0] = time.monotonic()
-        print(f"fewshot: {what}: {done}/{total}", file=sys.stderr, flush=True)
+    """Show progress: a bar for each thing that is done."""
+    if what not in _bars:
+        _bars[what] = Bar(what)
+    _bars[what].show(done, total)
+    if done == total:
+        _bars.pop(what).close()
 
 
-_EVERY = 15.0
-"""Seconds between two lines of progress in a log."""
-_told = [time.monotonic()]
+_bars: dict[str, Bar] = {}

@@ -48,6 +48,9 @@ GROUPS = {
 }
 """Each command is a module of `fewshot.cli` with `add_arguments(parser)` and `run(args) -> exit code`."""
 
+_LONG = ("eval", "calibrate", "tune")
+_GO_ON = "; with `-o cache=true` answers are kept as they come, so that the same command goes on from them"
+
 COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 
 
@@ -79,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FewshotError as error:
         return _say(error, 1)
     except KeyboardInterrupt:
-        print("fewshot: interrupted", file=sys.stderr)
+        print(f"fewshot: interrupted{_GO_ON if args.command in _LONG else ''}", file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if not isinstance(error, BrokenPipeError):  # what no argument should lead to, told without a traceback

@@ -18,9 +18,8 @@ from typing import Any
 from fewshot._options import table
 from fewshot.bulk.engine import Plan
 from fewshot.bulk.map import amap
-from fewshot.bulk.progress import Display, summary
+from fewshot.bulk.progress import Display, Tally, summary
 from fewshot.bulk.records import json_bytes
-from fewshot.bulk.tally import Tally
 from fewshot.calibration.running import arecalibrated
 from fewshot.cli.options import (
     add_column_options,

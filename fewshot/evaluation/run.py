@@ -75,7 +75,6 @@ class Run:
             return task
         try:
             used = spare[: self.calibration_rows]
-            self.progress("calibrating", 0, len(used))
             ready = await calibrated(task, used, self.connection, risk=self.risk)
         except (ConfigError, InputError, OutputError, ServiceError) as error:
             if isinstance(error, ServiceError) and error.account:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fewshot._progress import UNSHOWN, Bar
 from fewshot._storage import cache_dir, write_private
 from fewshot.calibration.calibration import Calibration, batch, contextual
 from fewshot.calibration.fitting import Fitted, fit
@@ -131,8 +132,10 @@ async def _for_each(
     """Do a job for each question, a few at a time; nothing comes of one that is refused, unless all are."""
     gate = asyncio.Semaphore(1 if questions and questions[0].continues else _IN_FLIGHT)
     refused: list[OutputError | ServiceError] = []
+    done = 0
 
     async def one(question: Question) -> T | None:
+        nonlocal done
         async with gate:
             if stopped:
                 return None
@@ -146,8 +149,12 @@ async def _for_each(
                     return None
                 refused.append(error)
                 return None
+            finally:
+                done += 1
+                bar.show(done, len(questions), extras=f"{len(refused):,} failed" if refused else "")
 
-    found = await side_by_side(one(question) for question in questions)
+    with Bar("calibrating", after=UNSHOWN) as bar:
+        found = await side_by_side(one(question) for question in questions)
     if refused and len(refused) == len(questions):
         raise refused[0]
     return found

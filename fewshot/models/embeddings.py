@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fewshot._progress import UNSHOWN, Bar
 from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError
 from fewshot.models.connection import Connection
@@ -64,13 +65,15 @@ async def embed(
     known = _read(keys)
     missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in known}.items())
     deadline = deadline or time.monotonic() + (math.inf if connection.local else _PATIENCE)
-    for start in range(0, len(missing), _AT_ONCE):
-        part = missing[start : start + _AT_ONCE]
-        vectors = await ask([text or " " for _, text in part], model=model, deadline=deadline)
-        new = {key: array("f", vector) for (key, _), vector in zip(part, vectors, strict=True)}
-        known |= new
-        if keep:
-            _write(new)
+    with Bar("indexing", unit="texts", after=UNSHOWN) as bar:
+        for start in range(0, len(missing), _AT_ONCE):
+            part = missing[start : start + _AT_ONCE]
+            vectors = await ask([text or " " for _, text in part], model=model, deadline=deadline)
+            new = {key: array("f", vector) for (key, _), vector in zip(part, vectors, strict=True)}
+            known |= new
+            if keep:
+                _write(new)
+            bar.show(start + len(part), len(missing))
     return [known[key] for key in keys]
 
 
