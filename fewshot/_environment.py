@@ -11,7 +11,8 @@ __all__ = ["EXTRAS", "SECRET", "VARIABLES", "lacks", "missing"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "local": ("xllamacpp", "numpy"),
-    "bulk": ("pyarrow", "tqdm"),
+    "hub": ("huggingface_hub",),
+    "bulk": ("pyarrow",),
     "files": ("python_calamine", "yaml"),
     "eval": ("numpy", "sacrebleu", "rouge_score"),
     "sklearn": ("sklearn",),

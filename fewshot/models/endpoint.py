@@ -23,11 +23,13 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from fewshot.errors import ConfigError
 from fewshot.types import Form
 
-__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODEL", "OWN", "Endpoint", "Secret", "offline", "resolve", "route_of"]
+__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODEL", "OWN", "SERVERS", "Endpoint", "Secret", "offline", "resolve", "route_of"]
 
 DEFAULT_MODEL = "gpt-6-luna"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 _OPENAI = "https://api.openai.com/v1"
+SERVERS = {"ollama:": "http://127.0.0.1:11434/v1", "lmstudio:": "http://127.0.0.1:1234/v1"}
+"""How the name of a model begins that a server on this machine has, and where that server listens by default."""
 _NO_KEY = "none"
 OWN = "the client's own"
 """Stands for the key of a client of the caller's own, which may be none, or made anew for each request."""
@@ -58,7 +60,7 @@ class Endpoint:
     """One model at one place, and what it wants to be sent."""
 
     model: str
-    """The model's name; for the embedded one `"local"` or the path of a GGUF file."""
+    """The model's name; for the embedded one `"local"`, the path of a GGUF file or `"hf:OWNER/REPO"`."""
     base_url: str | None = None
     """Where the API begins, as `https://api.openai.com/v1`; None while the embedded model is not started."""
     api_key: str = field(default=Secret(_NO_KEY), repr=False)
@@ -98,8 +100,14 @@ def resolve(
     name, named_by = _first(("argument", model), ("FEWSHOT_MODEL", None))
     if name and _is_local(name):
         return _embedded(name, form, named_by)
-    url, source = _first(("argument", base_url), ("FEWSHOT_BASE_URL", None), ("OPENAI_BASE_URL", None))
-    key, keyed_by = _first(("argument", api_key), ("OPENAI_API_KEY", None))
+    served = next((prefix for prefix in SERVERS if name.startswith(prefix)), "")
+    name = name.removeprefix(served)
+    if served:  # the key in the environment is for another service
+        url, source = _first(("argument", base_url or SERVERS[served]))
+        key, keyed_by = _first(("argument", api_key))
+    else:
+        url, source = _first(("argument", base_url), ("FEWSHOT_BASE_URL", None), ("OPENAI_BASE_URL", None))
+        key, keyed_by = _first(("argument", api_key), ("OPENAI_API_KEY", None))
     if not url and not key:
         if name:
             raise ConfigError(
@@ -168,7 +176,7 @@ def _first(*sources: tuple[str, str | None]) -> tuple[str, str]:
 
 
 def _is_local(model: str) -> bool:
-    return model == "local" or model.startswith("local:") or model.endswith(".gguf")
+    return model == "local" or model.startswith(("local:", "hf:")) or model.endswith(".gguf")
 
 
 def _embedded(model: str, form: Form | None, source: str) -> Endpoint:

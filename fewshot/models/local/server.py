@@ -18,6 +18,7 @@ import secrets
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError
 from fewshot.models.endpoint import EMBEDDED_MODEL, Secret
 from fewshot.models.local.download import model_file
+from fewshot.models.local.hub import fetched
 from fewshot.models.local.slot import Slot
 
 __all__ = ["LocalServer", "serve", "serve_embeddings"]
@@ -51,6 +53,9 @@ _LONGEST_EMBEDDED = 2048
 """Tokens of the longest text that an embedding is given of: it must fit in one batch."""
 _MOST_THREADS = 8
 """More threads than these do not make a small model faster."""
+_HUB = "hf:"
+_SLOW_TO_LOAD = 500_000_000
+"""Bytes of a model from which on loading it is announced."""
 _LOUDEST = -1
 """llama.cpp's log level: nothing."""
 
@@ -78,7 +83,8 @@ def serve(model: str = "local") -> LocalServer:
     """Start the embedded server, or give the one that runs.
 
     Arguments:
-        model: `"local"` for the model that the package knows, or the path of a GGUF file.
+        model: `"local"` for the model that the package knows, the path of a GGUF file, or `hf:OWNER/REPO` with a file
+            or a quantisation after a further colon.
 
     Raises:
         ConfigError: the extra is not installed, or the model cannot be had or read.
@@ -99,7 +105,8 @@ def digest_of(path: Path, size: int, changed: int) -> str:  # noqa: ARG001 - a p
 
 
 def _serve(model: str, *, embeddings: bool) -> LocalServer:
-    key = (model if model == "local" else str(Path(model).expanduser().absolute()), embeddings)
+    named = model == "local" or model.startswith(_HUB)
+    key = (model if named else str(Path(model).expanduser().absolute()), embeddings)
     with _lock:
         if key not in _running:
             _running[key] = _start(*key)
@@ -108,7 +115,11 @@ def _serve(model: str, *, embeddings: bool) -> LocalServer:
 
 def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
     xllamacpp = _llama()
-    path = model_file() if model == "local" else _own_file(model)
+    path = (
+        model_file()
+        if model == "local"
+        else _own_file(str(fetched(model.removeprefix(_HUB))) if model.startswith(_HUB) else model)
+    )
     name = EMBEDDED_MODEL if model == "local" else path.stem
     api_key = Secret(secrets.token_urlsafe(24))
     params = xllamacpp.CommonParams()
@@ -132,6 +143,8 @@ def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
     if embeddings:
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    if path.stat().st_size > _SLOW_TO_LOAD:
+        sys.stderr.write(f"fewshot: loading {path.name} ({path.stat().st_size / 1e9:.1f} GB)\n")
     try:
         server = xllamacpp.Server(params)
     except (RuntimeError, ValueError, OSError) as error:
@@ -194,6 +207,12 @@ def _llama() -> Any:
         if chosen is None:
             del os.environ["OMP_WAIT_POLICY"]
     return xllamacpp
+
+
+def _file_of(model: str) -> Path:
+    if model == "local":
+        return model_file()
+    return _own_file(str(fetched(model.removeprefix(_HUB))) if model.startswith(_HUB) else model)
 
 
 def _own_file(model: str) -> Path:

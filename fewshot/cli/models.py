@@ -1,0 +1,74 @@
+"""`fewshot models`: which local models there are, what is known of each, and how to name it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from fewshot._storage import cache_dir
+from fewshot.models.endpoint import EMBEDDED_MODEL, SERVERS, offline
+from fewshot.models.local.hub import known
+
+__all__ = ["add_arguments", "run"]
+
+_RECOMMENDED = "hf:Qwen/Qwen2.5-1.5B-Instruct-GGUF:Q8_0"
+_PATIENCE = 0.5
+"""Seconds that a server on this machine is given to list its models."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    name: str
+    """What to set `FEWSHOT_MODEL` to."""
+    place: str
+    size: str
+    licence: str
+    languages: str
+    measured: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", action="store_true", help="one JSON object for each model")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the models; servers on this machine are asked unless FEWSHOT_OFFLINE is set, and nobody else."""
+    for model in _models():
+        if args.json:
+            print(json.dumps(asdict(model), ensure_ascii=False))
+        else:
+            about = ", ".join(filter(None, (model.size, model.licence, model.languages, model.measured)))
+            print(f"{model.name}\n  {model.place}" + (f"; {about}" if about else ""))
+    return 0
+
+
+def _models() -> Iterator[_Model]:
+    kept = any(cache_dir("models").glob(f"{EMBEDDED_MODEL}*.gguf"))
+    place = f"the embedded {EMBEDDED_MODEL}, {'on this machine' if kept else 'fetched at first use'}"
+    figures = "88% of SST-2, 81% of AG News, 88% of TREC when calibrated; knows little of the world"
+    yield _Model("local", place, "93 MB", "Apache-2.0", "English", figures)
+    fetched = known()
+    for file in fetched:
+        place = f"on this machine: {file.file} of commit {file.commit[:12]}"
+        yield _Model(f"hf:{file.name}", place, f"{file.size / 1e6:,.0f} MB", file.licence, "", "not measured by us")
+    if all(f"hf:{file.name}" != _RECOMMENDED for file in fetched):
+        place = "recommended where 4 GB of memory are free and there is no key; fetched at first use"
+        languages = "29 languages"
+        yield _Model(_RECOMMENDED, place, "1.9 GB", "Apache-2.0", languages, "not measured by us")
+    if not offline():
+        for prefix, url in SERVERS.items():
+            yield from (_Model(f"{prefix}{name}", f"served at {url}", "", "", "", "") for name in _served(url))
+
+
+def _served(url: str) -> list[str]:
+    """Give the names that a server lists; none where nothing listens."""
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{url}/models", timeout=_PATIENCE) as reply:
+            return sorted(str(model["id"]) for model in json.load(reply)["data"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
