@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
 import time
 from types import TracebackType
@@ -111,16 +113,9 @@ def duration(seconds: float) -> str:
 
 
 def _tqdm(stream: TextIO, what: str, unit: str) -> Any:
-    from tqdm import tqdm
-
-    chosen: Any = tqdm
-    if _in_notebook():
-        try:
-            from ipywidgets import HTML  # noqa: F401 - tqdm's own bar for notebooks needs it, and warns where it is not
-            from tqdm.notebook import tqdm as chosen
-        except ImportError:
-            pass
-    return chosen(file=stream, desc=what or None, unit=f" {unit}", dynamic_ncols=True, leave=True, mininterval=0)
+    wide = _in_notebook() and importlib.util.find_spec("ipywidgets") is not None  # which tqdm's bar of its own needs
+    tqdm = importlib.import_module("tqdm.notebook" if wide else "tqdm").tqdm
+    return tqdm(file=stream, desc=what or None, unit=f" {unit}", dynamic_ncols=True, leave=True, mininterval=0)
 
 
 def _in_notebook() -> bool:

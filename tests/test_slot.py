@@ -62,14 +62,18 @@ print(json.dumps([(token.hex(), p) for token, p in test_slot.bits(*test_slot.ask
 
 
 def test_the_same_question_gets_the_same_bits_whatever_was_asked_before_or_is_meanwhile() -> None:
-    lemon, follow_up, plum = about("a lemon"), about("a lemon", " ye"), about("a plum", max_tokens=9)
-    first, followed = ask(lemon, follow_up)
+    lemon, plum = about("a lemon"), about("a plum", max_tokens=9)
+    follow_up, other_one = about("a lemon", " ye"), about("a lemon", " bl")
+    first, followed, other = ask(lemon, follow_up, other_one)
     chat = Request(model="m", prefix=TURNS, messages=(Message("user", "a lemon"),), max_tokens=1, shared=(3,))
     once = Request(model="m", text="Once upon a time", max_tokens=1)
-    _, again, _, followed_later, _, _, after_chat = ask(about("a lemming"), lemon, plum, follow_up, chat, once, lemon)
+    _, again, _, other_later, followed_later, _, _, after_chat = ask(
+        about("a lemming"), lemon, plum, other_one, follow_up, chat, once, lemon
+    )
     with ThreadPoolExecutor(3) as pool:
-        one, crow, other = (bits(found[0]) for found in pool.map(ask, [lemon, about("a crow"), lemon]))
-    assert [bits(again), bits(after_chat), one, other] == [bits(first)] * 4
+        one, crow, two = (bits(found[0]) for found in pool.map(ask, [lemon, about("a crow"), lemon]))
+    assert [bits(again), bits(after_chat), one, two] == [bits(first)] * 4
+    assert bits(other_later) == bits(other) != bits(followed)
     assert bits(followed_later) == bits(followed) != bits(first) != crow
 
 

@@ -58,6 +58,9 @@ class Slot:
         self._turns = PerLoop(_one_at_a_time, _nothing_to_close)
         self._holds: str | None = None
         """The text that the slot has computed, where it is known to the token."""
+        self._question: str | None = None
+        """The text of a question whose state is saved for what else is asked after it."""
+        self._scratch = f"{secrets.token_hex(8)}{_UNFINISHED}"
         self._known: dict[str, Path] = {}
         """States by key that were found sound in this process."""
 
@@ -83,14 +86,17 @@ class Slot:
             stages = [await self._chat(turns)] if turns else []
         else:
             stages = [request.text[:length] for length in request.shared if length]
-        if len(stages) > 1 and held == stages[-1]:
-            return
         if not stages:
             await self._do("erase")
             return
-        await self._begin(stages[0])
-        for stage in stages[1:]:
-            await self._compute(stage)
+        if stages[1:] and stages[-1] == self._question and await self._do("restore", self._scratch):
+            return
+        if not stages[1:] or held != stages[-1]:
+            await self._begin(stages[0])
+            for stage in stages[1:]:
+                await self._compute(stage)
+        if stages[1:]:  # what follows a label's beginning is often asked of several beginnings
+            self._question = stages[-1] if await self._do("save", self._scratch) else None
 
     async def _chat(self, turns: list[Message]) -> str:
         """Write turns as the model's own template does; what it puts after them is not in a request and is dropped."""
