@@ -160,6 +160,15 @@ def _no_flag(value: Any) -> Any:
     return value
 
 
+def _price(value: Any) -> tuple[float, float]:
+    if isinstance(value, str | bytes | Mapping):
+        raise TypeError
+    given, taken = map(_number, value)
+    if not (0 <= given < math.inf and 0 <= taken < math.inf):
+        raise ValueError
+    return given, taken
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -213,6 +222,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "flag": (_flag, "True or False"),
     "whole": (_whole, "a whole number"),
     "number": (_number, "a number"),
+    "price": (_price, "two numbers, 0 or more"),
     "text": (_text, "a text"),
     "texts": (_texts, "a text or a list of texts, none of them empty"),
     "json": (_json, "a dict that JSON can hold"),
@@ -232,6 +242,7 @@ _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "whole": int,
     "number": float,
     "flag": _flag_of,
+    "price": lambda text: [float(part) for part in text.split(",")],
     "texts": lambda text: json.loads(text) if text.startswith("[") else text,
     "json": json.loads,
     "texts by name": json.loads,

@@ -127,6 +127,10 @@ class Settings:
         least=0, most=1, also=(math.inf,),
         near=("threshold", "confidence", "confidence_threshold", "min_probability", "cutoff", "min_prob", "abstain"),
     )  # fmt: skip
+    price: tuple[float, float] | None = setting(
+        "price", None, "US dollars for a million tokens of input and of output, as `0.10,0.40`; by default from the "
+        "table of prices", near=("prices", "cost", "rate"), decides=False, in_folder=False,
+    )  # fmt: skip
     cache: bool = setting(
         "flag", False, "keep answers on disk and give them again for the same request", decides=False,
         near=("caching", "use_cache", "cached"),
@@ -212,6 +216,7 @@ class Options(TypedDict, total=False):
     calibrate: bool | None
     votes: int
     min_confidence: float | None
+    price: tuple[float, float] | None
     cache: bool
     redact: Any
 

@@ -120,7 +120,7 @@ def connection(model: str = "gpt-6-luna", client: object = None, *, local: bool 
 
 
 def test_a_budget_needs_a_price() -> None:
-    with pytest.raises(ConfigError, match="FEWSHOT_PRICES"):
+    with pytest.raises(ConfigError, match=r"price=.*--price"):
         with_budget(connection("nobody-knows"), 1.0)
     with pytest.raises(ConfigError, match="no amount"):
         with_budget(connection(), -1.0)
@@ -145,6 +145,7 @@ def test_the_table_knows_what_it_was_told_and_nothing_else(monkeypatch: pytest.M
     assert cost_of("gpt-6-luna/decisions", usage) == pytest.approx(0.1)
     assert cost_of("gpt-6-luna/decisions", usage, batch=True) is None
     assert cost_of("another", usage) is None
+    assert price_of("claude-haiku-4-5-20251001") == price_of("claude-haiku-4-5") == Price(1, 5)
     own = tmp_path / "prices.json"
     own.write_text(json.dumps({"models": {"another": {"input": 0.15, "output": 0.6}}}))
     monkeypatch.setenv("FEWSHOT_PRICES", str(own))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 
 import fewshot
+from fewshot.bulk.estimate import estimate
 from fewshot.bulk.progress import Tally
-from fewshot.errors import FewshotError, InputError, ServiceError
+from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.result import Result
 from fewshot.task import Task
 from fewshot.types import Completion, Request, Usage
@@ -301,12 +301,28 @@ def test_progress_is_told_to_whoever_asks() -> None:
     assert seen[-1] == (40, 40)
 
 
-def test_a_budget_stops_the_run_and_it_goes_on_with_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prices = tmp_path / "prices.json"
-    prices.write_text(json.dumps({"models": {"m": {"input": 1000.0, "output": 1000.0}}}), encoding="utf-8")
-    monkeypatch.setenv("FEWSHOT_PRICES", str(prices))
+def test_a_price_of_ones_own_is_what_results_and_estimates_count_with() -> None:
+    task = sentiment(Service(), model="m")
+    assert task.run("fine 1").cost is None
+    with pytest.raises(ConfigError, match=r"price=.*--price"):
+        list(task.map(["fine 1"], max_cost=1.0))
+    priced = task.using(price=(2, 10))
+    result = priced.run("fine 1")
+    assert result.usage.input_tokens > 0
+    assert result.cost == pytest.approx((result.usage.input_tokens * 2 + result.usage.output_tokens * 10) / 1e6)
+    told = estimate(priced, ["fine 1"])
+    assert told.cost is not None
+    assert told.cost.likely == pytest.approx(
+        (round(told.input_tokens.likely) * 2 + round(told.output_tokens.likely) * 10) / 1e6
+    )
+    for bad in ("2", (1,), (1, -1), (1, float("inf")), {1: 2, 3: 4}):
+        with pytest.raises(InputError, match="two numbers"):
+            task.using(price=bad)
+
+
+def test_a_budget_stops_the_run_and_it_goes_on_with_more(tmp_path: Path) -> None:
     service = Service()
-    task, out = sentiment(service, model="m"), tmp_path / "out.jsonl"
+    task, out = sentiment(service, model="m", price=(1000, 1000)), tmp_path / "out.jsonl"
     with pytest.raises(ServiceError, match=r"max_cost.*the same call goes on"):
         list(task.map(texts(200), max_cost=3.0, out=out))
     asked = len(service.asked)

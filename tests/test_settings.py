@@ -30,6 +30,7 @@ GOOD: dict[str, list[Any]] = {
     "texts by name": [{"X-Team": "a"}],
     "values by name": [{"api-version": "1", "n": 2}],
     "path": ["out.jsonl", Path("out.csv")],
+    "price": [[0.1, 0.4], (0, 2)],
     "redact": [True, "email", ["email", len], len],
     "any": ["x", 1],
 }
@@ -46,6 +47,7 @@ TAKEN: dict[str, Any] = {  # what each type takes among the oddities, by positio
     "json": lambda v: v in ({}, {"a": "b"}, {"a": "b\nc"}, {"a": [1]}),
     "texts by name": lambda v: v in ({}, {"a": "b"}),
     "values by name": lambda v: v in ({}, {"a": "b"}, {"a": "b\nc"}),
+    "price": lambda v: False,
     "path": lambda v: (isinstance(v, str) and v) or isinstance(v, Path),
     "redact": lambda v: isinstance(v, bool | str) or v is len or v in ([], ["x"], {"x"}),
 }  # fmt: skip
@@ -168,7 +170,7 @@ def test_the_typed_options_are_those_of_the_table() -> None:
 def test_the_command_line_reads_every_setting_by_the_table() -> None:
     typed = {
         "flag": "false", "whole": "3", "number": "1", "text": "x", "texts": '["a", "b"]', "json": '{"top_k": 5}',
-        "texts by name": '{"a": "b"}', "values by name": '{"a": 1}', "redact": "email,phone",
+        "texts by name": '{"a": "b"}', "values by name": '{"a": 1}', "redact": "email,phone", "price": "0.1,0.4",
     }  # fmt: skip
     for name, about in SETTINGS.items():
         if name in ("api_key", "client"):

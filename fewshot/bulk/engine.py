@@ -175,7 +175,8 @@ class Run(Generic[T]):
             facts = {**facts_of(self._task, connection), **plan.facts}
             await self._keeper.open(plan.out, facts, resume=plan.resume, retry_failed=plan.retry_failed)
         if plan.max_cost is not None:
-            connection, _ = with_budget(connection, plan.max_cost, spent=self._keeper.spent)
+            own = self._task.settings.price
+            connection, _ = with_budget(connection, plan.max_cost, spent=self._keeper.spent, own=own)
         self._connection = limited(connection, self._limits)
 
     def _start(self, job: Coroutine[Any, Any, None]) -> None:

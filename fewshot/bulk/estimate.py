@@ -117,8 +117,9 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
             decided, question = True, replace(question, decides=False)
             asked = _load(question, next(ask(question)))
         batch += asked
-    price = Price(0.0, 0.0) if connection.local else price_of(connection.model, decisions=decided)
-    in_batch = None if connection.local else price_of(connection.model)
+    own = task.settings.price
+    price = Price(0.0, 0.0) if connection.local else price_of(connection.model, decisions=decided, own=own)
+    in_batch = None if connection.local else price_of(connection.model, own=own)
     return Estimate(
         model=connection.model,
         rows=total,
@@ -224,7 +225,9 @@ def _notes(task: Predictor[Any], connection: Connection, price: Price | None) ->
     if connection.local:
         notes.append("the embedded model costs nothing")
     elif price is None:
-        notes.append(f"the price of {connection.model} is not known: name a table with it in FEWSHOT_PRICES")
+        notes.append(
+            f"the price of {connection.model} is not known: give it as price=(0.10, 0.40) or --price 0.10,0.40"
+        )
     if task.settings.calibrate:
         notes.append("calibrating at first use asks one more request for each example that is no shot")
     return tuple(notes)

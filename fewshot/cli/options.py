@@ -56,7 +56,7 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the task, as target=Korean"
     )
     answer = parser.add_argument_group("which answer counts")
-    add_settings(answer, ("votes", "min_confidence"))
+    add_settings(answer, ("votes", "min_confidence", "price"))
     parser.add_argument(
         "-o",
         action="append",
@@ -88,9 +88,9 @@ def given(args: argparse.Namespace, names: Iterable[str], known: Mapping[str, Se
     return {name: known[name].from_text(name, word) for name, word in words.items()}
 
 
-_NAMED = ("model", "base_url", "timeout", "k", "select", "form", "votes", "min_confidence")
+_NAMED = ("model", "base_url", "timeout", "k", "select", "form", "votes", "min_confidence", "price")
 _SETTINGS = table(Settings)
-_METAVARS = {"whole": "N", "number": "X"}
+_METAVARS = {"whole": "N", "number": "X", "price": "IN,OUT"}
 
 
 def task_of(args: argparse.Namespace) -> Task[Any]:

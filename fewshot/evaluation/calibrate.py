@@ -172,7 +172,7 @@ async def calibrated(
         shots_left_out=len(distinct(rows)) - len(judged) if judged else 0,
         repeats_left_out=len(rows) - len(distinct(rows)),
         usage=usage,
-        cost=0.0 if connection.local else cost_of(connection.model, usage),
+        cost=0.0 if connection.local else cost_of(connection.model, usage, own=task.settings.price),
         seconds=time.monotonic() - started,
         model=connection.model,
         scripts=scripts_of(text_of(question.inputs) for question in (*questions, *more)),

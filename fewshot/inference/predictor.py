@@ -404,7 +404,7 @@ class Predictor(Generic[T]):
             thinking=question.thoughts[-1] if question.thoughts else "",
             model=last.model or connection.model,
             usage=usage,
-            cost=0.0 if connection.local else cost_of_all(connection.model, completions),
+            cost=0.0 if connection.local else cost_of_all(connection.model, completions, own=self.settings.price),
             cached=bool(completions) and all(c.cached for c in completions),
             attempts=sum(c.attempts for c in completions),
             dropped=tuple(dict.fromkeys(name for c in completions for name in c.dropped)),

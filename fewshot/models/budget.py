@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.client import ClientWrapper
-from fewshot.models.pricing import Price, price_of
+from fewshot.models.pricing import Own, Price, price_of
 from fewshot.types import Completion, Request, Usage
 
 if TYPE_CHECKING:
@@ -129,23 +129,26 @@ class BudgetClient(ClientWrapper):
         return self.budget.price_for(request).cost(completion.usage) if completion.usage != Usage() else amount
 
 
-def with_budget(connection: Connection, max_cost: float, *, spent: float = 0.0) -> tuple[Connection, Budget]:
+def with_budget(
+    connection: Connection, max_cost: float, *, spent: float = 0.0, own: Own = None
+) -> tuple[Connection, Budget]:
     """Put a connection under a budget; answers from the cache stay free.
 
     Arguments:
         max_cost: US dollars.
         spent: US dollars that the same run has cost before it was interrupted.
+        own: the price that the caller gave.
 
     Raises:
         ConfigError: the model's price is not known, so that no budget can be kept.
     """
-    price = Price(0.0, 0.0) if connection.local else price_of(connection.model)
+    price = Price(0.0, 0.0) if connection.local else price_of(connection.model, own=own)
     if price is None:
         raise ConfigError(
-            f"max_cost needs the price of {connection.model!r}, which is not known: give it in a file named in "
-            'FEWSHOT_PRICES, as {"models": {"' + connection.model + '": {"input": 0.1, "output": 0.5}}}'
+            f"max_cost needs the price of {connection.model!r}, which is not known: give US dollars for a million "
+            "tokens of input and output, as price=(0.10, 0.40) or --price 0.10,0.40"
         )
-    budget = Budget(max_cost, price, decisions=price_of(connection.model, decisions=True), spent=spent)
+    budget = Budget(max_cost, price, decisions=price_of(connection.model, decisions=True, own=own), spent=spent)
     client = connection.client
     before = client.before if isinstance(client, ClientWrapper) else ClientWrapper(client).before
     return connection.through(before(lambda inner: BudgetClient(inner, budget))), budget

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,11 @@ from fewshot.types import Completion, Usage
 __all__ = ["Price", "cost_of", "cost_of_all", "price_of", "spending"]
 
 _SHIPPED = Path(__file__).with_name("prices.json")
+_DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 _KNOWN = ("input", "output", "cached_input", "batch")
+
+Own = tuple[float, float] | None
+"""US dollars for a million tokens of input and of output, as `settings.price` has them; None for those of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,9 @@ class Price:
         return (fresh * self.input + usage.cached_tokens * cached_rate + usage.output_tokens * self.output) / 1e6
 
 
-def cost_of(model: str, usage: Usage, *, batch: bool = False) -> float | None:
+def cost_of(model: str, usage: Usage, *, batch: bool = False, own: Own = None) -> float | None:
     """Give the cost of a usage in US dollars, live or by the Batch API; None when the price is not known."""
-    price = price_of(model)
+    price = price_of(model, own=own)
     if price is None:
         return None
     if not batch:
@@ -53,18 +58,18 @@ def cost_of(model: str, usage: Usage, *, batch: bool = False) -> float | None:
     return None if price.batch is None else price.cost(usage) * price.batch
 
 
-def cost_of_all(model: str, completions: Iterable[Completion]) -> float | None:
+def cost_of_all(model: str, completions: Iterable[Completion], *, own: Own = None) -> float | None:
     """Give the live cost of a model's completions in US dollars; None when a price is not known.
 
     Cached ones are free, and decisions have a price of their own.
     """
-    if price_of(model) is None and price_of(model, decisions=True) is None:
+    if price_of(model, own=own) is None and price_of(model, decisions=True) is None:
         return None
     total = 0.0
     for completion in completions:
         if not completion.cached:
             decided = completion.probabilities is not None
-            price = price_of(model, decisions=decided)
+            price = price_of(model, decisions=decided, own=own)
             if price is None:
                 return None
             if completion.usage == Usage():  # the service told nothing, which is not the same as nothing used
@@ -73,24 +78,21 @@ def cost_of_all(model: str, completions: Iterable[Completion]) -> float | None:
     return total
 
 
-def price_of(model: str, *, decisions: bool = False) -> Price | None:
-    """Look a model up by its name, or by its name without a trailing date (`-2026-10-06`).
+def price_of(model: str, *, decisions: bool = False, own: Own = None) -> Price | None:
+    """Look a model up by its name, or by its name without a trailing date (`-2026-10-06`, `-20261006`).
 
     Arguments:
         decisions: its price at the decisions endpoint, which stands in the table under `NAME/decisions`.
+        own: the price that the caller gave, which holds instead of the table.
 
     Raises:
         ConfigError: the user's own table cannot be read.
     """
+    if own is not None:
+        return Price(*own)
     table = _table(os.environ.get("FEWSHOT_PRICES"))
-    names = (f"{name}/decisions" if decisions else name for name in (model, _undated(model)))
+    names = (f"{name}/decisions" if decisions else name for name in (model, _DATED.sub("", model)))
     return next((table[name] for name in names if name in table), None)
-
-
-def _undated(model: str) -> str:
-    parts = model.rsplit("-", 3)
-    dated = len(parts) == 4 and all(p.isdigit() for p in parts[1:]) and len(parts[1]) == 4
-    return parts[0] if dated else model
 
 
 @lru_cache(maxsize=8)

@@ -164,7 +164,7 @@ async def tune(
         requests=allowance.sent,
         budget=budget,
         usage=sum((completion.usage for completion in allowance.paid), Usage()),
-        cost=0.0 if connection.local else cost_of_all(connection.model, allowance.paid),
+        cost=0.0 if connection.local else cost_of_all(connection.model, allowance.paid, own=task.settings.price),
         seconds=time.monotonic() - started,
         notes=tuple(dict.fromkeys([*run.notes, *reports[0].notes, *reports[1].notes])),
     )

@@ -382,9 +382,9 @@ class _Replay(ClientWrapper):
 
     def cost(self) -> float | None:
         """Give what the row's replies cost: batch ones at the batch's price."""
-        model = self._session.connection.model
-        batch = cost_of(model, self._paid[False], batch=True)
-        live = cost_of(model, self._paid[True]) if self._paid[True] != Usage() else 0.0
+        model, own = self._session.connection.model, self._session.task.settings.price
+        batch = cost_of(model, self._paid[False], batch=True, own=own)
+        live = cost_of(model, self._paid[True], own=own) if self._paid[True] != Usage() else 0.0
         return None if batch is None or live is None else batch + live
 
     def _counted(self, completion: Completion, asked: Asked) -> Completion:
