@@ -63,6 +63,9 @@ class Result(Generic[T_co]):
     """The question as it was sent first."""
     completions: tuple[Completion, ...] = ()
     """All that the model said, oldest first, with the 20 likeliest tokens at each place."""
+    temperature: float | None = None
+    seed: int | None = None
+    """Those of the question as it was sent first; None where they were left to the service."""
     examples: tuple[Example, ...] = ()
     """The shots that the prompt held, in their order."""
     task: str = ""
@@ -101,8 +104,8 @@ class Result(Generic[T_co]):
             "warnings": list(self.warnings),
             "model": self.model,
             "k": len(self.examples),
-            "temperature": None if self.request is None else self.request.temperature,
-            "seed": None if self.request is None else self.request.seed,
+            "temperature": self.temperature,
+            "seed": self.seed,
             "usage": self.usage.to_dict(),
             "cost": self.cost,
             "cached": self.cached,

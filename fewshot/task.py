@@ -155,17 +155,24 @@ class Task(Predictor[T]):
         return loop.run(self.arun(*args, **inputs))
 
     @overload
-    def map(self, rows: F, *, columns: Mapping[str, str] | None = None, **options: Any) -> F: ...
+    def map(
+        self, rows: F, *, columns: Mapping[str, str] | None = None, encoding: str | None = None, **options: Any
+    ) -> F: ...
 
     @overload
-    def map(self, rows: Any, *, columns: Mapping[str, str] | None = None, **options: Any) -> Iterator[Result[T]]: ...
+    def map(
+        self, rows: Any, *, columns: Mapping[str, str] | None = None, encoding: str | None = None, **options: Any
+    ) -> Iterator[Result[T]]: ...
 
-    def map(self, rows: Any, *, columns: Mapping[str, str] | None = None, **options: Any) -> Any:
+    def map(
+        self, rows: Any, *, columns: Mapping[str, str] | None = None, encoding: str | None = None, **options: Any
+    ) -> Any:
         """Answer many rows, results in their order.
 
         Arguments:
             rows: texts, dicts of the task's inputs, the path of a file, or a series or data frame of pandas or Polars.
             columns: for an input the column of the file, frame or dicts that holds it, where the names differ.
+            encoding: of a file that is not UTF-8.
             options: how many at a time and so on (`fewshot.bulk.map.BulkOptions`), and settings as for `using`.
 
         Returns:
@@ -178,14 +185,16 @@ class Task(Predictor[T]):
         from fewshot.bulk import map as bulk
 
         task, given = bulk.prepared(self, options)
-        return bulk.map(task, bulk.rows_of(task, rows, columns), **given)
+        return bulk.map(task, bulk.rows_of(task, rows, columns, encoding), **given)
 
-    def amap(self, rows: Any, *, columns: Mapping[str, str] | None = None, **options: Any) -> AsyncIterator[Result[T]]:
+    def amap(
+        self, rows: Any, *, columns: Mapping[str, str] | None = None, encoding: str | None = None, **options: Any
+    ) -> AsyncIterator[Result[T]]:
         """Answer many rows without blocking; see `map`."""
         from fewshot.bulk import map as bulk
 
         task, given = bulk.prepared(self, options)
-        return bulk.amap(task, bulk.rows_of(task, rows, columns), **given)
+        return bulk.amap(task, bulk.rows_of(task, rows, columns, encoding), **given)
 
     def evaluate(self, rows: Any, **options: Unpack[EvaluateOptions]) -> Report:
         """Measure the task on labelled rows (a file, pairs); see `fewshot.evaluation.evaluate.evaluate`."""

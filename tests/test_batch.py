@@ -18,6 +18,8 @@ from fewshot import ConfigError, InputError, ScriptedClient, ServiceError, Task
 from fewshot.bulk.batch_api.files import lines_of
 from fewshot.bulk.batch_api.run import BatchRun
 from fewshot.cli.main import main
+from fewshot.data.columns import Columns, read_rows
+from fewshot.data.tables import read_results, write_table
 from fewshot.result import Result
 
 ROWS = ["It is good.", "It is bad.", "", "It is good.", {"text": "A good one."}, "Hardly bad."]
@@ -518,3 +520,25 @@ def test_the_command_goes_from_file_to_file(
     records = [json.loads(line) for line in out.read_text().split("\n") if line]
     assert [record["row"] for record in records] == [0, 1, 2, 3, 4]
     assert {record["error"] for record in records} == {None}
+
+
+def test_results_of_a_batch_keep_the_columns_of_the_file(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,Review,stars\n7,It is good.,5\n8,It is bad.,1\n", encoding="utf-8")
+    task = sentiment(service)
+    run = BatchRun(task, tmp_path / "run")
+    run.submit(read_rows(tmp_path / "in.csv", Columns(task, {"text": "review"})))
+    finish(run)
+    write_table(tmp_path / "out.csv", lambda: (line for line, _ in run.lines()))
+    found = read_results(tmp_path / "out.csv")
+    assert [(row["id"], row["value"]) for row in found] == [("7", "positive"), ("8", "negative")]
+    assert [row["inputs"] for row in found] == [
+        {"Review": "It is good.", "stars": "5"},
+        {"Review": "It is bad.", "stars": "1"},
+    ]
+
+
+def test_a_batch_refuses_results_with_an_ending_that_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["batch", "submit", "sentiment", "--file", "rows.csv", "--out", str(tmp_path / "o.txt")]) == 2
+    assert "results are not written as '.txt'" in capsys.readouterr().err

@@ -192,14 +192,17 @@ def test_excel_is_read_like_a_table(tmp_path: Path) -> None:
 def test_what_a_writer_of_csv_writes_comes_back(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]], delimiter: str
 ) -> None:
-    """Every row comes back as it was, or, where its quotes have two readings, is told; none is another's."""
+    """Each row comes back as it was; only where quotes have two readings is it told instead, and none is another's."""
     import csv
 
     path = tmp_path_factory.mktemp("csv") / "f.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows([("text", "label"), *pairs])
-    found = [row for _, row in read(path)]
     wanted = [{"text": one, "label": two} for one, two in pairs if (one + two).strip()]
-    assert [row for row in found if isinstance(row, dict)] == wanted or any(
-        isinstance(row, InputError) for row in found
-    )
+    found = [row for _, row in read(path)]
+    if not any('\\"' in cell or cell.endswith("\\") for pair in pairs for cell in pair):
+        assert found == wanted
+    rows = [row for row in found if isinstance(row, dict)]
+    left = iter(wanted)
+    assert all(row in left for row in rows), "a row that was not written, or in another order"
+    assert len(rows) == len(wanted) or any(isinstance(row, InputError) for row in found)

@@ -222,6 +222,37 @@ def test_results_keep_the_users_columns_and_come_back_the_same_from_every_form(t
     assert found[2]["error"]["type"] == "InputError"
 
 
+def test_a_file_in_another_encoding_goes_through_map_evaluate_and_calibrate(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_bytes("text;label\ncafé;positive\nnaïf;negative\n".encode("cp1252"))
+    client = fewshot.ScriptedClient(lambda r: "positive" if "café" in r.messages[-1].content else "negative")
+    task = fewshot.load("sentiment", client=client)
+    assert [result.value for result in task.map(path, encoding="cp1252")] == ["positive", "negative"]
+    assert task.evaluate(path, encoding="cp1252", calibrate=False).metrics["accuracy"].value == 1.0
+    with pytest.raises(InputError, match=r"in\.csv:2: is not utf-8"):
+        task.evaluate(path)
+    for wrong in (lambda: task.map(["a"], encoding="cp1252"), lambda: task.evaluate([("a", "b")], encoding="cp1252")):
+        with pytest.raises(InputError, match="encoding= says how a file is read"):
+            wrong()
+    with pytest.raises(InputError, match=r"in\.csv:2: is not utf-8"):
+        task.calibrate(path)
+    with pytest.raises(ConfigError, match="no row gave label probabilities"):  # so the file was read
+        task.calibrate(path, encoding="cp1252", risk=0.1)
+
+
+def test_a_report_tells_how_many_annotations_were_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "prodigy.jsonl"
+    about = [("a", "accept"), ("b", "reject"), ("c", "accept"), ("d", "ignore"), ("e", "reject")]
+    rows = [{"text": text, "label": "positive", "answer": answer, "_task_hash": 1} for text, answer in about]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = fewshot.load("sentiment", client=fewshot.ScriptedClient(lambda _: "positive"))
+    report = task.evaluate(path, calibrate=False)
+    told = f"{path}: 2 of 5 rows are taken; left out: 2 rejected, 1 ignored"
+    assert told in report.notes
+    assert f"note: {told}" in str(report)
+    assert report.rows == 2
+
+
 def test_a_place_for_results_with_an_ending_that_is_not_known_is_refused() -> None:
     for name in ("o.xlsx", "o.txt"):
         with pytest.raises(InputError, match="results are not written as"):

@@ -111,15 +111,21 @@ def prepared(task: Predictor[T], options: Mapping[str, Any]) -> tuple[Predictor[
     return (task.using(**settings) if settings else task), run
 
 
-def rows_of(task: Predictor[Any], rows: Any, columns: Mapping[str, str] | None) -> Any:
-    """Give the rows as they come, or with `columns` under the names that the task has for them."""
-    if not columns:
+def rows_of(task: Predictor[Any], rows: Any, columns: Mapping[str, str] | None, encoding: str | None = None) -> Any:
+    """Give the rows as they come, or with `columns` under the names that the task has for them.
+
+    Raises:
+        InputError: `encoding` is given, and the rows are not a file.
+    """
+    if encoding is not None and not _is_path(rows):
+        raise InputError("encoding= says how a file is read, and the rows are not one: leave it away", field="encoding")
+    if not columns and encoding is None:
         return rows
     if is_frame(rows):
-        return renamed_frame(rows, columns)
-    known = Columns(task, columns)
+        return renamed_frame(rows, columns or {})
+    known = Columns(task, columns or {})
     if _is_path(rows):
-        return read_rows(Path(rows), known)
+        return read_rows(Path(rows), known, encoding=encoding)
     return (known.row(row) if isinstance(row, Mapping) else row for row in _checked(task, rows))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from fewshot.bulk.batch_api.run import BatchRun, BatchStatus
 from fewshot.cli.options import add_column_options, add_task_options, columns_of, task_of
 from fewshot.data.columns import read_rows
+from fewshot.data.tables import check_out, is_table, write_table
 from fewshot.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_options(parser)
     parser.add_argument("--file", metavar="F", help="rows as for `fewshot run`; needed once, to submit")
     add_column_options(parser)
-    parser.add_argument("--out", required=True, metavar="O", help="results as JSON lines; the state is kept in O.batch")
+    parser.add_argument("--out", required=True, metavar="O", help="results as for `run`; the state is kept in O.batch")
     parser.add_argument("--wait", action="store_true", help="fetch: do not stop before the results are there")
     parser.add_argument("--live", action="store_true", help="fetch: ask the rest live, at the full price")
     parser.add_argument("--retry-failed", action="store_true", help="submit: ask again what ended with an error")
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do one step of a batch run; the exit code is 1 when rows failed or the run is not finished."""
+    check_out(Path(args.out))
     task = task_of(args)
     batch: BatchRun[Any] = BatchRun(task, f"{args.out}.batch")
     if args.action == "submit":
@@ -48,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(batch: BatchRun[Any], out: Path) -> int:
     """Write the results beside their place, then put them there; gives how many rows failed."""
+    if is_table(out):
+        write_table(out, lambda: (line for line, _ in batch.lines()))
+        return sum(is_error for _, is_error in batch.lines())
     failed = 0
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         risk=args.risk,
         average_risk=args.average_risk,
         unlabelled=args.unlabelled,
+        encoding=args.encoding,
         confidence=args.confidence,
     )
     assert task.fitted is not None  # noqa: S101 - `calibrate` has just set it

@@ -39,7 +39,7 @@ def each_row(path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
     try:
         for line, record in read(path):
             try:
-                for _, _, row in gold([(line, record)], str(path), tell=False):
+                for _, _, row in gold([(line, record)], str(path), tell=None):
                     yield line, row
             except InputError as error:
                 yield line, _of_author(error, path, line)

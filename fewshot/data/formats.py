@@ -55,12 +55,12 @@ def flat(record: Mapping[str, Any]) -> Flat:
 
 
 def gold(
-    records: Iterable[tuple[int, Any]], where: str, *, tell: bool = True
+    records: Iterable[tuple[int, Any]], where: str, *, tell: Callable[[str], object] | None = _log.warning
 ) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Give the rows that are gold labels, each with its number from 1 and its line.
 
     Arguments:
-        tell: log how many rows are left out, and why; and raise where none is taken.
+        tell: told how many rows are left out, and why, by default in the log; None to take none of all as no error.
 
     Raises:
         InputError: a record is broken, or its status is not understood; or there are records and none is gold.
@@ -81,11 +81,11 @@ def gold(
             left[verdict] += 1
         else:
             yield number, line, row
-    if left and tell:
+    if left and tell is not None:
         told = ", ".join(f"{count:,} {why}" for why, count in left.items())
         if number == left.total():
             raise InputError(f"{where}: none of its {number:,} rows has an accepted label: {told}")
-        _log.warning("%s: %s of %s rows are taken; left out: %s", where, f"{number - left.total():,}", number, told)
+        tell(f"{where}: {number - left.total():,} of {number:,} rows are taken; left out: {told}")
 
 
 # -- one shape each: what it is, as a plain row, or None where the key means something else ----------------------------

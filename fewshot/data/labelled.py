@@ -25,6 +25,7 @@ from fewshot.types import Example
 __all__ = [
     "GoldRows",
     "Labelled",
+    "LabelledRows",
     "apart",
     "as_examples",
     "distinct",
@@ -53,6 +54,8 @@ class GoldRows:
     where: str
     """The file; empty for rows given in code."""
     rows: Sequence[tuple[int, Mapping[str, Any]]]
+    left_out: str = ""
+    """How many others there were, and why: rejected, ignored, drafts."""
 
     @property
     def records(self) -> list[Mapping[str, Any]]:
@@ -72,13 +75,20 @@ class Labelled:
     id: str = ""
 
 
+class LabelledRows(list[Labelled]):
+    """The rows of one source, and what is to be told of those that were left out."""
+
+    left_out: str = ""
+
+
 def read_labelled(
     task: LabelledSignature,
     rows: str | os.PathLike[str] | Iterable[Any] | GoldRows,
     *,
     target: str | None = None,
     columns: Mapping[str, str] | None = None,
-) -> list[Labelled]:
+    encoding: str | None = None,
+) -> LabelledRows:
     """Read labelled rows for a task.
 
     Arguments:
@@ -89,20 +99,25 @@ def read_labelled(
         target: the column that holds the answer; by default `output`, or else the usual name for this kind of output
             (`label`, `answers`, `references`, …), which the log then tells.
         columns: for an input or parameter the column that holds it, where their names differ.
+        encoding: of a file that is not UTF-8.
 
     Raises:
         InputError: the file cannot be read; or a row lacks an input or the answer, or the answer is not valid; names
             the row, counted from 1.
     """
     if isinstance(rows, list) and rows and all(isinstance(row, Labelled) for row in rows):
-        return list(rows)
-    given = rows if isinstance(rows, GoldRows) else gold_rows(rows, task.inputs)
+        again = LabelledRows(rows)
+        again.left_out = getattr(rows, "left_out", "")
+        return again
+    given = rows if isinstance(rows, GoldRows) else gold_rows(rows, task.inputs, encoding=encoding)
     with in_file(given.where):
         if not given.rows:
             raise InputError("there are no labelled rows")
         target = target or target_of(task.output, given.records, [*task.inputs, *task.parameters])
         found = _Places(Columns(task, columns or {}), target)
-        return [_labelled(task, row, number, found) for number, row in given.rows]
+        read_rows = LabelledRows(_labelled(task, row, number, found) for number, row in given.rows)
+    read_rows.left_out = given.left_out
+    return read_rows
 
 
 @contextmanager
@@ -154,6 +169,8 @@ def gold_rows(source: Any, inputs: Mapping[str, Any] | None = None, *, encoding:
         InputError: it cannot be read, or is none of these. ConfigError: it wants an extra that is missing.
     """
     where = ""
+    if encoding is not None and not isinstance(source, str | os.PathLike):
+        raise InputError("encoding= says how a file is read, and the rows are not one: leave it away", field="encoding")
     if isinstance(source, str | os.PathLike):
         where = os.fspath(source)
         records: Iterable[Any] = read(Path(source), encoding=encoding)
@@ -168,7 +185,11 @@ def gold_rows(source: Any, inputs: Mapping[str, Any] | None = None, *, encoding:
     else:
         message = f"rows must be a file, a data frame, or a list of dicts or pairs, not {type(source).__name__}"
         raise InputError(message, field="rows")
-    return GoldRows(where, [(number, row) for number, _, row in gold(records, where or "the rows")])
+    left: list[str] = []
+    found = [(number, row) for number, _, row in gold(records, where or "the rows", tell=left.append)]
+    for told in left:
+        _log.warning(told)
+    return GoldRows(where, found, "".join(left))
 
 
 def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]], inputs: Sequence[str] = ()) -> str:

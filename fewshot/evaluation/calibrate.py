@@ -45,6 +45,8 @@ class CalibrateOptions(TypedDict, total=False):
 
     target: str | None
     """The column that holds the answer; by default `output`, or what is usual."""
+    encoding: str | None
+    """Of files that are not UTF-8."""
     prior: Mapping[str, float] | None
     """How frequent each label will be in use ("answer" and "none" for answers that may be missing), where the rows do
     not show it; sums to 1."""
@@ -90,6 +92,7 @@ async def calibrate(
     rows: str | os.PathLike[str] | Iterable[Any] | None = None,
     *,
     target: str | None = None,
+    encoding: str | None = None,
     prior: Mapping[str, float] | None = None,
     risk: float | None = None,
     average_risk: float | None = None,
@@ -105,7 +108,7 @@ async def calibrate(
     Arguments:
         rows: a file, dicts or pairs, like those to come; about a hundred do, more are better for a low risk. Without
             any, a closed set is calibrated on the task's own examples and on `unlabelled`.
-        target, prior, risk, average_risk, confidence, unlabelled: see `CalibrateOptions`.
+        target, encoding, prior, risk, average_risk, confidence, unlabelled: see `CalibrateOptions`.
 
     Raises:
         InputError: a row or an argument is not valid. ConfigError: the endpoint gives no log-probabilities.
@@ -113,7 +116,9 @@ async def calibrate(
     """
     if rows is None and unlabelled is None:
         raise InputError("there is nothing to calibrate on: give labelled rows, or unlabelled=", field="rows")
-    labelled = [] if rows is None else read_labelled(task, rows, target=target)
+    labelled = [] if rows is None else read_labelled(task, rows, target=target, encoding=encoding)
+    if isinstance(unlabelled, str | os.PathLike):
+        unlabelled = unlabelled_rows(unlabelled, encoding)
     connection = await connect(task.settings)
     return await calibrated(
         task, labelled, connection, prior=prior, risk=risk, average_risk=average_risk, confidence=confidence,
@@ -181,10 +186,10 @@ async def calibrated(
     return _with(task, fitted)
 
 
-def unlabelled_rows(given: Any) -> list[Any]:
+def unlabelled_rows(given: Any, encoding: str | None = None) -> list[Any]:
     """Give inputs without an answer: of a file each row, or the lines of a text file."""
     if isinstance(given, str | os.PathLike):
-        return [record for _, record in read(Path(given))]
+        return [record for _, record in read(Path(given), encoding=encoding)]
     found = list(given)
     if not found:
         raise InputError("there are no unlabelled rows", field="unlabelled")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, TypedDict
 
 from fewshot._checks import check_count, counts
-from fewshot.data.labelled import Labelled, apart, read_labelled
+from fewshot.data.labelled import Labelled, LabelledRows, apart, read_labelled
 from fewshot.errors import InputError
 from fewshot.evaluation.intervals import Figure
 from fewshot.evaluation.perturb import drawn
@@ -40,6 +40,7 @@ class EvaluateOptions(TypedDict, total=False):
     """How `Task.evaluate` measures; see `evaluate`."""
 
     target: str | None
+    encoding: str | None
     k: int | Sequence[int] | None
     pool: Rows | None
     select: str | None
@@ -59,6 +60,7 @@ async def evaluate(
     rows: Rows,
     *,
     target: str | None = None,
+    encoding: str | None = None,
     k: int | Sequence[int] | None = None,
     pool: Rows | None = None,
     select: str | None = None,
@@ -77,6 +79,7 @@ async def evaluate(
     Arguments:
         rows: a JSONL, JSON, CSV, TSV or Parquet file, a data frame, dicts or pairs.
         target: the column that holds the answer; by default `output`, or what is usual.
+        encoding: of files that are not UTF-8, the pool's too.
         k: how many shots; with several, a curve over them, and all other figures for the last.
         pool: labelled rows to take the shots from, instead of the task's own examples; rows that are no shots calibrate
             a closed set. A row that is also to be evaluated is left out.
@@ -109,18 +112,21 @@ async def evaluate(
     if risk is not None and not calibrate:
         message = "a risk is promised by calibrating: leave out calibrate=False (or --no-calibrate), or the risk"
         raise InputError(message, field="risk")
-    wanted = read_labelled(task, rows, target=target)[:limit]
+    given = read_labelled(task, rows, target=target, encoding=encoding)
+    others = LabelledRows() if pool is None else _of_pool(task, pool, target, encoding)
+    wanted = given[:limit]
     if calibration_rows is None:
         calibration_rows = _CALIBRATED_ON if len(shot_counts) * draws == 1 else _ON_EACH_OF_SEVERAL
     run = Run(
         rows=wanted,
-        pool=[] if pool is None else apart(read_labelled(task, pool, target=target), (row.inputs for row in wanted)),
+        pool=apart(others, (row.inputs for row in wanted)),
         connection=await connect(task.settings),
         calibrate=calibrate,
         calibration_rows=calibration_rows,
         risk=risk,
         concurrency=concurrency,
         progress=progress or (lambda *_: None),
+        notes=list(filter(None, (given.left_out, others.left_out))),
     )
     if pool is not None and not run.pool:
         raise InputError("every row of the pool is also evaluated: give a pool of other rows", field="pool")
@@ -138,6 +144,11 @@ async def evaluate(
             run.note(f"k={count} was asked for, but only {points[-1].k} shots were there")
     steadiness = await run.steadiness(arms[0]) if consistency else {}
     return _report(run, arms[0], tuple(points), steadiness)
+
+
+def _of_pool(task: Predictor[Any], pool: Rows, target: str | None, encoding: str | None) -> LabelledRows:
+    """Read the pool; where it is not a file, the encoding is that of the rows."""
+    return read_labelled(task, pool, target=target, encoding=encoding if isinstance(pool, str | os.PathLike) else None)
 
 
 def _report(run: Run, arm: Arm, points: tuple[Point, ...], steadiness: Mapping[str, Figure]) -> Report:

@@ -399,6 +399,7 @@ class Predictor(Generic[T]):
         completions = tuple(completion.brief() for completion in question.completions)
         usage = sum((c.usage for c in completions if not c.cached), Usage())
         last = completions[-1] if completions else Completion(text="")
+        request = question.request()
         return Result(
             raw=last.text,
             thinking=question.thoughts[-1] if question.thoughts else "",
@@ -408,7 +409,9 @@ class Predictor(Generic[T]):
             cached=bool(completions) and all(c.cached for c in completions),
             attempts=sum(c.attempts for c in completions),
             dropped=tuple(dict.fromkeys(name for c in completions for name in c.dropped)),
-            request=question.request(),
+            request=request,
+            temperature=request.temperature,
+            seed=request.seed,
             completions=completions,
             examples=question.prompt.examples,
             task=f"{self.name}@{self.version}#{self.fingerprint}",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewshot._digests import digested, is_whole, use_digests
+from fewshot.data.columns import Row
 from fewshot.errors import ConfigError, InputError
 
 __all__ = ["Asked", "BatchStore", "Part", "State"]
@@ -228,7 +229,13 @@ class BatchStore:
         if not is_sound:
             raise self._unreadable(f"its row {position + 1} is damaged")
         record = json.loads(stored)
-        return record["row"] if "row" in record else InputError(record["fault"])
+        if "fault" in record:
+            return InputError(record["fault"])
+        if "columns" not in record:
+            return record["row"]
+        row = Row(record["row"])
+        row.record, row.names = record["columns"], record["names"]
+        return row
 
     def count(self, condition: str = "") -> int:
         """Count rows or, with a condition on `asked`, requests."""
@@ -333,8 +340,15 @@ class BatchStore:
 
 
 def _stored(row: Any) -> str:
-    """Write a row as JSON; one that could not be read is kept with its fault."""
+    """Write a row as JSON, with its columns that are not inputs; one that could not be read is kept with its fault."""
     try:
-        return json.dumps({"fault": str(row)} if isinstance(row, InputError) else {"row": row})
+        if isinstance(row, InputError):
+            return json.dumps({"fault": str(row)})
+        if not isinstance(row, Row) or (row.record.keys() == row.keys() and not row.names):
+            return json.dumps({"row": row})
+        taken = {*row.names.values(), *(name for name in row if name not in row.names)}
+        others = {name: value for name, value in row.record.items() if name not in taken}
+        columns = json.loads(json.dumps(others, default=str))
+        return json.dumps({"row": row, "columns": columns, "names": dict(row.names)})
     except TypeError as error:
         raise InputError(f"a row must be a text or a dict of texts and numbers: {error}") from error
