@@ -199,16 +199,16 @@ class Checkpoint:
             for statement in _TABLES:
                 self._store.execute(statement)
             wanted = {"format": _FORMAT, **facts}
-            known = {
-                name.decode(errors="replace"): fact.decode(errors="replace")
-                for name, fact in self._store.execute("select name, fact from facts")
-            }
+            stored = self._store.execute("select cast(name as blob), cast(fact as blob) from facts")
+            known = {name.decode(errors="replace"): fact.decode(errors="replace") for name, fact in stored}
             if not known:
                 self._store.executemany("insert into facts values (?, ?)", wanted.items())
             else:
                 self._compare(known, wanted)
             damaged = self._store.execute(f"select 1 from rows where seal is not {_DIGEST} limit 1").fetchone()
-            if damaged or not is_whole(self._store):
+            made = self._store.execute("select sql from sqlite_master where name = 'rows'").fetchone()[0]
+            is_as_made = made.partition(b"(")[2] == _ROWS.partition("(")[2].encode()  # or new rows get other digests
+            if damaged or not is_as_made or not is_whole(self._store):
                 self._mend()
 
     def _mend(self) -> None:
@@ -261,7 +261,7 @@ class Checkpoint:
                 message = f"another process is writing {self.out}: wait for it, or name another output"
                 raise ConfigError(message) from error
             raise self._trouble(what, str(error)) from error
-        except (sqlite3.Error, MemoryError) as error:
+        except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:  # its own messages quote what is damaged
             advice = f"delete it and {self.out}, or name another output"
             raise ConfigError(f"{self.path} is no run record that can be read ({error}): {advice}") from error
         except OSError as error:

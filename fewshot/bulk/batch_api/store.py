@@ -28,7 +28,7 @@ State = Literal["written", "uploaded", "creating", "created", "done", "refused"]
 """How far a part has come: on disk, uploaded, perhaps created, certainly created, read, or refused by the service."""
 
 _PAGE = 1000
-_BROKEN = (sqlite3.Error, MemoryError)
+_BROKEN = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 _COLUMNS = {
     "facts": ("name", "value"),
     "rows": ("position", "row", "done"),
