@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewshot.calibration.abstention import automatable, coverage_curve, coverage_table, error_bound, threshold_for
+from fewshot.calibration.abstention import (
+    coverage_curve,
+    coverage_table,
+    error_bound,
+    recall_threshold_for,
+    threshold_for,
+)
 from fewshot.errors import InputError
 
 rows = st.lists(st.tuples(st.sampled_from([0.2, 0.5, 0.7, 0.9, 0.99]), st.booleans()), min_size=1, max_size=60)
@@ -84,18 +90,8 @@ def test_coverage_rises_as_the_threshold_falls(pairs):
     assert coverages[-1] == 1.0
 
 
-@given(rows, st.floats(0.01, 0.5), st.floats(0.01, 0.5))
-def test_a_greater_risk_never_accepts_less(pairs, one, other):
-    confidences, correct = zip(*pairs, strict=True)
-    low, high = sorted((one, other))
-    assert automatable(confidences, correct, error=low) <= automatable(confidences, correct, error=high)
-
-
-def test_the_share_to_automate_is_counted():
+def test_the_table_gives_for_each_share_of_rows_the_first_point_that_accepts_so_many():
     confidences, correct = [0.9, 0.8, 0.7, 0.6], [True, True, False, True]
-    assert automatable(confidences, correct, error=0.01) == 0.5
-    assert automatable(confidences, correct, error=0.25) == 1.0
-    assert automatable([0.9], [False], error=0.1) == 0.0
     assert [p.accuracy for p in coverage_table(confidences, correct, coverages=(0.5, 1.0))] == [1.0, 0.75]
 
 
@@ -104,3 +100,23 @@ def test_mistakes_are_named():
         threshold_for(5, [0.5], [True])
     with pytest.raises(InputError, match="pair up"):
         threshold_for(0.05, [0.5], [])
+
+
+@given(st.lists(st.tuples(st.floats(0, 1) | st.none(), st.booleans()), min_size=1, max_size=80), st.floats(0.5, 0.99))
+def test_a_recall_is_promised_only_where_the_exact_bound_allows_it(rows, recall):
+    found = recall_threshold_for(recall, "spam", *zip(*rows, strict=True))
+    missed = sum(has and (p is None or p < found.threshold) for p, has in rows)
+    assert found.rows == sum(has for _, has in rows)
+    if found.threshold == math.inf:
+        assert "'spam'" in found.reason
+    else:
+        assert error_bound(missed, found.rows) <= 1 - recall + 1e-9
+        assert found.error == missed / found.rows
+
+
+def test_a_recall_takes_the_highest_threshold_that_can_be_promised():
+    probabilities = [n / 100 for n in range(100)]
+    found = recall_threshold_for(0.9, "spam", probabilities, [True] * 100)
+    assert (found.threshold, found.error) == (0.04, 0.04)  # 4 of 100 missed: at most 8.9%; 5 would be 10.2%
+    assert recall_threshold_for(0.9, "spam", probabilities[:28], [True] * 28).threshold == math.inf
+    assert recall_threshold_for(0.9, "spam", probabilities[:29], [True] * 29).threshold == 0.0

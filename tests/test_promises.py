@@ -178,6 +178,55 @@ def test_an_average_risk_answers_more_than_a_risk_does() -> None:
     assert average_threshold_for(0.01, confidences[:50], correct[:50]).threshold == math.inf
 
 
+def test_a_promised_recall_answers_the_label_where_it_is_probable_enough() -> None:
+    task = Task.of("Is it nice?", ["yes", "no"], OWN, client=Leaning(), k=2, model="m", calibrate=False)
+    missing = [("a stinking day number 1", "yes"), ("a stinking day number 22", "yes")]  # the client says "no" to these
+    found = task.calibrate([*ROWS, *missing], recall={"yes": 0.9})
+    threshold = found.promise and found.promise.threshold
+    assert threshold is not None
+    assert (threshold.promise, threshold.label, threshold.rows) == ("recall", "yes", 82)
+    assert threshold.sentence.startswith("at least 90.0% of those that are 'yes' will be answered so")
+    said = [found.run(text) for text, _ in [*ROWS, *missing]]
+    assert not any(result.abstained for result in said)
+    for result in said:
+        assert (result.probabilities or {})[result.value] == result.confidence
+        assert result.value == "yes" or (result.probabilities or {})["yes"] < threshold.threshold
+    assert sum(r.value == "yes" for r in said) >= 0.9 * 82
+
+
+def test_a_promised_precision_holds_back_that_label_alone() -> None:
+    task = Task.of("Is it nice?", ["yes", "no"], OWN, client=Leaning(), k=2, model="m", calibrate=False)
+    few = task.calibrate(ROWS[:24], precision={"yes": 0.95})
+    assert few.fitted is not None
+    assert few.fitted.threshold is not None
+    assert few.fitted.threshold.reason.startswith("of the answers 'yes'")
+    assert few.run("a good new day").abstained
+    assert few.run("a bad new day").value == "no"
+    assert task.calibrate(ROWS, precision={"yes": 0.9}).run("a good new day").value == "yes"
+
+
+def test_what_was_promised_of_a_label_is_off_elsewhere_and_kept_in_the_file(tmp_path: Path) -> None:
+    task = Task.of("Is it nice?", ["yes", "no"], OWN, client=Leaning(), k=2, model="m", calibrate=False)
+    folder = task.calibrate(ROWS, recall={"yes": 0.9}).save(tmp_path / "nice")
+    assert load(folder, client=Leaning()).run("a good new day").value == "yes"
+    assert load(folder, client=Leaning(), k=1).run("a good new day").abstained
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"recall": {"maybe": 0.9}}, "recall of 'maybe' cannot be promised: its labels are yes, no"),
+        ({"recall": 0.9}, "names one label and its share"),
+        ({"precision": {"yes": 0.9, "no": 0.9}}, "names one label and its share"),
+        ({"precision": {"yes": 1.0}}, "between 0 and 1"),
+        ({"recall": {"yes": 0.9}, "risk": 0.1}, "risk and recall are 2 promises: give one of them"),
+    ],
+)
+def test_what_cannot_be_promised_of_a_label_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Task.of("Is it nice?", ["yes", "no"], OWN, client=Leaning(), k=2).calibrate(ROWS, **options)
+
+
 def test_promises_are_kept_in_simulation() -> None:
     path = Path(__file__).parent / "benchmarks" / "promises.py"
     spec = importlib.util.spec_from_file_location("promises", path)
@@ -190,6 +239,10 @@ def test_promises_are_kept_in_simulation() -> None:
     assert risk.broken <= 0.05
     assert risk.answered > 0.1
     assert promises.simulated("average_risk", 0.1, 100, 60).wrong <= 0.1
+    for kind in ("recall", "precision"):
+        kept = promises.simulated_of_label(kind, 0.8, 200, 60)
+        assert kept.broken <= 0.1
+        assert kept.promised > 0.9
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,12 +12,12 @@ from fewshot.errors import InputError
 __all__ = [
     "CoveragePoint",
     "Threshold",
-    "automatable",
     "average_threshold_for",
     "check_promise",
     "coverage_curve",
     "coverage_table",
     "error_bound",
+    "recall_threshold_for",
     "threshold_for",
 ]
 
@@ -32,6 +32,10 @@ where there is no order among them; each has a third of the chance of failure.""
 class Threshold:
     """Accept an answer when its confidence is at least `threshold`.
 
+    A promise of one label's `recall` gives that label wherever its probability is at least `threshold`, even where
+    another is more probable; one of its `precision` holds that label back below it and leaves others as they are.
+    `rows` are then those that have the label, or that were given it, and `error` is the share of them missed or wrong.
+
     With a chance of `confidence` at most `risk` of the accepted answers are wrong. `coverage` and `error` are the share
     accepted and the share wrong among these on the rows given, `bound` the upper confidence bound on that error. When
     nothing could be promised the threshold is infinite, so that every answer is held back, and `reason` says why.
@@ -45,6 +49,37 @@ class Threshold:
     bound: float
     rows: int
     reason: str = ""
+    promise: str = "risk"
+    """What was promised: `risk`, `average_risk`, `recall` or `precision`."""
+    label: str | None = None
+    """The label whose recall or precision was promised."""
+
+    @property
+    def sentence(self) -> str:
+        """Say for a person what is promised of answers to come."""
+        sure = f"with a confidence of {self.confidence:.0%}"
+        if self.promise == "recall":
+            return f"at least {1 - self.risk:.1%} of those that are {self.label!r} will be answered so, {sure}"
+        if self.promise == "precision":
+            return f"at least {1 - self.risk:.1%} of the answers {self.label!r} will be right, {sure}"
+        sure = "in the mean over many fits" if self.promise == "average_risk" else sure
+        return f"at most {self.risk:.1%} of the answers given will be wrong, {sure}"
+
+    def decide(self, said: Any, probabilities: Mapping[str, float] | None) -> tuple[Any, bool]:
+        """Give the label to answer by a promise of one label, and whether to hold it back.
+
+        Arguments:
+            said: the most probable label.
+            probabilities: of every label; without any nothing can be promised, so that the answer is held back.
+        """
+        if self.label is None:
+            return said, False
+        if probabilities is None:
+            return said, True
+        reaches = probabilities.get(self.label, 0.0) >= self.threshold
+        if self.promise == "precision":
+            return said, said == self.label and not reaches
+        return (self.label if reaches else said), math.isinf(self.threshold)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON values; an infinite threshold becomes None."""
@@ -112,14 +147,52 @@ def average_threshold_for(risk: float, confidences: Sequence[float], correct: Se
     check_promise(risk, 0.5)
     rows = len(confidences)
     pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
-    best = Threshold(math.inf, risk, 0.5, 0.0, 0.0, 1.0, rows, _why_no_average(rows, risk))
+    why, kind = _why_no_average(rows, risk), "average_risk"
+    best = Threshold(math.inf, risk, 0.5, 0.0, 0.0, 1.0, rows, why, kind)
     wrong = 0
     for seen, (value, right) in enumerate(pairs, start=1):
         wrong += not right
         ends = seen == rows or pairs[seen][0] < value  # those that tie are accepted together
         if ends and (wrong + 1) / seen <= risk:
-            best = Threshold(value, risk, 0.5, seen / rows, wrong / seen, (wrong + 1) / seen, rows)
+            best = Threshold(value, risk, 0.5, seen / rows, wrong / seen, (wrong + 1) / seen, rows, promise=kind)
     return best
+
+
+def recall_threshold_for(
+    recall: float,
+    label: str,
+    probabilities: Sequence[float | None],
+    has_label: Sequence[bool],
+    *,
+    confidence: float = 0.95,
+) -> Threshold:
+    """Find the highest threshold on a label's probability that still finds a share `recall` of those that have it.
+
+    Rows and probabilities must be as for `threshold_for`; None is a row that got no answer, which finds nothing. The
+    exact binomial bound is tested from threshold 0 upwards until it fails (Learn then Test, Angelopoulos et al. 2021,
+    arXiv 2110.01052, section 2.3). A lower threshold never misses more, so that one sequence has the whole chance of
+    failure.
+
+    Raises:
+        InputError: a recall or confidence outside (0, 1).
+    """
+    _check(probabilities, has_label)
+    risk = 1 - recall
+    check_promise(risk, confidence)
+    found = sorted(-1.0 if p is None else p for p, has in zip(probabilities, has_label, strict=True) if has)
+    rows, cut, missed = len(found), math.inf, 0
+    for count, probability in enumerate(found):
+        bound = error_bound(count, rows, confidence=confidence)
+        if bound > risk:
+            break
+        if probability >= 0:
+            cut, missed = probability, sum(other < probability for other in found)
+    if math.isinf(cut):
+        why = f"of {label!r}: {_why_none(rows, risk, 1 - confidence)}"
+        return Threshold(cut, risk, confidence, 0.0, 0.0, 1.0, rows, why, "recall", label)
+    answered = sum(p is not None and p >= cut for p in probabilities) / len(probabilities)
+    bound = error_bound(missed, rows, confidence=confidence)
+    return Threshold(cut, risk, confidence, answered, missed / rows, bound, rows, "", "recall", label)
 
 
 def check_promise(risk: float, confidence: float) -> None:
@@ -161,15 +234,6 @@ def coverage_table(
     """Pick from the curve, for each share of rows, the first point that accepts at least that many."""
     curve = coverage_curve(confidences, correct)
     return [next(p for p in curve if p.coverage >= share - 1e-12) for share in coverages] if curve else []
-
-
-def automatable(confidences: Sequence[float], correct: Sequence[bool], *, error: float) -> float:
-    """Give the largest share of rows that could be accepted with at most this share of errors among them.
-
-    This is what was seen on these rows, without a promise for others; `threshold_for` promises.
-    """
-    curve = coverage_curve(confidences, correct)
-    return max((p.coverage for p in curve if 1 - p.accuracy <= error + 1e-12), default=0.0)
 
 
 def _sequences(rows: int, least: int) -> Iterator[range]:
@@ -214,7 +278,7 @@ def _at_most(wrong: int, rows: int, rate: float) -> float:
     return math.fsum(math.exp(term) for term in terms)
 
 
-def _check(confidences: Sequence[float], correct: Sequence[bool]) -> None:
+def _check(confidences: Sequence[float | None], correct: Sequence[bool]) -> None:
     if len(confidences) != len(correct):
         raise InputError(
             f"{len(confidences)} confidences and {len(correct)} outcomes do not pair up; give one of each."

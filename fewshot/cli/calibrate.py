@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from typing import Any
 
 from fewshot._storage import cache_dir
+from fewshot.calibration.abstention import Threshold
 from fewshot.cli.eval import add_labelled_options, labelled
 from fewshot.cli.options import add_task_options
 from fewshot.errors import InputError
@@ -23,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_labelled_options(parser)
     parser.add_argument("--risk", type=float, metavar="R", help="find the --min-confidence that promises this error")
     parser.add_argument("--average-risk", type=float, metavar="R", help="promise this error on average instead")
+    parser.add_argument("--recall", metavar="L=R", help="promise to find this share of one label, as in spam=0.95")
+    parser.add_argument("--precision", metavar="L=P", help="promise that this share of one label's answers is right")
     parser.add_argument("--unlabelled", metavar="F", help="further inputs without an answer, for few rows")
     parser.add_argument("--write", action="store_true", help="write fit.json into the task's folder")
     parser.add_argument("--confidence", type=float, default=0.95, metavar="C", help="how sure that promise is")
@@ -38,9 +42,11 @@ def run(args: argparse.Namespace) -> int:
     cache_dir("calibrations")  # where no folder can be made, that is told before anything is asked
     task = task.calibrate(
         rows,
-        prior=None if args.prior is None else _shares(args.prior),
+        prior=None if args.prior is None else _shares("prior", args.prior),
         risk=args.risk,
         average_risk=args.average_risk,
+        recall=None if args.recall is None else _shares("recall", args.recall),
+        precision=None if args.precision is None else _shares("precision", args.precision),
         unlabelled=args.unlabelled,
         encoding=args.encoding,
         confidence=args.confidence,
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
-        _show(found)
+        _show(found, task.fitted.threshold)
     if args.write:
         print(f"fewshot: wrote {write_fit(task)}", file=sys.stderr)
     elif task.fitted.calibration is not None:  # last: what was paid for is shown even where it cannot be kept
@@ -60,27 +66,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any], threshold: Threshold | None) -> None:
     if "tried" in found:
         width = max(len(trial["name"]) for trial in found["tried"])
         print(f"fitted on {found['rows']} rows, judged on rows left out of each fit:")
         for trial in sorted(found["tried"], key=lambda trial: trial["nll"]):
             mark = "*" if trial["name"] == found["chosen"] else " "
             print(f"{mark} {trial['name']:<{width}}  accuracy {trial['accuracy']:.3f}  nll {trial['nll']:.3f}")
-    threshold = found["threshold"]
     if threshold is None:
         return
-    if threshold["threshold"] is None:
-        print(f"no threshold: {threshold['reason']}", file=sys.stderr)
-        return
-    print(
-        f"--min-confidence {threshold['threshold']} accepts {threshold['coverage']:.1%} of the rows; "
-        f"of these {threshold['error']:.1%} were wrong, "
-        f"and at most {threshold['risk']:.1%} will be, with a confidence of {threshold['confidence']:.0%}"
-    )
+    if math.isinf(threshold.threshold):
+        print(f"no threshold: {threshold.reason}", file=sys.stderr)
+    elif threshold.promise == "recall":
+        print(
+            f"{threshold.label!r} from a probability of {threshold.threshold} is {threshold.coverage:.1%} of the rows; "
+            f"{threshold.error:.1%} of those that have it were missed: {threshold.sentence}"
+        )
+    else:
+        of = "rows" if threshold.label is None else f"rows answered {threshold.label!r}"
+        print(
+            f"--min-confidence {threshold.threshold} accepts {threshold.coverage:.1%} of the {of}; "
+            f"of these {threshold.error:.1%} were wrong: {threshold.sentence}"
+        )
 
 
-def _shares(text: str) -> dict[str, float]:
+def _shares(option: str, text: str) -> dict[str, float]:
     """Read `positive=0.7,negative=0.3`."""
     shares = {}
     for part in text.split(","):
@@ -90,5 +100,5 @@ def _shares(text: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals:
-            raise InputError(f"--prior {part!r} must be LABEL=SHARE", field="prior")
+            raise InputError(f"--{option} {part!r} must be LABEL=SHARE", field=option)
     return shares

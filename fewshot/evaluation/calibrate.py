@@ -9,14 +9,14 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 from fewshot._checks import REQUIRED
-from fewshot.calibration.abstention import Threshold, average_threshold_for, check_promise, threshold_for
 from fewshot.calibration.calibration import Calibration, check_prior
 from fewshot.calibration.fitting import Fitted
+from fewshot.calibration.goal import Goal, Judged
 from fewshot.calibration.outcome import Calibrated
 from fewshot.calibration.promise import Promise, scripts_of, text_of
 from fewshot.data.labelled import Labelled, distinct, identity, read_labelled
@@ -54,37 +54,16 @@ class CalibrateOptions(TypedDict, total=False):
     """The share of errors among accepted answers to promise; sets `min_confidence`."""
     average_risk: float | None
     """Instead of `risk`: the share of errors to promise in expectation, as the mean over many fits."""
+    recall: Mapping[str, float] | None
+    """Instead of `risk`: one label and the share of those that have it to find, such as `{"spam": 0.95}`; the label is
+    answered wherever it is probable enough for that, be another more so."""
+    precision: Mapping[str, float] | None
+    """Instead of `risk`: one label and the share of its answers that shall be right; less sure ones are held back."""
     confidence: float
-    """The chance with which the promise of `risk` holds, 0.95 by default."""
+    """The chance with which the promise holds, 0.95 by default; that of `average_risk` has none."""
     unlabelled: Any
     """Further inputs without an answer (a file, texts or dicts), which tell of the prompt's bias where labelled rows
     are few. About thirty do; where the labels are not about even among them, give `prior` too."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Goal:
-    """What is to be promised."""
-
-    risk: float | None = None
-    average_risk: float | None = None
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        for risk in (self.risk, self.average_risk):
-            if risk is not None:
-                check_promise(risk, self.confidence)
-        if self.risk is not None and self.average_risk is not None:
-            raise InputError("risk and average_risk are two promises: give one of them", field="average_risk")
-
-    @property
-    def given(self) -> bool:
-        return self.risk is not None or self.average_risk is not None
-
-    def threshold(self, sure: Sequence[float], right: Sequence[bool]) -> Threshold | None:
-        """Find the threshold on rows that are fit to judge on."""
-        if self.average_risk is not None:
-            return average_threshold_for(self.average_risk, sure, right)
-        return None if self.risk is None else threshold_for(self.risk, sure, right, confidence=self.confidence)
 
 
 async def calibrate(
@@ -96,6 +75,8 @@ async def calibrate(
     prior: Mapping[str, float] | None = None,
     risk: float | None = None,
     average_risk: float | None = None,
+    recall: Mapping[str, float] | None = None,
+    precision: Mapping[str, float] | None = None,
     confidence: float = 0.95,
     unlabelled: Any = None,
 ) -> Predictor[Any]:
@@ -108,7 +89,8 @@ async def calibrate(
     Arguments:
         rows: a file, dicts or pairs, like those to come; about a hundred do, more are better for a low risk. Without
             any, a closed set is calibrated on the task's own examples and on `unlabelled`.
-        target, encoding, prior, risk, average_risk, confidence, unlabelled: see `CalibrateOptions`.
+        target, encoding, prior, risk, average_risk, recall, precision, confidence, unlabelled: see
+            `CalibrateOptions`.
 
     Raises:
         InputError: a row or an argument is not valid. ConfigError: the endpoint gives no log-probabilities.
@@ -121,8 +103,8 @@ async def calibrate(
         unlabelled = unlabelled_rows(unlabelled, encoding)
     connection = await connect(task.settings)
     return await calibrated(
-        task, labelled, connection, prior=prior, risk=risk, average_risk=average_risk, confidence=confidence,
-        unlabelled=unlabelled,
+        task, labelled, connection, prior=prior, risk=risk, average_risk=average_risk, recall=recall,
+        precision=precision, confidence=confidence, unlabelled=unlabelled,
     )  # fmt: skip
 
 
@@ -134,11 +116,13 @@ async def calibrated(
     prior: Mapping[str, float] | None = None,
     risk: float | None = None,
     average_risk: float | None = None,
+    recall: Mapping[str, float] | None = None,
+    precision: Mapping[str, float] | None = None,
     confidence: float = 0.95,
     unlabelled: Any = None,
 ) -> Predictor[Any]:
     """Calibrate over an open connection; see `calibrate`."""
-    goal = _Goal(risk, average_risk, confidence)
+    goal = Goal(risk, average_risk, recall, precision, confidence)
     _check(task, prior, goal)
     if unlabelled is not None and (task.output.labels is None or (goal.given and not rows)):
         message = "unlabelled rows tell of the labels' probabilities only, and a risk is promised on labelled ones"
@@ -172,7 +156,7 @@ async def calibrated(
         keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs in asked)),
         calibration=calibration,
         fit=fit,
-        threshold=goal.threshold(*outcomes),
+        threshold=goal.threshold(outcomes),
         rows=len(questions),
         shots_left_out=len(distinct(rows)) - len(judged) if judged else 0,
         repeats_left_out=len(rows) - len(distinct(rows)),
@@ -247,7 +231,7 @@ async def _thresholded(
     task: Predictor[Any],
     judged: Sequence[tuple[Predictor[Any], Mapping[str, Any], Labelled]],
     connection: Connection,
-    goal: _Goal,
+    goal: Goal,
     given: int,
 ) -> Predictor[Any]:
     """Find the confidence from which on open answers are right as often as was promised."""
@@ -262,13 +246,12 @@ async def _thresholded(
     predictions = [judge(task.output.kind, n, *pair) for n, pair in enumerate(zip(rows, found, strict=True))]
     if all(prediction.confidence is None for prediction in predictions):
         raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")
-    sure, right = zip(*(prediction.chance for prediction in predictions), strict=True)
     costs = [result.cost for result in found]
     fitted = Calibrated(
         keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs, _ in judged)),
         calibration=None,
         fit=None,
-        threshold=goal.threshold(sure, right),
+        threshold=goal.threshold([Judged(*prediction.chance) for prediction in predictions]),
         rows=len(rows),
         shots_left_out=given - len(rows),
         repeats_left_out=0,
@@ -336,7 +319,8 @@ def kept_calibration(task: Predictor[Any]) -> None:
         keep(key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict(), "key": key})
 
 
-def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: _Goal) -> None:
+def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: Goal) -> None:
+    goal.check_labels(task.output.labels)
     labels = classes_of(task.output)
     if labels is None and (not goal.given or prior is not None):
         message = f"{task.name} has no labels: only probabilities of labels, or of an answer at all, can be calibrated"
@@ -362,28 +346,27 @@ def _for_prior(fit: Fitted, prior: Mapping[str, float]) -> Calibration:
     return fit.calibration.biased(bias, name=f"{fit.calibration.name}+prior")
 
 
-def _outcomes(fit: Fitted, truths: Sequence[str], known: Sequence[bool]) -> tuple[list[float], list[bool]]:
-    """Give confidence and rightness of predictions by calibrations that were fitted without their row.
-
-    A row that got no answer is wrong at 0.
-    """
+def _outcomes(fit: Fitted, truths: Sequence[str], known: Sequence[bool]) -> list[Judged]:
+    """Judge predictions by calibrations that were fitted without their row; one without an answer is wrong at 0."""
     held_out = iter(fit.held_out)
-    rows = [next(held_out) if has else {} for has in known]
-    top = [max(row, key=row.__getitem__, default="") for row in rows]
-    confidences = [row.get(label, 0.0) for row, label in zip(rows, top, strict=True)]
-    return confidences, [label == truth for label, truth in zip(top, truths, strict=True)]
+    found = []
+    for truth, has in zip(truths, known, strict=True):
+        row = next(held_out) if has else None
+        top = max(row, key=row.__getitem__) if row else None
+        found.append(Judged(row[top] if row and top else 0.0, top == truth, row, truth))
+    return found
 
 
 def _outcomes_of_answers(
     kind: Kind, fit: Fitted, given: Sequence[Answer | None], rows: Sequence[Labelled]
-) -> tuple[list[float], list[bool]]:
-    """Do the same for answers that may be missing; a row that got no answer is wrong at 0."""
+) -> list[Judged]:
+    """Do the same for answers that may be missing."""
     held_out = iter(fit.held_out)
     judged = []
     for number, (row, answer) in enumerate(zip(rows, given, strict=True)):
         if answer is None:
-            judged.append((0.0, False))
+            judged.append(Judged(0.0, False))
             continue
         value, sure = verdict(answer.value, next(held_out), answer.sure)
-        judged.append(judge(kind, number, row, Result(value=value, confidence=sure)).chance)
-    return [sure for sure, _ in judged], [right for _, right in judged]
+        judged.append(Judged(*judge(kind, number, row, Result(value=value, confidence=sure)).chance))
+    return judged

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fewshot.calibration.abstention import automatable, coverage_table
+from fewshot.calibration.abstention import coverage_table
 from fewshot.data.labelled import Labelled
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.intervals import Comparison, Figure, compare
@@ -120,7 +120,7 @@ class Report:
 
     @property
     def abstentions(self) -> dict[str, Any]:
-        """How abstaining works out: rows held back, accuracy by coverage, shares of rows that could be automated."""
+        """How abstaining works out: rows held back, accuracy by coverage, what was promised."""
         held = sum(p.abstained for p in self.predictions)
         given = [p for p in self.predictions if not p.abstained]
         wrong = sum(p.scores[self.primary] < 1 for p in given)
@@ -130,7 +130,6 @@ class Report:
             "coverage": len(given) / max(self.rows, 1),
             "error": wrong / len(given) if given else 0.0,
             "table": [point.to_dict() for point in coverage_table(confidences, right)],
-            "automated": {str(e): automatable(confidences, right, error=e) for e in (0.01, 0.05, 0.1)},
             "promise": None if self.promise is None else dict(self.promise),
         }
 

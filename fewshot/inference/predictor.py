@@ -158,7 +158,8 @@ class Predictor(Generic[T]):
         settings = self.settings
         if promise.threshold is not None:
             least = promise.threshold.threshold  # above 1 lies only "abstain always"
-            settings = replace(settings, min_confidence=least if least <= 1 else math.inf)
+            of_all = None if promise.threshold.label is not None else least if least <= 1 else math.inf
+            settings = replace(settings, min_confidence=of_all)
         return replace(self, calibrations=calibrations, promise=promise, settings=settings)
 
     def uncalibrated(self) -> Self:
@@ -195,8 +196,12 @@ class Predictor(Generic[T]):
             return self._failed(error, question, connection)
         connection.facts.learn(**lessons(question, found))
         missing = self._promise_missing(inputs, connection, calibration)
-        promised = self.promise is not None and self.promise.threshold is not None
-        abstains = found.falls_short(self.settings.min_confidence) or (promised and bool(missing))
+        abstains = found.falls_short(self.settings.min_confidence)
+        if self.promise is not None and self.promise.threshold is not None:
+            said, held = self.promise.threshold.decide(found.value, found.probabilities)
+            abstains = abstains or held or bool(missing)
+            if said != found.value:
+                found = replace(found, value=said, confidence=(found.probabilities or {}).get(said))
         return replace(
             self._result(question, connection),
             value=None if abstains else self.output.value(private.restore(found.value)),

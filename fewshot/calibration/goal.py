@@ -1,0 +1,94 @@
+"""What is to be promised of answers to come, and the threshold that promises it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fewshot.calibration.abstention import (
+    Threshold,
+    average_threshold_for,
+    check_promise,
+    recall_threshold_for,
+    threshold_for,
+)
+from fewshot.errors import InputError
+
+__all__ = ["Goal", "Judged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a labelled row came to: how sure the answer was (0 where there was none) and whether it was right.
+
+    For labels also their probabilities, None where there was no answer, and the row's own label.
+    """
+
+    sure: float
+    right: bool
+    probabilities: Mapping[str, float] | None = None
+    truth: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One promise at most; see `CalibrateOptions`."""
+
+    risk: float | None = None
+    average_risk: float | None = None
+    recall: Mapping[str, float] | None = None
+    precision: Mapping[str, float] | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        for risk in (self.risk, self.average_risk):
+            if risk is not None:
+                check_promise(risk, self.confidence)
+        given = [n for n in ("risk", "average_risk", "recall", "precision") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} are {len(given)} promises: give one of them", field=given[-1])
+        for name in given:
+            if name in ("recall", "precision"):
+                self._check_label(name, getattr(self, name))
+
+    def _check_label(self, name: str, share: Mapping[str, float]) -> None:
+        if not isinstance(share, Mapping) or len(share) != 1 or not isinstance(next(iter(share.values())), int | float):
+            message = f'{name} names one label and its share, such as {{"spam": 0.95}}, not {share!r}'
+            raise InputError(message, field=name)
+        check_promise(1 - next(iter(share.values())), self.confidence)
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is to be promised."""
+        return any(goal is not None for goal in (self.risk, self.average_risk, self.recall, self.precision))
+
+    def check_labels(self, labels: Sequence[str] | None) -> None:
+        """Raise `InputError` where the label of which something is to be promised is not one of the task's."""
+        for name in ("recall", "precision"):
+            share = getattr(self, name)
+            if share is not None and next(iter(share)) not in (labels or ()):
+                there = f"its labels are {', '.join(labels)}" if labels else "the task has no labels"
+                raise InputError(f"{name} of {next(iter(share))!r} cannot be promised: {there}", field=name)
+
+    def threshold(self, rows: Sequence[Judged]) -> Threshold | None:
+        """Find the threshold on rows that are fit to judge on; None where nothing is to be promised."""
+        if self.recall is not None:
+            ((label, share),) = self.recall.items()
+            found = [None if row.probabilities is None else row.probabilities.get(label, 0.0) for row in rows]
+            has = [row.truth == label for row in rows]
+            return recall_threshold_for(share, label, found, has, confidence=self.confidence)
+        if self.precision is not None:
+            ((label, share),) = self.precision.items()
+            said = [row for row in rows if row.probabilities and _top(row.probabilities) == label]
+            sure, right = [row.sure for row in said], [row.right for row in said]
+            least = threshold_for(1 - share, sure, right, confidence=self.confidence)
+            why = least.reason and f"of the answers {label!r}: {least.reason}"
+            return replace(least, promise="precision", label=label, reason=why)
+        sure, right = [row.sure for row in rows], [row.right for row in rows]
+        if self.average_risk is not None:
+            return average_threshold_for(self.average_risk, sure, right)
+        return None if self.risk is None else threshold_for(self.risk, sure, right, confidence=self.confidence)
+
+
+def _top(probabilities: Mapping[str, float]) -> str:
+    return max(probabilities, key=probabilities.__getitem__)
