@@ -59,7 +59,9 @@ def test_every_setting_has_its_place() -> None:
 def test_a_text_prompt_knows_fewer_settings() -> None:
     text = Request(model="m", text="English: a\nFrench:", max_tokens=5, top_logprobs=0, schema=SCHEMA)
     sent = {"model": "m", "prompt": text.text, "max_tokens": 5, "temperature": 0.0, "seed": 0, "logprobs": 1}
-    assert body(text) == sent
+    taken = body(text)
+    assert taken.pop("response_format")["json_schema"]["schema"] == {"type": "object"}
+    assert taken == {**sent, "json_schema": {"type": "object"}}
     assert body(text, LOCAL) == {**sent, "json_schema": {"type": "object"}}
 
 

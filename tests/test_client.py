@@ -246,8 +246,14 @@ def test_a_refusal_that_cannot_be_met_is_an_error(server: FaultServer, client: O
     assert failing(client).status == 400
 
 
-def test_a_schema_that_the_older_endpoint_cannot_take_is_named(client: OpenAIClient) -> None:
-    assert loop.run(client.complete(Request(model="m", text="x", schema="{}"))).dropped == ("response_format",)
+def test_a_schema_goes_to_completions_as_each_service_takes_it(server: FaultServer, client: OpenAIClient) -> None:
+    asked = Request(model="older", text="x", schema="{}")
+    server.play(refusal("json_schema"))
+    assert loop.run(client.complete(asked)).dropped == ()
+    assert ("response_format" in server.requests[-1].body, "json_schema" in server.requests[-1].body) == (True, False)
+    server.play(refusal("response_format"))
+    assert loop.run(client.complete(asked)).dropped == ("response_format",)
+    assert not {"response_format", "json_schema"} & server.requests[-1].body.keys()
 
 
 @pytest.mark.parametrize("fault", ["401", "500", "reset_before", "hang", "invalid_json", "redirect", "gzip_bomb"])

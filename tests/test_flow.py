@@ -95,6 +95,40 @@ def test_after_the_last_repair_one_error_carries_the_raw_answer() -> None:
     assert [c.text for c in caught.value.completions] == ["maybe", "perhaps", "who knows"]
 
 
+@pytest.mark.parametrize("wire", ["positive or negative", "positive\n\nWait, actually negative", "positively awful"])
+def test_a_whole_reply_that_says_more_than_its_first_token_is_asked_again(wire: str) -> None:
+    asked = question(top_logprobs=5)
+    answer, sent = hold(ask(asked), said(wire, positive=0.9, negative=0.05), said("negative"))
+    assert (answer.value, answer.method, answer.confidence, len(sent)) == ("negative", "answer", None, 2)
+
+
+def test_a_whole_reply_that_says_another_label_than_its_first_token_is_read_as_written() -> None:
+    asked = question(top_logprobs=5)
+    answer, sent = hold(ask(asked), said("negative", positive=0.9, negative=0.05))
+    assert (answer.value, answer.method, len(sent)) == ("negative", "answer", 1)
+    assert "other than its first token" in answer.warnings[0]
+    for plain in ("positive", "Positive.", "**positive**", "positive, because it is good"):
+        answer, sent = hold(ask(asked), said(plain, positive=0.9, negative=0.05))
+        assert (answer.value, answer.method, len(sent)) == ("positive", "logprobs", 1)
+
+
+def test_json_in_the_text_form_may_have_several_lines() -> None:
+    shots = [Example({"text": "a"}, {"code": "1"})]
+    schema = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
+    asked = question(schema, shots=shots, form="text")
+    answer, (request,) = hold(ask(asked), said('{\n  "code": "2"\n}'))
+    assert (answer.value, "\n" in request.stop, request.schema is not None) == ({"code": "2"}, False, True)
+
+
+def test_a_log_probability_of_minus_zero_ranks_above_any_other() -> None:
+    tree = LabelTree({"positive": "positive", "negative": "negative"})
+    tree.add(TokenLogprob(b"positive", -0.0, ((b"positive", -0.0),)))
+    sure = tree.logprobs()
+    other = LabelTree({"positive": "positive", "negative": "negative"})
+    other.add(TokenLogprob(b"positive", -1e-6, ((b"positive", -1e-6), (b"negative", -14.0))))
+    assert sure["positive"] > other.logprobs()["positive"] > sure["negative"]
+
+
 @pytest.mark.parametrize("reason", ["refusal", "content_filter"])
 def test_a_refusal_is_not_an_answer_and_not_asked_again(reason: str) -> None:
     with pytest.raises(OutputError) as caught:

@@ -37,6 +37,7 @@ _GATE = {"chat": 0.4, "text": 0.02}
 
 Measured; see docs/reliability.md.
 """
+_TOO_LITTLE = "the labels hold too little of the probability"
 _NO_SUCH_ENDPOINT = (404, 405, 501)
 _NOT_SO = (400, 422)
 """Statuses that say: not this question, which has too many labels, say."""
@@ -45,7 +46,8 @@ _NOT_SO = (400, 422)
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
     scored, weighed = yield from _probabilities(question)
-    if scored is not None:
+    contradicted = scored is not None and weighed is not None and _contradicted(question, weighed)
+    if scored is not None and not contradicted:
         return scored
     if question.settings.votes > 1:
         answer = yield from _vote(question)
@@ -55,10 +57,24 @@ def ask(question: Question) -> Talk:
     if weighed and weighed.tree:  # what the answer's tokens weigh is no chance of its being right: they were no labels
         share = weighed.tree.coverage
         answer = replace(answer, coverage=share, confidence=answer.confidence if answer.method == "votes" else None)
-        warnings.append("the labels hold too little of the probability, so the answer was read as it was written")
+        why = "the reply says other than its first token's log-probabilities" if contradicted else _TOO_LITTLE
+        warnings.append(f"{why}, so the answer was read as it was written")
     if answer.confidence is None and question.settings.min_confidence is not None:
         warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
     return replace(answer, warnings=tuple(warnings)) if warnings else answer
+
+
+def _contradicted(question: Question, weighed: Weighed) -> bool:
+    """Tell whether a chat's whole reply says another label than its tokens weigh most, or more than one, or none."""
+    if weighed.tree is None or weighed.said is None or question.form == "text":
+        return False
+    label, completion = weighed.tree.likeliest, weighed.said[1]
+    if completion.finish_reason != "stop" or completion.text == weighed.tree.words[label]:
+        return False
+    try:
+        return bool(_read(question, completion.text, sent_schema=False) != label)
+    except OutputError:
+        return True
 
 
 def lessons(question: Question, found: Answer | None = None) -> dict[str, Any]:

@@ -170,6 +170,11 @@ class LabelTree:
         """Probability mass that the labels hold together, from 0 to 1."""
         return min(1.0, math.fsum(self.mass.values()) + math.fsum(o.mass for o in self.open))
 
+    @property
+    def likeliest(self) -> str:
+        """The label with the most mass."""
+        return max(self.mass, key=self.mass.__getitem__)
+
     def logprobs(self) -> dict[str, float]:
         """Give the natural-log probability of each label, renormalised over the labels.
 

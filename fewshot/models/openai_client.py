@@ -140,8 +140,6 @@ class OpenAIClient:
                 if reply.status == 200:
                     if before is not None:
                         facts.keep()
-                    if request.schema and request.form == "text" and "json_schema" not in sent:
-                        dropped += ("response_format",)
                     if dialect.roles:
                         dropped += tuple(dialect.roles.keys() & {message.role for message in request.chat})
                     return read_completion(reply, request, dropped=dropped, attempts=tries.sent)

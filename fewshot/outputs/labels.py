@@ -110,9 +110,19 @@ class LabelReader:
         first, _, rest = answer.partition("\n")
         rest = rest.strip()
         label = self._lookup(first) if rest and not rest[0].islower() else None
-        if label is not None and self._lookup(rest.partition("\n")[0]) not in (None, label):
+        taken_back = label is not None and _RETRACTED.match(rest) and self._names_another(rest, label)
+        if label is not None and (taken_back or self._lookup(rest.partition("\n")[0]) not in (None, label)):
             raise _RefusedError("the answer names several labels", ambiguous=True)
         return label
+
+    def _names_another(self, text: str, label: str) -> bool:
+        folded = self._fold(text)
+        return any(
+            _stands_alone(folded, *match.span())
+            for form in self._in_prose
+            if self._folded[form] != label
+            for match in re.finditer(re.escape(form), folded)
+        )
 
     def _on_last_line(self, answer: str, cue: str) -> str | None:
         """Give the label of the one line that repeats the cue, after some reasoning."""
@@ -160,6 +170,14 @@ def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     for key, value in pairs:
         values.setdefault(key, set()).add(value)
     return {key: held.pop() for key, held in values.items() if key and len(held) == 1}
+
+
+_RETRACTED = re.compile(
+    r"[^\n]{0,20}?(?:\b(?:wait|actually|correction|on second thought|scratch that|sorry|i mean|instead|rather|no[,.])"
+    r"|아니|정정|사실)",
+    re.IGNORECASE,
+)
+"""How a first line is taken back in what follows it."""
 
 
 def _json_values(answer: str) -> list[object]:

@@ -68,8 +68,11 @@ class Prompt:
 
     @property
     def stop(self) -> str:
-        """Where an answer in the text form ends: at the end of a line where answers have one, else at the next shot."""
-        one_line = all("\n" not in self.output.render(e.output) for e in self.examples)
+        """Where an answer in the text form ends: at the end of a line where answers have one, else at the next shot.
+
+        JSON may be written over several lines, whatever the shots show.
+        """
+        one_line = self.output.kind != "schema" and all("\n" not in self.output.render(e.output) for e in self.examples)
         return "\n" if one_line else _BETWEEN_SHOTS
 
     def turn(self, inputs: Mapping[str, Any]) -> Message:

@@ -51,8 +51,6 @@ class PartWriter:
         known = self.store.asked(key=key)
         name = self.store.name_for(self.run, row) if known is None else known.name
         sent, dropped = self.dialect.apply(parameters(request, self.endpoint), request.schema)
-        if request.schema and request.form == "text" and "json_schema" not in sent:
-            dropped += ("response_format",)
         body = encode(request, sent, self.dialect.roles)
         head = {"custom_id": name, "method": "POST", "url": _PATHS[request.form]}
         line = json.dumps(head)[:-1].encode() + b', "body": ' + body + b"}\n"

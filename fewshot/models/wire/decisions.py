@@ -1,7 +1,7 @@
 """Asking for a decision instead of text: a typed question in, a distribution over its choices out.
 
-OpenAI's `/v1/decisions` (beta since October 2026) and the `/v1/systemone` servers that speak the like. Our shots go
-into the input as turns; the question is the task's instruction with the labels as choices.
+OpenAI's `/v1/decisions` (beta since October 2026), the only wire of this sort that is spoken. Our shots go into the
+input as turns; the question is the task's instruction with the labels as choices.
 """
 
 from __future__ import annotations

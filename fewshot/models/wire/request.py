@@ -41,6 +41,8 @@ _ABOVE_ZERO = re.compile(
 )
 _SCHEMA = re.compile(r"schema|grammar|additionalProperties|\$ref|unimplemented keys|regex|\bpattern\b", re.IGNORECASE)
 _UNNAMED = re.compile(r"json_schema|response[_ ]format", re.IGNORECASE)
+_SCHEMAS = ("response_format", "json_schema")
+"""Where a schema goes: in a completion in both, of which a service takes one."""
 _LONGEST = ("max_tokens", "max_completion_tokens")
 _LEAST_ROOM = 16
 _OPTIONAL = (
@@ -72,7 +74,9 @@ def parameters(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         wanted["response_format"] = request.schema and _response_format(request.schema)
     else:
         wanted["logprobs"] = None if request.top_logprobs is None else max(1, request.top_logprobs)
-        wanted["json_schema"] = json.loads(request.schema) if request.schema and endpoint.local else None
+        wanted["json_schema"] = request.schema and json.loads(request.schema)  # as llama.cpp takes it
+        if not endpoint.local:  # as vLLM does; what a service refuses is left out from then on
+            wanted["response_format"] = request.schema and _response_format(request.schema)
     return {name: value for name, value in wanted.items() if value is not None}
 
 
@@ -156,8 +160,12 @@ class Dialect:
                 changed.append(wished)
         if "logprobs" not in sent:
             sent.pop("top_logprobs", None)
-        if schema in self.schemas and (sent.pop("response_format", None) or sent.pop("json_schema", None)):
-            changed.append("response_format")
+        if schema is not None:
+            for name in _SCHEMAS if schema in self.schemas else ():
+                sent.pop(name, None)
+            if changed or schema in self.schemas:
+                lost = any(name in wanted for name in _SCHEMAS) and not any(name in sent for name in _SCHEMAS)
+                changed = [name for name in changed if name not in _SCHEMAS] + ["response_format"] * lost
         return sent, tuple(changed)
 
     def learn(self, status: int, complaint: Complaint, sent: dict[str, Any], request: Request) -> bool:
@@ -217,11 +225,7 @@ class Dialect:
 
     def _schema(self, complaint: Complaint, sent: dict[str, Any], request: Request) -> bool:
         """Learn that this schema is not taken, though others may be."""
-        if (
-            request.schema is None
-            or request.schema in self.schemas
-            or not sent.keys() & {"response_format", "json_schema"}
-        ):
+        if request.schema is None or request.schema in self.schemas or not sent.keys() & set(_SCHEMAS):
             return False
         if not _SCHEMA.search(_UNNAMED.sub("", complaint.message)):
             return False
