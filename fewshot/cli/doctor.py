@@ -10,9 +10,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from fewshot._environment import EXTRAS, SECRET, VARIABLES, lacks, missing
-from fewshot.cli.config import configured
-from fewshot.cli.options import add_settings
-from fewshot.cli.tasks import origin
+from fewshot.cli.listing import origin
+from fewshot.cli.options import add_settings, configured
 from fewshot.errors import ConfigError
 from fewshot.folders.loader import names, search_path
 from fewshot.models.endpoint import resolve

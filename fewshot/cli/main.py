@@ -47,7 +47,7 @@ GROUPS = {
         "completion": "print what makes a shell complete commands, options and tasks",
     },
 }
-"""Each command is a module of `fewshot.cli` with `add_arguments(parser)` and `run(args) -> exit code`."""
+"""Each command has `add_arguments(parser)` and `run(args) -> exit code`, mostly in a module of its name."""
 
 _LONG = ("eval", "calibrate", "tune")
 _GO_ON = "; with `-o cache=true` answers are kept as they come, so that the same command goes on from them"
@@ -164,7 +164,30 @@ def _parsers(wanted: Sequence[str]) -> tuple[_Parser, dict[str, _Parser]]:
 
 
 def _module(command: str) -> Any:
-    return import_module(f"fewshot.cli.{command}{'_' * iskeyword(command)}")
+    if command == "completion":
+        return _Completion
+    return import_module(f"fewshot.cli.{_PLACES.get(command, command)}{'_' * iskeyword(command)}")
+
+
+_PLACES = {"tasks": "listing", "models": "listing"}
+"""Commands that share a module."""
+
+
+class _Completion:
+    """`fewshot completion SHELL`: what a shell needs to complete commands and options, written by shtab."""
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell that is to complete")
+        parser.epilog = """bash: eval "$(fewshot completion bash)"   zsh: fewshot completion zsh > ~/.zfunc/_fewshot"""
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        """Print the script; nothing is changed on this machine."""
+        import shtab
+
+        print(shtab.complete(parser_of(), shell=args.shell))
+        return 0
 
 
 class _Version(argparse.Action):

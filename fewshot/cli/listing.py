@@ -1,18 +1,23 @@
-"""`fewshot models`: which local models there are, what is known of each, and how to name it."""
+"""`fewshot tasks` and `fewshot models`: what can be run, from where, and by which local model."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from fewshot._storage import cache_dir
+from fewshot.cli.terminal import painted, tell_line
+from fewshot.errors import TaskError
+from fewshot.folders.loader import find, hides, names, ships
 from fewshot.models.endpoint import EMBEDDED_MODEL, SERVERS, offline
 from fewshot.models.local.hub import known
+from fewshot.task import load
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "origin", "run"]
 
 _RECOMMENDED = "hf:Qwen/Qwen2.5-1.5B-Instruct-GGUF:Q8_0"
 _PATIENCE = 0.5
@@ -32,10 +37,47 @@ class _Model:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="one JSON object for each model")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
+    """List what the command is named after."""
+    return _list_models(args) if args.command == "models" else _list_tasks(args)
+
+
+def origin(name: str) -> str:
+    """Tell where a task of one's own comes from, and whether it hides one that ships; nothing for those that ship."""
+    folder, hidden = find(name), hides(name)
+    if ships(folder):
+        return ""
+    return f"  ({folder}{', hides the task that ships' if hidden else ''})"
+
+
+def _list_tasks(args: argparse.Namespace) -> int:
+    """List the tasks; a broken one is listed with its fault, and makes the exit code 1."""
+    broken = 0
+    for name in names():
+        try:
+            task = load(name)
+        except TaskError as error:
+            broken += 1
+            tell_line(error, who=name)
+            continue
+        if args.json:
+            about: dict[str, object] = {
+                "name": name,
+                "description": task.description,
+                "version": task.version,
+                "path": str(find(name)),
+            }
+            about |= {"ships": ships(find(name)), "hides": None if (hidden := hides(name)) is None else str(hidden)}
+            print(json.dumps(about | {"inputs": list(task.inputs), "parameters": dict(task.parameters)}))
+        else:
+            print(f"{name:<18}{task.description}{painted(origin(name), 'dim', sys.stdout)}")
+    return 1 if broken else 0
+
+
+def _list_models(args: argparse.Namespace) -> int:
     """List the models; servers on this machine are asked unless FEWSHOT_OFFLINE is set, and nobody else."""
     for model in _models():
         if args.json:
