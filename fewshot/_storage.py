@@ -1,14 +1,24 @@
-"""Where things are kept between runs: one private folder of the user's."""
+"""Where and how things are kept: one private folder of the user's, files replaced whole, and SQLite files.
+
+Digests in SQLite tables are for what is bought: a flipped bit is found before what it made is believed. SQLite itself
+works out the digest of a row at each insert and update, as a generated column; it checks none.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import sqlite3
 import sys
+from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
+from secrets import token_hex
 
 from fewshot.errors import ConfigError
 
-__all__ = ["cache_dir", "write_private"]
+__all__ = ["cache_dir", "digested", "is_whole", "open_sqlite", "use_digests", "write_atomic", "write_private"]
 
 
 def cache_dir(*parts: str) -> Path:
@@ -31,19 +41,95 @@ def cache_dir(*parts: str) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def write_atomic(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """Give a path to write to; what stands there at the end takes the place of a file, on disk and whole or not at all.
+
+    Arguments:
+        path: the file that is made or replaced; one that is there keeps its permissions.
+        private: nobody but the user may read it.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
+    scratch = path.with_name(f".{path.name}.{token_hex(4)}.new")
+    try:
+        if private:
+            os.close(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        yield scratch
+        with scratch.open("rb+") as file:
+            os.fsync(file.fileno())
+        if path.exists() and not private:
+            shutil.copymode(path, scratch)
+        scratch.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only the user can read, all of it or nothing; raises ConfigError where that cannot be."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        with write_atomic(path, private=True) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
         raise ConfigError(f"{message}; name a folder that can be in FEWSHOT_CACHE_DIR") from error
+
+
+def open_sqlite(
+    path: Path, *pragmas: str, timeout: float, private: bool = True, digests: bytes | None = None
+) -> sqlite3.Connection:
+    """Open an SQLite file, made if it is not there; for any thread, and without transactions of Python's own.
+
+    Arguments:
+        pragmas: what is set first, as `journal_mode = wal`.
+        timeout: seconds to wait for another who has it locked.
+        private: nobody but the user may read it.
+        digests: the key of `use_digests`, where tables have digests.
+
+    Raises:
+        OSError: it cannot be made. sqlite3.Error: it cannot be opened.
+    """
+    if private:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, 0o600)
+        os.close(descriptor)
+    store = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    try:
+        if digests is not None:
+            use_digests(store, digests)
+        for pragma in pragmas:
+            store.execute(f"pragma {pragma}")
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def use_digests(store: sqlite3.Connection, key: bytes = b"") -> None:
+    """Teach a connection to make digests; before anything else is asked of it.
+
+    Arguments:
+        key: what all rows belong to, at most 64 bytes: under another key none of them is sound.
+    """
+
+    def digest(*parts: bytes | None) -> bytes:
+        return blake2b(repr(parts).encode(), digest_size=16, key=key).digest()
+
+    store.create_function("digest", -1, digest, deterministic=True)
+    store.execute("pragma trusted_schema = on")
+
+
+def digested(*columns: str) -> str:
+    """Give the SQL for the digest of columns; every type as bytes, since damage may change a type."""
+    return f"digest({', '.join(f'cast({column} as blob)' for column in columns)})"
+
+
+def is_whole(store: sqlite3.Connection) -> bool:
+    """Tell whether SQLite finds its own structures sound."""
+    return bool(store.execute("pragma integrity_check(1)").fetchone()[0] in ("ok", b"ok"))
 
 
 def _default() -> Path:

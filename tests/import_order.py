@@ -28,7 +28,6 @@ ORDER: tuple[tuple[str, ...], ...] = (
         "_moved",
         "_environment",
         "_checks",
-        "_digests",
         "_task_files",
         "_progress",
         "_storage",
@@ -40,8 +39,6 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("types",),
 )
 """Packages and modules of `fewshot`, top first. Those of one layer do not import each other, packages apart."""
-PENDING: tuple[str, ...] = ()
-"""Files that still name the task; they go."""
 FACADE = "__init__"
 LARGEST_FOLDER = 18
 
@@ -97,8 +94,6 @@ def faults(package: Path) -> list[str]:
             there = place_of(other)
             if there is None:
                 found.append(f"{where} imports {other}, which has no place in the order")
-            elif path.relative_to(package).as_posix() in PENDING and other == "inference.predictor":
-                continue
             elif there < place or (there == place and other.split(".")[0] != name.split(".")[0]):
                 found.append(f"{where} imports {other}, which lies above {name}")
             else:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import fewshot
-from fewshot._digests import use_digests
+from fewshot._storage import use_digests
 from fewshot.bulk.checkpoint import Checkpoint, Saved, record_of
 from fewshot.bulk.records import facts_of, json_bytes, key_of_row, line_of, result_of
 from fewshot.errors import ConfigError, ServiceError

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot._digests import digested, is_whole, use_digests
+from fewshot._storage import digested, is_whole, open_sqlite, write_atomic
 from fewshot.errors import ConfigError
 
 __all__ = ["Checkpoint", "Saved", "record_of"]
@@ -97,7 +97,13 @@ class Checkpoint:
                 raise ConfigError(
                     f"{out} is there already and is no output of this run: name another, or start over with --fresh"
                 )
-            self._store = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._store = open_sqlite(
+                self.path,
+                *("locking_mode = exclusive", "journal_mode = wal", "synchronous = full"),
+                timeout=0,
+                private=False,
+                digests=hashlib.sha256(repr(sorted(facts.items())).encode()).digest(),
+            )
             try:
                 self._prepare(facts, fresh=fresh)
                 self._sync_output()
@@ -187,11 +193,7 @@ class Checkpoint:
 
     def _prepare(self, facts: Mapping[str, str], *, fresh: bool) -> None:
         """Take the lock, which ends with the process however it ends; then make tables and compare the facts."""
-        use_digests(self._store, hashlib.sha256(repr(sorted(facts.items())).encode()).digest())
         self._store.text_factory = bytes  # damaged text may not be UTF-8
-        self._store.execute("pragma locking_mode = exclusive")
-        self._store.execute("pragma journal_mode = wal")
-        self._store.execute("pragma synchronous = full")
         with self._transaction():
             if fresh:
                 for table in ("rows", "besides", "facts", "sound"):
@@ -307,15 +309,11 @@ class Checkpoint:
 
     def _replace(self) -> None:
         """Write the output anew beside it and put it in its place, so that a kill leaves the old one or the new."""
-        scratch = self.out.with_name(f".{self.out.name}.new")
         self._next = 0
-        with scratch.open("wb") as file:
+        with write_atomic(self.out) as scratch, scratch.open("wb") as file:
             for line in self._in_order():
                 file.write(line)
                 self._next += 1
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self.out)
         _sync_folder(self.out.parent)
 
 

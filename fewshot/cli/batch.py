@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from fewshot._storage import write_atomic
 from fewshot.bulk.batch_api.run import BatchRun, BatchStatus
 from fewshot.cli.options import add_column_options, add_task_options, columns_of, task_of
 from fewshot.data.columns import read_rows
@@ -54,17 +54,12 @@ def _write(batch: BatchRun[Any], out: Path) -> int:
         write_table(out, lambda: (line for line, _ in batch.lines()))
         return sum(is_error for _, is_error in batch.lines())
     failed = 0
-    scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        with scratch.open("wb") as file:
+        with write_atomic(out) as scratch, scratch.open("wb") as file:
             for line, is_error in batch.lines():
                 failed += is_error
                 file.write(line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(out)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise ConfigError(f"the results cannot be written to {out}: {error.strerror}; fetch again") from error
     return failed
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fewshot._environment import missing
+from fewshot._storage import write_atomic
 from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
 
@@ -75,12 +75,12 @@ def write_table(path: Path, lines: Callable[[], Iterable[bytes]]) -> None:
     ours = own_names(theirs)
     columns = [*(ours[name] for name in _BEFORE), *theirs, *(ours[name] for name in _AFTER)]
     rows = (_flat(json.loads(line), ours) for line in lines())
-    scratch = path.with_name(f".{path.name}.new")
     try:
-        (_write_parquet if path.suffix.lower() == ".parquet" else _write_csv)(scratch, columns, rows, ours)
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        with write_atomic(path) as scratch:
+            if path.suffix.lower() == ".parquet":
+                _write_parquet(scratch, columns, rows, ours)
+            else:
+                _write_csv(scratch, columns, rows, "\t" if path.suffix.lower() == ".tsv" else ",")
     except OSError as error:
         advice = "see that the folder is there, can be written and has room, and run it again: nothing is asked anew"
         raise ConfigError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
@@ -100,8 +100,7 @@ def _flat(line: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:
     return _theirs(line) | {place: about.get(name) for name, place in ours.items()}
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]], _: Mapping[str, str]) -> None:
-    delimiter = "\t" if path.name.lower().endswith(".tsv.new") else ","
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]], delimiter: str) -> None:
     with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)
         writer.writerow(map(_cell, columns))

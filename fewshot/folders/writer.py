@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._checks import REQUIRED
+from fewshot._storage import write_atomic
 from fewshot.calibration.promise import FIT_FILE
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.loader import EXAMPLE_FILES, read_folder, ships
@@ -92,7 +93,8 @@ def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
             )
     copies = tuple(_kept(folder / name) for name in new if (folder / name).is_file())
     for name, text in new.items():
-        _replace(folder / name, text)
+        with write_atomic(folder / name) as scratch:
+            scratch.write_text(text, encoding="utf-8", newline="")
     return Rewritten(tuple(folder / name for name in new), copies, read_folder(folder, type(chosen)))
 
 
@@ -104,7 +106,8 @@ def write_fit(task: Predictor[Any]) -> Path:
     """
     check_writable(task)
     assert task.path is not None  # noqa: S101 - it has been loaded from there
-    _replace(task.path / FIT_FILE, _fit_of(task))
+    with write_atomic(task.path / FIT_FILE) as scratch:
+        scratch.write_text(_fit_of(task), encoding="utf-8", newline="")
     return task.path / FIT_FILE
 
 
@@ -264,14 +267,3 @@ def _kept(path: Path) -> Path:
     copy = next(name for name in names if not name.exists())
     shutil.copy2(path, copy)
     return copy
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file, all of it or nothing, with the permissions that it had."""
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(text, encoding="utf-8", newline="")
-    if path.exists():
-        shutil.copymode(path, scratch)
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
-    scratch.replace(path)

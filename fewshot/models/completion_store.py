@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from fewshot._storage import open_sqlite
 from fewshot.errors import ConfigError
 from fewshot.types import Completion, TokenLogprob, Usage
 
@@ -189,15 +190,10 @@ if hasattr(os, "register_at_fork"):
 
 def _connected(path: Path) -> sqlite3.Connection:
     """Open the file, made for the user alone if it is not there."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    if hasattr(os, "fchmod"):
-        os.fchmod(descriptor, 0o600)
-    os.close(descriptor)
-    store = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    # synchronous = normal: a power cut may take the last answers, never the file
+    pragmas = ("auto_vacuum = incremental", "journal_mode = wal", "synchronous = normal")
+    store = open_sqlite(path, *pragmas, timeout=_BUSY_SECONDS)
     try:
-        store.execute("pragma auto_vacuum = incremental")
-        store.execute("pragma journal_mode = wal")
-        store.execute("pragma synchronous = normal")  # a power cut may take the last answers, never the file
         store.execute(_TABLE)
     except BaseException:
         store.close()

@@ -7,17 +7,15 @@ import contextlib
 import hashlib
 import logging
 import math
-import os
 import sqlite3
 import time
 from array import array
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from fewshot._progress import UNSHOWN, Bar
-from fewshot._storage import cache_dir
+from fewshot._storage import cache_dir, open_sqlite
 from fewshot.errors import ConfigError
 from fewshot.models.connection import Connection
 from fewshot.models.endpoint import resolve
@@ -115,8 +113,9 @@ def _write(vectors: Mapping[bytes, array[float]]) -> None:
 @contextlib.contextmanager
 def _store() -> Iterator[sqlite3.Connection]:
     """Open the vectors kept on disk, and commit at the end."""
-    path = _private(cache_dir("embeddings") / "vectors.sqlite")
-    with contextlib.closing(sqlite3.connect(path, timeout=10)) as store, store:
+    path = cache_dir("embeddings") / "vectors.sqlite"
+    with contextlib.closing(open_sqlite(path, timeout=10)) as store, store:
+        store.execute("begin")
         store.execute("create table if not exists vectors (key blob primary key, vector blob) without rowid")
         yield store
 
@@ -128,9 +127,3 @@ def _going_on_without() -> Iterator[None]:
         yield
     except (ConfigError, OSError, sqlite3.Error) as error:
         _log.warning("vectors are not kept on disk: %s", error)
-
-
-def _private(path: Path) -> Path:
-    """Make a file that only the user can read, if it is not there."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    return path

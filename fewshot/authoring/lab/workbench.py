@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._checks import REQUIRED
+from fewshot._storage import write_atomic
 from fewshot._task_files import is_there, read_file
 from fewshot.authoring.check import TEST_FILE, check
 from fewshot.errors import FewshotError, InputError
@@ -137,7 +137,8 @@ class Workbench:
             shutil.copytree(folder, target)
         for name, text in files.items():
             if not (target / name).is_file() or (target / name).read_text(encoding="utf-8") != text:
-                _write(target / name, text)
+                with write_atomic(target / name) as scratch:
+                    scratch.write_text(text, encoding="utf-8", newline="")
         return self.open(task)
 
     def _folder(self, task: str) -> Path:
@@ -189,16 +190,6 @@ def _refuse_other_files(files: Files, folder: Path) -> None:
 def _stamp(files: Files) -> str:
     content = json.dumps(dict(files), sort_keys=True)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file, all of it or nothing."""
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        scratch.write_text(text, encoding="utf-8", newline="")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _rows(task: Task[Any], text: str) -> list[Mapping[str, Any]]:

@@ -11,14 +11,13 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fewshot._digests import digested, is_whole, use_digests
+from fewshot._storage import digested, is_whole, open_sqlite
 from fewshot.data.columns import Row
 from fewshot.errors import ConfigError, InputError
 
@@ -112,25 +111,21 @@ class BatchStore:
         """
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / "state.sqlite"
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+        pragmas = ("locking_mode = exclusive", "journal_mode = wal", "synchronous = full")
         try:
-            use_digests(self._db)
-            self._db.execute("pragma locking_mode = exclusive")
-            self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = full")
-            self._db.execute("begin exclusive")
-            self._db.execute("commit")
-            self._db.executescript(_TABLES)
-            self._mend()
-        except BaseException as error:
-            self._db.close()
+            self._db = open_sqlite(folder / "state.sqlite", *pragmas, timeout=0.5, digests=b"")
+            try:
+                self._db.execute("begin exclusive")
+                self._db.execute("commit")
+                self._db.executescript(_TABLES)
+                self._mend()
+            except BaseException:
+                self._db.close()
+                raise
+        except _BROKEN as error:
             if "locked" in str(error):
                 raise ConfigError(f"another process works on the batch run in {folder}: let it finish first") from None
-            if isinstance(error, _BROKEN):
-                raise self._unreadable(error) from error
-            raise
+            raise self._unreadable(error) from error
 
     def __enter__(self) -> BatchStore:
         return self
