@@ -62,6 +62,8 @@ def read_file(path: Path) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; raises TaskError, with the line, where it cannot be read."""
     text = read_file(path)
+    if text.startswith("\ufeff"):
+        raise TaskError("begins with a byte order mark, which TOML does not have: save it without", path=path, line=1)
     for number, line in enumerate(text.split("\n"), start=1):
         if any(part.count(".") > _DEEPEST for part in line.split("=")):  # keys of which the parser takes ages
             raise TaskError(f"is nested too deep: more than {_DEEPEST} dots in a row", path=path, line=number)

@@ -275,7 +275,7 @@ ALONE = [
     (
         "long-prompt",
         None,
-        {"examples": GOOD_EXAMPLES + json.dumps({"text": "word " * 6000, "output": "bug"})},
+        {"prompt": GOOD_PROMPT.replace("Sort", "word " * 6000 + "Sort")},
         "tokens before the question",
     ),
 ]
@@ -285,6 +285,20 @@ ALONE = [
 def test_finds_a_fault_alone(tmp_path: Path, code: str, line: int | None, files: dict[str, str], message: str):
     found = check(folder(tmp_path / "bad", **files))
     assert [f for f in found.findings if f.code == code and message in f.message], [str(f) for f in found.findings]
+
+
+def test_a_byte_order_mark_is_one_finding(tmp_path: Path):
+    found = check(folder(tmp_path / "bad", toml="\ufeff" + GOOD_TOML))
+    assert [(f.line, f.code) for f in found.findings] == [(1, "toml")]
+    assert "byte order mark" in found.findings[0].message
+
+
+def test_an_unknown_task_does_not_end_the_check_of_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    good = folder(tmp_path / "good")
+    assert main(["check", "nowhere", str(good)]) == 2
+    said = capsys.readouterr().err
+    assert "no task 'nowhere'" in said
+    assert "good: ok" in said
 
 
 def test_a_good_folder_has_no_finding(tmp_path: Path):

@@ -110,10 +110,8 @@ def test_the_summary_tells_all_that_counts() -> None:
 def test_the_rate_leaves_out_what_was_done_before() -> None:
     now = tally(done=150, kept=100, total=250)
     assert now.rate == pytest.approx(5.0, rel=0.01)
-    assert now.seconds_left == pytest.approx(20.0, rel=0.01)
     told = in_words(now.done, now.total, now.seconds, kept=now.kept, extras="100 kept")
     assert told.startswith("150 of 250 rows, 5.0 a second, 20 s left, 100 kept")
-    assert tally(done=1).seconds_left is None
 
 
 def test_each_result_is_counted_once() -> None:

@@ -100,7 +100,7 @@ def test_set_loops_and_macros_are_understood() -> None:
 
 
 def test_a_missing_file_is_a_task_error(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="cannot read the template"):
+    with pytest.raises(TaskError, match="cannot be read"):
         Template.read(tmp_path / "prompt.jinja")
 
 

@@ -86,6 +86,8 @@ def check(name: str | os.PathLike[str], *, against: str | os.PathLike[str] | Non
         return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(unread, folder))
     spec, found = check_spec(folder)
     found += _files(folder)
+    if spec.unread:  # what it declares is not known, so nothing else can be held against it
+        return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(found, folder))
     path = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
     examples, about_examples = examples_in(path, spec) if path else ([], [])
     in_rows = frozenset(key for example in examples for key in example.inputs)

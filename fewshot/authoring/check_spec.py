@@ -39,6 +39,8 @@ class Spec:
     """Names of the settings that are there and valid."""
     described: bool = False
     """Whether labels have descriptions."""
+    unread: bool = False
+    """Whether the file is not TOML at all."""
 
     def line(self, key: str, *, after: str | None = None) -> int | None:
         """Give the line of a key, the first or the first in a table."""
@@ -51,7 +53,7 @@ def check_spec(folder: Path) -> tuple[Spec, list[Finding]]:
     try:
         said = read_toml(path)
     except TaskError as problem:
-        return Spec(path), [of_error("toml", path, problem)]
+        return Spec(path, unread=True), [of_error("toml", path, problem)]
     tables = {name: said.get(name, {}) for name in _TABLES}
     wrong = [name for name, table in tables.items() if not isinstance(table, dict)]
     tables |= {name: {} for name in wrong}

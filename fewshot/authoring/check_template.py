@@ -11,7 +11,7 @@ from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.errors import TaskError
 from fewshot.folders.loader import line_of
 from fewshot.prompts.sandbox import environment, problems
-from fewshot.prompts.template import BLOCKS, PROVIDED, Template, variables_of
+from fewshot.prompts.template import BLOCKS, Template, faults, variables_of
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -43,9 +43,9 @@ def check_template(
         return None, [error("template", path, None, "the template is nested too deep")]
     found = [error("not-allowed", path, line, problem) for line, problem in problems(tree)]
     found += _tests(tree, path)
-    found += _blocks(tree, path)
+    found += _order(tree, path)
     variables = _variables_of(tree)
-    found += _variables(tree, variables, path, inputs, parameters)
+    found += [error(code, path, line, said, fix) for code, line, said, fix in faults(tree, inputs, parameters)]
     broken = any(finding.severity == "error" for finding in found)
     found += _outside(tree, path)
     found += _unused(tree, variables, path, [name for name in parameters if name not in in_rows])
@@ -54,17 +54,9 @@ def check_template(
     return None if broken else template, found
 
 
-def _blocks(tree: nodes.Template, path: Path) -> Iterator[Finding]:
-    """Find missing, unknown and misplaced blocks."""
+def _order(tree: nodes.Template, path: Path) -> Iterator[Finding]:
+    """Find blocks that stand in another order than they are sent."""
     names = {block.name: block.lineno for block in _all_blocks(tree)}
-    for name, line in names.items():
-        if name not in BLOCKS:
-            fix = f"the blocks are {', '.join(BLOCKS)}"
-            yield error("unknown-block", path, line, f"unknown block {name!r}{did_you_mean(name, BLOCKS)}", fix)
-    for name in ("input", "output"):
-        if name not in names:
-            fix = f"add {{% block {name} %}}…{{% endblock %}}"
-            yield error("missing-block", path, 1, f"no block {name!r}", fix)
     known = [name for name in names if name in BLOCKS]
     if known != sorted(known, key=BLOCKS.index):
         message = "the blocks stand in another order than they are sent"
@@ -91,51 +83,6 @@ def _variables_of(tree: nodes.Template) -> Mapping[str, Mapping[str, int]]:
         if node.name not in known:
             node.name = "string"
     return variables_of(tree)
-
-
-def _variables(
-    tree: nodes.Template,
-    variables: Mapping[str, Mapping[str, int]],
-    path: Path,
-    inputs: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-) -> Iterator[Finding]:
-    """Find variables that a block does not have, and inputs that are not printed."""
-    everywhere = {*parameters, *PROVIDED}
-    allowed = {
-        "instruction": everywhere - {"output"},
-        "input": {*inputs, *everywhere} - {"output"},
-        "output": everywhere,
-    }
-    outside = _set_outside(tree)
-    for block, used in variables.items():
-        for name, line in used.items():
-            if block in allowed and name not in allowed[block]:
-                yield _wrong(name, block, path, line, inputs, allowed[block], outside)
-    if "output" in variables and "output" not in variables["output"]:
-        place = _line_of_block(tree, "output")
-        yield error("no-output", path, place, "the output block does not print the output", "put {{ output }} into it")
-    for name in inputs:
-        if "input" in variables and name not in variables["input"]:
-            message = f"the input {name!r} is declared but not used in the input block"
-            fix = f"print {{{{ {name} }}}} there, or do not declare it"
-            yield error("unused-input", path, _line_of_block(tree, "input"), message, fix)
-
-
-def _wrong(
-    name: str, block: str, path: Path, line: int, inputs: Mapping[str, Any], allowed: set[str], outside: set[str]
-) -> Finding:
-    if name in inputs:
-        message = f"{name!r} is an input and changes with every call, but the {block} block must stay the same"
-        return error("not-constant", path, line, message, "use it in the input block only")
-    if name == "output":
-        return error("unknown-variable", path, line, "{{ output }} belongs in the output block")
-    if name in outside:
-        message = f"{name!r} is made outside the block {block!r}, which does not see it"
-        return error("unknown-variable", path, line, message, "move its set or macro into the block")
-    names = sorted(allowed)
-    message = f"unknown variable {name!r}{did_you_mean(name, names)}"
-    return error("unknown-variable", path, line, message, f"known here: {', '.join(names)}")
 
 
 def _outside(tree: nodes.Template, path: Path) -> Iterator[Finding]:
@@ -224,23 +171,6 @@ def _in_order(tree: nodes.Template, name: str) -> list[tuple[int, str, str]]:
                         names = (inner.name for inner in _and_below(node) if isinstance(inner, nodes.Name))
                         parts.append((node.lineno, "", next(names, "")))
     return parts
-
-
-def _set_outside(tree: nodes.Template) -> set[str]:
-    """Give the names that are set, or the macros made, outside every block."""
-    from jinja2 import nodes
-
-    made = set()
-    for node in tree.body:
-        if isinstance(node, nodes.Assign):
-            made |= {inner.name for inner in _and_below(node.target) if isinstance(inner, nodes.Name)}
-        elif isinstance(node, nodes.Macro):
-            made.add(node.name)
-    return made
-
-
-def _line_of_block(tree: nodes.Template, name: str) -> int | None:
-    return next((block.lineno for block in _all_blocks(tree) if block.name == name), None)
 
 
 def _all_blocks(tree: nodes.Template) -> Iterator[nodes.Block]:

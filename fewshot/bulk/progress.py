@@ -69,13 +69,6 @@ class Tally:
         """Rows a second, those of an earlier run aside."""
         return (self.done - self.kept) / max(self.seconds, 1e-9)
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until the end at this rate; None where that cannot be told."""
-        if self.total is None or not self.rate:
-            return None
-        return max(0, self.total - self.done) / self.rate
-
 
 class Display:
     """Shows a tally on a stream; call it as often as you like, and close it at the end."""

@@ -7,7 +7,8 @@ import json
 import sys
 
 from fewshot.authoring.check import Checkup, check
-from fewshot.cli.terminal import shown
+from fewshot.cli.terminal import shown, tell_line
+from fewshot.errors import TaskError
 from fewshot.folders.loader import names
 
 __all__ = ["add_arguments", "run"]
@@ -22,18 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; the exit code is 1 when there are errors."""
-    failed = 0
+    """Print the findings; the exit code is 1 when there are errors, and 2 for what is not a task."""
+    code = 0
     for name in args.tasks or names():
-        found = check(name, against=args.against)
-        failed += not found.ok or (args.strict and bool(found.findings))
+        try:
+            found = check(name, against=args.against)
+        except TaskError as error:  # there is no such task: the others are looked at nevertheless
+            tell_line(error, style="red")
+            code = 2
+            continue
+        code = max(code, int(not found.ok or (args.strict and bool(found.findings))))
         if args.json:
             print(json.dumps(found.to_dict(), ensure_ascii=False))
             continue
         for finding in found.findings:
             print(shown(finding))
         print(shown(_summary(found)), file=sys.stderr)
-    return 1 if failed else 0
+    return code
 
 
 def _summary(found: Checkup) -> str:

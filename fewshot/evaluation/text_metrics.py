@@ -27,7 +27,6 @@ __all__ = ["answered", "bleu", "chrf", "exact_match", "numeric_match", "rouge", 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 def exact_match(prediction: str | None, references: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ put in by name and never read as template source. What stands before `{{ output 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import jinja2
     from jinja2 import nodes
 
-__all__ = ["BLOCKS", "PROVIDED", "Template", "plain_template", "variables_of"]
+__all__ = ["BLOCKS", "PROVIDED", "Template", "faults", "plain_template", "variables_of"]
 
 BLOCKS = ("instruction", "input", "output")
 PROVIDED = frozenset({"labels", "descriptions", "output"})
@@ -97,30 +97,14 @@ class Template:
         return [name for name in self.variables.get("input", {}) if name not in constant]
 
     def check(self, inputs: Iterable[str], parameters: Iterable[str]) -> None:
-        """Compare the variables used with those declared.
+        """Compare the blocks and variables used with those declared.
 
         Raises:
-            TaskError: an unknown variable, an input that the input block leaves out, an input in the instruction
-                (it must stay the same from call to call), or no `{{ output }}`; with file and line.
+            TaskError: the first of `faults`, with file and line.
         """
-        inputs, parameters = list(inputs), list(parameters)
         self._compiled  # noqa: B018 - compiling first gives the better message for a syntax error
-        allowed = {
-            "instruction": {*parameters, *PROVIDED} - {"output"},
-            "input": {*inputs, *parameters, *PROVIDED} - {"output"},
-            "output": {*parameters, *PROVIDED},
-        }
-        for block, used in self.variables.items():
-            if block not in allowed:
-                raise TaskError(f"unknown block {block!r}; the blocks are {', '.join(BLOCKS)}", path=self.path)
-            for name, line in used.items():
-                if name not in allowed[block]:
-                    raise TaskError(_unknown(name, block, inputs, allowed[block]), path=self.path, line=line)
-        if "output" not in self.variables["output"]:
-            raise TaskError("the output block must contain {{ output }}", path=self.path)
-        unused = [name for name in inputs if name not in self.variables["input"]]
-        if unused:
-            raise TaskError(f"the input {unused[0]!r} is declared but not used in the input block", path=self.path)
+        for _, line, message, fix in faults(environment().parse(self.source), inputs, parameters):
+            raise TaskError(f"{message}; {fix}" if fix else message, path=self.path, line=line)
 
     def instruction(self, variables: Mapping[str, Any]) -> str:
         """Render what the task is; empty when the template has no such block."""
@@ -182,13 +166,72 @@ def _whole(block: nodes.Block) -> nodes.Template:
     return template
 
 
-def _unknown(name: str, block: str, inputs: Iterable[str], allowed: Iterable[str]) -> str:
+def faults(
+    tree: nodes.Template, inputs: Iterable[str], parameters: Iterable[str]
+) -> Iterator[tuple[str, int | None, str, str]]:
+    """Give what in a syntax tree does not go with what is declared: a code, the line, the fault, how to put it right.
+
+    That is a block that is missing or unknown, a variable that a block does not have (the instruction must stay the
+    same from call to call, so no input), an input that is not printed, and no `{{ output }}`.
+    """
+    from jinja2 import nodes
+
+    inputs = list(inputs)
+    lines = {block.name: block.lineno for block in tree.find_all(nodes.Block)}
+    for name, line in lines.items():
+        if name not in BLOCKS:
+            yield "unknown-block", line, f"unknown block {name!r}{did_you_mean(name, BLOCKS)}", _THE_BLOCKS
+    for name in ("input", "output"):
+        if name not in lines:
+            yield "missing-block", 1, f"no block {name!r}", f"add {{% block {name} %}}…{{% endblock %}}"
+    everywhere = {*parameters, *PROVIDED}
+    allowed = {
+        "instruction": everywhere - {"output"},
+        "input": {*inputs, *everywhere} - {"output"},
+        "output": everywhere,
+    }
+    variables, outside = variables_of(tree), _set_outside(tree)
+    for block, used in variables.items():
+        for name, line in used.items():
+            if block in allowed and name not in allowed[block]:
+                yield _wrong(name, block, line, inputs, allowed[block], outside)
+    if "output" in variables and "output" not in variables["output"]:
+        yield "no-output", lines["output"], "the output block does not print the output", "put {{ output }} into it"
+    for name in inputs:
+        if "input" in variables and name not in variables["input"]:
+            message = f"the input {name!r} is declared but not used in the input block"
+            yield "unused-input", lines["input"], message, f"print {{{{ {name} }}}} there, or do not declare it"
+
+
+_THE_BLOCKS = f"the blocks are {', '.join(BLOCKS)}"
+
+
+def _wrong(
+    name: str, block: str, line: int, inputs: Iterable[str], allowed: Iterable[str], outside: Iterable[str]
+) -> tuple[str, int, str, str]:
     if name in inputs:
-        return f"{name!r} is an input and changes with every call: use it in the input block, not in {block!r}"
+        message = f"{name!r} is an input and changes with every call, but the {block} block must stay the same"
+        return "not-constant", line, message, "use it in the input block only"
     if name == "output":
-        return "{{ output }} belongs in the output block"
+        return "unknown-variable", line, "{{ output }} belongs in the output block", ""
+    if name in outside:
+        message = f"{name!r} is made outside the block {block!r}, which does not see it"
+        return "unknown-variable", line, message, "move its set or macro into the block"
     names = sorted(allowed)
-    return f"unknown variable {name!r}{did_you_mean(name, names)}; known here: {', '.join(names)}"
+    message = f"unknown variable {name!r}{did_you_mean(name, names)}"
+    return "unknown-variable", line, message, f"known here: {', '.join(names)}"
+
+
+def _set_outside(tree: nodes.Template) -> set[str]:
+    """Give the names that are set, or the macros made, outside every block."""
+    from jinja2 import nodes
+
+    made = {node.name for node in tree.body if isinstance(node, nodes.Macro)}
+    for node in tree.body:
+        if isinstance(node, nodes.Assign):
+            targets = [node.target, *node.target.find_all(nodes.Name)]
+            made |= {target.name for target in targets if isinstance(target, nodes.Name)}
+    return made
 
 
 def plain_template(instruction: str, inputs: Mapping[str, Any] | None = None) -> str:

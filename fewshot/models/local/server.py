@@ -209,12 +209,6 @@ def _llama() -> Any:
     return xllamacpp
 
 
-def _file_of(model: str) -> Path:
-    if model == "local":
-        return model_file()
-    return _own_file(str(fetched(model.removeprefix(_HUB))) if model.startswith(_HUB) else model)
-
-
 def _own_file(model: str) -> Path:
     path = Path(model).expanduser()
     try:
