@@ -11,8 +11,8 @@ import pytest
 
 from fewshot import InputError, ScriptedClient, Task, TaskError, load
 from fewshot._options import Setting, meant, table
-from fewshot.bulk.engine import Plan
 from fewshot.bulk.map import BulkOptions
+from fewshot.bulk.plan import Plan
 from fewshot.cli.main import main
 from fewshot.cli.options import setting_of
 from fewshot.settings import Options, Settings

@@ -19,7 +19,8 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 from fewshot import _background_loop as loop
 from fewshot._options import meant, table
-from fewshot.bulk.engine import Plan, Run
+from fewshot.bulk.engine import Run
+from fewshot.bulk.plan import Plan
 from fewshot.bulk.progress import Tally, shown
 from fewshot.data.columns import Columns, Stream, read_rows
 from fewshot.data.frames import is_frame, map_frame, renamed_frame

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._options import table
-from fewshot.bulk.engine import Plan
 from fewshot.bulk.map import amap
+from fewshot.bulk.plan import Plan
 from fewshot.bulk.progress import Display, Tally, summary
 from fewshot.bulk.records import json_bytes
 from fewshot.calibration.running import arecalibrated

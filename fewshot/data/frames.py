@@ -17,21 +17,21 @@ from fewshot.result import Result, plain
 
 __all__ = ["COLUMNS", "facts", "frame_records", "is_frame", "map_frame", "own_value", "renamed_frame"]
 
-COLUMNS = (
-    "value",
-    "probabilities",
-    "confidence",
-    "abstained",
-    "error",
-    "warnings",
-    "method",
-    "model",
-    "input_tokens",
-    "output_tokens",
-    "cost",
-    "cached",
-)
-"""The columns of a frame of results."""
+COLUMNS: Mapping[str, type | None] = {
+    "value": None,
+    "probabilities": None,
+    "confidence": float,
+    "abstained": bool,
+    "error": str,
+    "warnings": str,
+    "method": str,
+    "model": str,
+    "input_tokens": int,
+    "output_tokens": int,
+    "cost": float,
+    "cached": bool,
+}
+"""The columns of a result, and their types; None where it depends on the task."""
 
 _LIBRARIES = ("pandas", "polars", "pyarrow", "duckdb", "modin", "cudf", "ibis")
 _log = logging.getLogger("fewshot")
@@ -209,6 +209,4 @@ def _kind(task: Any, name: str) -> type | None:
     if name == "value":
         kinds = {type(plain(task.output.value(label))) for label in task.output.labels or ()}
         return kinds.pop() if len(kinds) == 1 else None
-    known: dict[str, type] = dict.fromkeys(("confidence", "cost"), float)
-    known |= dict.fromkeys(("abstained", "cached"), bool) | dict.fromkeys(("error", "warnings", "method", "model"), str)
-    return (known | dict.fromkeys(("input_tokens", "output_tokens"), int)).get(name)
+    return COLUMNS[name]

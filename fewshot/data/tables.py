@@ -14,6 +14,7 @@ from typing import Any
 
 from fewshot._environment import missing
 from fewshot._storage import write_atomic
+from fewshot.data.frames import COLUMNS
 from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
 
@@ -121,9 +122,9 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterator[dict[str, 
     import pyarrow
     from pyarrow import parquet
 
-    known = {"row": pyarrow.int64(), "confidence": pyarrow.float64(), "abstained": pyarrow.bool_()}
-    known |= {"cost": pyarrow.float64(), "cached": pyarrow.bool_()}
-    known = {ours[name]: kind for name, kind in known.items()}
+    types = {int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    kinds = {ours[name]: COLUMNS.get(name) for name in _AFTER} | {ours["row"]: int}
+    known = {name: types[kind] for name, kind in kinds.items() if kind in types}
     schema = pyarrow.schema([(name, known.get(name, pyarrow.string())) for name in columns])
     with parquet.ParquetWriter(path, schema) as writer:
         group: list[dict[str, Any]] = []

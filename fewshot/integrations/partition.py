@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from fewshot.data import frames
 from fewshot.data.frames import facts, own_value
 from fewshot.errors import ConfigError
 from fewshot.result import Result
@@ -21,18 +22,9 @@ from fewshot.task import Task
 
 __all__ = ["COLUMNS", "Partition", "inputs_of", "portable", "record_of"]
 
-COLUMNS: Mapping[str, type] = {
-    "value": str,
-    "error": str,
-    "confidence": float,
-    "abstained": bool,
-    "probabilities": str,
-    "method": str,
-    "model": str,
-    "input_tokens": int,
-    "output_tokens": int,
-    "cost": float,
-}
+_TOLD = ("value", "error", "confidence", "abstained", "probabilities")
+_NAMES = (*_TOLD, "method", "model", "input_tokens", "output_tokens", "cost")
+COLUMNS: Mapping[str, type] = {name: frames.COLUMNS[name] or str for name in _NAMES}
 """The columns of an answer, every one in every row: texts are empty and numbers NaN where there is nothing to tell."""
 
 
