@@ -100,13 +100,17 @@ def test_the_web_endpoint_answers_and_refuses(monkeypatch: pytest.MonkeyPatch) -
 
     from fewshot import ScriptedClient, load
 
-    task = load("sentiment", client=ScriptedClient("positive"), scoring=False)
-    monkeypatch.setattr(fastapi_endpoint, "load", lambda *_, **__: task)
-    (route,) = [route for route in fastapi_endpoint.create_app().routes if route.path == "/sentiment"]
-    assert awaited(route.endpoint(fastapi_endpoint.Question(text="Lovely."))).label == "positive"
-    with pytest.raises(HTTPException) as refused:
-        awaited(route.endpoint(fastapi_endpoint.Question(text="")))
-    assert refused.value.status_code == 422
+    def asked(text: str, *replies: str, **options: Any) -> Any:
+        task = load("sentiment", client=ScriptedClient(*replies), scoring=False, **options)
+        monkeypatch.setattr(fastapi_endpoint, "load", lambda *_, **__: task)
+        (route,) = [route for route in fastapi_endpoint.create_app().routes if route.path == "/sentiment"]
+        return awaited(route.endpoint(fastapi_endpoint.Question(text=text)))
+
+    assert asked("Lovely.", "positive", "positive", "positive", votes=3).label == "positive"
+    for text, status in [("", 422), ("Lovely.", 501)]:  # 501: one answer without a confidence
+        with pytest.raises(HTTPException) as refused:
+            asked(text, "positive")
+        assert refused.value.status_code == status
 
 
 def awaited(call: Any) -> Any:
