@@ -1,9 +1,11 @@
 """Does what README, README.ko, each page of the documentation and each script in `examples/` say, to the letter.
 
     python tests/first_hour.py dist/fewshot-0.1.0-py3-none-any.whl   # or an sdist, or a folder with a checkout
+    python tests/first_hour.py --python env/bin/python --only shell    # in an environment that has it already
 
-Everything is installed into a fresh environment with the extras that the pages name, and run in an empty folder with
-the files that they speak of, on the embedded model. Why a block is left out is said in `LEFT_OUT`. The exit code is 1
+Everything is installed into a fresh environment with the extras that the pages name, unless one is given, and run in
+an empty folder with the files that they speak of, on the embedded model. CI does the shell blocks only: the code blocks
+are run by `test_readme.py` and `test_docs.py` too. Why a block is left out is said in `LEFT_OUT`. The exit code is 1
 when anything fails.
 """
 
@@ -44,43 +46,55 @@ LIMIT = 900
 def main() -> int:
     """Install and run; prints a line for each block."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("source", type=Path, help="a wheel, an sdist or a checkout")
-    parser.add_argument("--python-only", action="store_true", help="leave the shell blocks out")
+    parser.add_argument("source", type=Path, nargs="?", help="a wheel, an sdist or a checkout")
+    parser.add_argument("--python", type=Path, help="an environment's Python that has fewshot, instead of a fresh one")
+    parser.add_argument("--only", choices=["python", "shell"], help="leave the blocks of the other kind out")
     args = parser.parse_args()
+    if (args.source is None) == (args.python is None):
+        parser.error("give a wheel, an sdist or a checkout, or --python")
     with tempfile.TemporaryDirectory() as made:
         work = Path(made)
-        venv.create(work / "env", with_pip=True)
-        python = work / "env" / "bin" / "python"
-        run(
-            [str(python), "-m", "pip", "install", "-q", f"{args.source.resolve()}[{EXTRAS}]", "pandas"],
-            work,
-            dict(os.environ),
-        )
+        python = args.python.absolute() if args.python else installed(args.source, work)
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "FEWSHOT_"))
         }
         environment |= {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "FEWSHOT_MODEL": "local"}
         environment |= {"FEWSHOT_CACHE_DIR": os.environ.get("FEWSHOT_CACHE_DIR", str(work / "cache"))}
-        failed = 0
+        failed, done = 0, dict[tuple[str, ...], str]()
         for page in PAGES:
-            folder = work / page.stem
+            folder = work / "-".join(page.relative_to(ROOT).parts)
             furnish(folder)
             text = page.read_text(encoding="utf-8")
-            program = "\n".join(blocks(text, "python"))
+            program = "" if args.only == "shell" else "\n".join(blocks(text, "python"))
             if program:
                 failed += not told(f"{page.name}: python", run([str(python), "-c", program], folder, environment))
-            for line in [] if args.python_only else commands(text):
+            lines = () if args.only == "python" else tuple(commands(text))
+            if lines and lines in done:
+                print(f"the same  {page.name}: its commands are those of {done[lines]}")
+                continue
+            done[lines] = page.name
+            for line in lines:
                 if why := next((why for part, why in LEFT_OUT.items() if part in line), ""):
                     print(f"left out  {page.name}: {line[:70]} ({why})")
                 else:
                     failed += not told(f"{page.name}: {line[:90]}", run(["bash", "-c", line], folder, environment))
-        folder = work / "pipe"
-        furnish(folder)
-        script = str(ROOT / "examples" / "pandas_job.py")
-        failed += not told(
-            "pandas_job.py", run([str(python), script, "rows.csv", "out.csv", "--column", "text"], folder, environment)
-        )
+        if args.only != "shell":
+            folder = work / "pipe"
+            furnish(folder)
+            command = [str(python), str(ROOT / "examples" / "pandas_job.py"), "rows.csv", "out.csv", "--column", "text"]
+            failed += not told("pandas_job.py", run(command, folder, environment))
     return 1 if failed else 0
+
+
+def installed(source: Path, work: Path) -> Path:
+    """Install into a fresh environment; gives its Python."""
+    venv.create(work / "env", with_pip=True)
+    python = work / "env" / "bin" / "python"
+    command = [str(python), "-m", "pip", "install", "-q", f"{source.resolve()}[{EXTRAS}]", "pandas"]
+    done = run(command, work, dict(os.environ))
+    if done.returncode:
+        sys.exit(done.stderr[-2000:])
+    return python
 
 
 def furnish(folder: Path) -> None:
