@@ -6,16 +6,21 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fewshot
-from fewshot.bulk.records import json_bytes
+from fewshot.bulk.records import json_bytes, line_of
 from fewshot.data.columns import Columns, Stream, digest_of, is_stream, read_rows
 from fewshot.data.tables import check_out, is_table, read_results, write_table
-from fewshot.errors import ConfigError, InputError
+from fewshot.errors import ConfigError, InputError, OutputError
+from fewshot.evaluation.diff import compared
+from fewshot.result import Result
 
 SENTIMENT = Columns(fewshot.load("sentiment"))
 
@@ -267,3 +272,63 @@ def test_other_columns_never_break_a_row_and_a_path_is_a_file(tmp_path: Path) ->
     (tmp_path / "in.csv").write_text("Text,label\nNice.,x\n", encoding="utf-8")
     for path in (tmp_path / "in.csv", str(tmp_path / "in.csv")):
         assert [(result.value, result.inputs) for result in task.map(path)] == [("positive", {"text": "Nice."})]
+
+
+# -- results, written and read back ------------------------------------------------------------------------------------
+
+
+TEXTS = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8),
+    st.text("'=+-@\t \n\r,;|\"\\a1", max_size=6),
+)
+NAMES = st.sampled_from(["Review", "stars", "row", "value", "error", "usage", "task", "fewshot_value", "inputs", "가"])
+VALUES = st.one_of(
+    TEXTS,
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.lists(TEXTS, max_size=2),
+    st.dictionaries(TEXTS, TEXTS, max_size=2),
+)
+RESULTS = st.builds(
+    lambda kind, value, sure, warnings: Result(
+        value=value if kind == "value" else None,
+        abstained=kind == "abstained",
+        error=OutputError(f"no: {value}") if kind == "error" else None,
+        confidence=sure,
+        warnings=tuple(warnings),
+        model="m",
+        task="t@1#abc",
+    ),
+    st.sampled_from(["value", "value", "abstained", "error"]),
+    VALUES,
+    st.none() | st.floats(0, 1),
+    st.lists(TEXTS, max_size=2),
+)
+ROWS = st.fixed_dictionaries({"text": TEXTS}, optional={"id": st.integers() | st.text("ab1", min_size=1)}).flatmap(
+    lambda row: st.dictionaries(NAMES, TEXTS | st.integers() | st.none(), max_size=3).map(lambda more: {**more, **row})
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(ROWS, RESULTS), min_size=1, max_size=4))
+def test_any_result_comes_back_the_same_from_every_form(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[dict[str, Any], Result[Any]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("forms")
+    lines = [
+        line_of(replace(result, row=n, inputs={"text": row["text"]}), SENTIMENT.row(row))
+        for n, (row, result) in enumerate(pairs)
+    ]
+    (folder / "o.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    wanted = read_results(folder / "o.jsonl")
+    assert [(row["row"], row["confidence"], row["abstained"]) for row in wanted] == [
+        (n, result.confidence, result.abstained) for n, (_, result) in enumerate(pairs)
+    ]
+    names = ("row", "id", "confidence", "abstained", "error", "model", "task", "inputs")
+    for ending in ("csv", "tsv", "parquet"):
+        write_table(folder / f"o.{ending}", lambda: iter(lines))
+        found = read_results(folder / f"o.{ending}")
+        assert [{n: row.get(n) for n in names} for row in found] == [{n: row.get(n) for n in names} for row in wanted]
+        difference = compared(folder / "o.jsonl", folder / f"o.{ending}")
+        assert (difference.changes, difference.only) == ((), (0, 0))

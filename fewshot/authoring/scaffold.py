@@ -21,6 +21,7 @@ from fewshot.data.examples import answer_column
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.loader import NAME
 from fewshot.outputs.numbers import literal_number
+from fewshot.prompts.template import PROVIDED
 from fewshot.task import load
 
 __all__ = ["LANGUAGES", "Plan", "planned", "write_folder"]
@@ -62,7 +63,7 @@ class Plan:
         if isinstance(self.output, str) and self.output not in ("text", "number"):
             raise InputError(f"output={self.output!r} must be 'text' or 'number', or give labels", field="output")
         for name in self.inputs:
-            if not name.isidentifier() or name in ("id", "labels"):
+            if not name.isidentifier() or name in (*PROVIDED, "id"):
                 raise InputError(f"the input cannot be named {name!r}: use letters, digits and _", field="inputs")
 
 

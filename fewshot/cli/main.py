@@ -41,7 +41,7 @@ GROUPS = {
     },
     "Look around": {
         "tasks": "list the tasks that can be found, and where each comes from",
-        "models": "list the local models: what is there, what is known of each, and how to name it",
+        "models": "list the local models, and tell how to name each",
         "doctor": "tell what is configured, what would be called and what is missing",
         "cache": "tell what is kept of earlier answers, or delete it",
         "completion": "print what makes a shell complete commands, options and tasks",

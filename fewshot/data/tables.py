@@ -21,9 +21,9 @@ from fewshot.errors import ConfigError, InputError
 __all__ = ["check_out", "is_table", "read_results", "write_table"]
 
 _GROUP = 4096
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_BLANKS = " \u00a0\u200b\ufeff"
-"""Signs that spreadsheets pass over before they look for a formula."""
+_FORMULA = re.compile("'*[ \u00a0\u200b\ufeff]*[-=+@\t\r\n＝＋－＠]")
+"""How a text begins that a spreadsheet takes for a formula: it passes over blanks. One that has the apostrophe against
+that gets a further one, so that each text is read back as it was."""
 _BEFORE = ("row",)
 _AFTER = ("value", "confidence", "abstained", "error", "warnings", "probabilities", "model", "task", "cost", "cached")
 _LINES, _TABLES = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv", ".parquet")
@@ -111,7 +111,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]
 
 def _cell(value: object) -> object:
     text = _text(value)
-    return f"'{text}" if isinstance(value, str) and text and text.lstrip(_BLANKS).startswith(_FORMULA) else text
+    return f"'{text}" if isinstance(value, str) and _FORMULA.match(value) else text
 
 
 def _text(value: object) -> str | None:
@@ -153,7 +153,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     for number, (_, row) in enumerate(read(path), start=1):
         if isinstance(row, InputError):
             raise row
-        result = _result(row, number - 1) if isinstance(row, dict) else None
+        result = _result(row, number - 1, path.suffix.lower()) if isinstance(row, dict) else None
         if result is None:
             message = f"{path}: row {number} is not a result; give files that `fewshot run` has written"
             raise InputError(message, row=number)
@@ -161,48 +161,48 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _result(row: dict[str, Any], place: int) -> dict[str, Any] | None:
+def _result(row: dict[str, Any], place: int, ending: str) -> dict[str, Any] | None:
     """Read one row of results; None if it is something else."""
-    if isinstance(row.get("error"), dict) or isinstance(row.get("inputs"), dict) or "usage" in row:
+    is_line = isinstance(row.get("error"), dict) or isinstance(row.get("inputs"), dict) or "usage" in row
+    if is_line and ending not in _TABLES:
         if not {"value", "error", "abstained"} <= row.keys():
             return None
         return {"row": place, **row, "inputs": _plain(_theirs(row))} | ({"id": str(row["id"])} if "id" in row else {})
-    ours = {
-        name: max((own for own in row if re.fullmatch(rf"(fewshot_)*{name}", own)), key=len, default=name)
-        for name in own_names(())
-    }
+    found = {name: [own for own in row if re.fullmatch(rf"(fewshot_)*{name}", own)] or [name] for name in own_names(())}
+    ours = {name: named[0 if name in _BEFORE else -1] for name, named in found.items()}  # the user's stand between
     if not {ours["value"], ours["error"], ours["abstained"]} <= row.keys():
         return None
-    about = {name: _read(row.get(column), name) for name, column in ours.items()}
+    guarded = ending in (".csv", ".tsv")
+    about = {name: _read(row.get(column), name, guarded=guarded) for name, column in ours.items()}
     theirs = {name: value for name, value in row.items() if name not in ours.values()}
     kind, _, message = (about["error"] or "").partition(": ")
     about["error"] = {"type": kind, "message": message} if kind else None
     about["row"] = place if about["row"] is None else about["row"]
+    if about["value"] is None and not kind and not about["abstained"]:
+        about["value"] = ""
     own = theirs.get("id")
-    return about | ({} if own in (None, "") else {"id": str(own)}) | {"inputs": _plain(theirs)}
+    return about | ({} if own in (None, "") else {"id": str(own)}) | {"inputs": _plain(theirs, guarded=guarded)}
 
 
-def _plain(theirs: Mapping[str, Any]) -> dict[str, str]:
+def _plain(theirs: Mapping[str, Any], *, guarded: bool = False) -> dict[str, str]:
     """Give a user's row as texts, since a table knows no other values."""
-    return {
-        name: str(_bare(_text(value))) for name, value in theirs.items() if name != "id" and value not in (None, "")
-    }
+    texts = {name: _text(value) for name, value in theirs.items() if name != "id"}
+    return {name: _bare(text) if guarded else text for name, text in texts.items() if text}
 
 
-def _bare(text: str | None) -> str | None:
-    """Take off the apostrophe that keeps a text from being a formula."""
-    is_guarded = text is not None and text[:1] == "'" and text[1:].lstrip(_BLANKS).startswith(_FORMULA)
-    return text[1:] if is_guarded and text is not None else text
+def _bare(text: str) -> str:
+    """Take off the apostrophe that keeps a text in a CSV from being a formula."""
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text
 
 
-def _read(cell: Any, name: str) -> Any:
+def _read(cell: Any, name: str, *, guarded: bool) -> Any:
     """Read a cell of one of our columns as what was written there."""
     if not isinstance(cell, str):
         return cell
     if not cell:
         return None
     if name in ("value", "error", "warnings", "model", "task"):
-        return _bare(cell)
+        return _bare(cell) if guarded else cell
     try:
         return json.loads(cell)
     except ValueError:
