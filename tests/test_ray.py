@@ -117,7 +117,8 @@ def test_a_partition_of_frames_and_of_dicts(shared: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     with spawn() as server:
-        partition = Partition(TASK.using(base_url=server.base_url, model="chaos-1"))
+        task = Task.of("Say it.", "text", base_url=server.base_url, model="chaos-1")  # its answers are not labels
+        partition = Partition(task)
         frame = pd.DataFrame({"text": ["It is fine.", ""], "n": [1, 2]}, index=[5, 3])
         found = partition(frame)
         [again] = partition.over_frames([frame])
