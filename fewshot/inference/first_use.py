@@ -184,7 +184,8 @@ async def fit_calibration(
     if stopped and len(known) < _ENOUGH:
         raise stopped[0]
     if not known:
-        raise ConfigError("no row gave label probabilities, so there is nothing to calibrate: show the model examples")
+        message = "no row gave label probabilities, so there is nothing to calibrate"
+        raise ConfigError(f"{message}: the endpoint gives no log-probabilities, or the model needs examples")
     if len(known) < len(given):
         _log.warning("%d of %d rows got no answer, and are not calibrated on", len(given) - len(known), len(given))
     scores = [_logs(answer.probabilities) for answer in given if answer]
