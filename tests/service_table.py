@@ -5,6 +5,7 @@ The texts are those of public reports and of the services' documentation, one fo
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,10 @@ def listed(*shares: tuple[str, float], first: str | None = None) -> dict[str, An
     return {"content": [{**top[0], "token": first or top[0]["token"], "top_logprobs": top}]}
 
 
+_IDS = itertools.count()
+"""A service gives each reply an id of its own; one that comes twice is taken for a late answer and asked again."""
+
+
 def chat(
     text: str | None, finish_reason: str = "stop", logprobs: Any = None, **message: Any
 ) -> tuple[int, dict[str, str], bytes]:
@@ -91,4 +96,4 @@ def chat(
     said = {"role": "assistant", "content": text, **message}
     choice = {"index": 0, "message": said, "finish_reason": finish_reason, "logprobs": logprobs}
     usage = {"prompt_tokens": 9, "completion_tokens": 3}
-    return fault(200, {"id": "x", "model": "m", "choices": [choice], "usage": usage})
+    return fault(200, {"id": f"x{next(_IDS)}", "model": "m", "choices": [choice], "usage": usage})

@@ -54,6 +54,20 @@ def test_doctor_tells_what_would_be_called_and_no_secret(
     assert "canary" not in told
 
 
+def test_doctor_names_variables_that_are_misspelt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("FEWSHOT_MODELL", "FEWSHOT_BASEURL", "OPENAI_APIKEY", "FEWSHOT_NOTHING", "OPENAI_LOG"):
+        monkeypatch.setenv(name, "x")
+    cli.main(["doctor", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["FEWSHOT_MODELL"] == "not read (did you mean 'FEWSHOT_MODEL'?)"
+    assert told["FEWSHOT_BASEURL"] == "not read (did you mean 'FEWSHOT_BASE_URL'?)"
+    assert told["OPENAI_APIKEY"] == "not read (did you mean 'OPENAI_API_KEY'?)"
+    assert told["FEWSHOT_NOTHING"] == "not read: no such variable is known"
+    assert "OPENAI_LOG" not in told
+
+
 def test_doctor_names_the_problem_and_fails(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,11 @@ def measure(refusal: Refusal, server: FaultServer) -> list[tuple[str, float, flo
     return found
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=str)
+EACH = [pytest.param(one, marks=[pytest.mark.slow] * (n % 4 > 0), id=str(one)) for n, one in enumerate(REFUSALS)]
+"""Of the services one in four where it must be fast, and all in the slow half."""
+
+
+@pytest.mark.parametrize("refusal", EACH)
 def test_what_a_service_refuses_costs_one_request_once_and_never_the_answer(
     refusal: Refusal, server: FaultServer, wire: str
 ) -> None:
@@ -106,7 +110,7 @@ def test_the_refusals_of_the_shared_file_are_met(shared: Path, server: FaultServ
             assert (first <= FIRST, second <= SECOND) == (True, True), (str(refusal), way, first, second)
 
 
-@pytest.mark.parametrize("refusal", REFUSALS[:-1], ids=str)
+@pytest.mark.parametrize("refusal", EACH[:-1])
 def test_in_a_batch_it_is_left_out_of_the_next_one(refusal: Refusal, tmp_path: Path) -> None:
     class Refusing(Service):
         def _complete(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

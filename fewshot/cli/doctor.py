@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.util
 import json
 import os
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     for name in VARIABLES:
         given = os.environ.get(name)
         facts[name] = "not set" if not given else "set" if name in SECRET else given
+    facts |= {name: near for name in os.environ if (near := _misspelt(name))}
     facts |= {f"extra {name}": _installed(name) for name in EXTRAS}
     facts["task folders"] = ", ".join(str(place) for place in search_path() if place.is_dir())
     facts["tasks"] = ", ".join(f"{name}{origin(name)}" for name in names())
@@ -55,6 +57,16 @@ def run(args: argparse.Namespace) -> int:
         for name, value in facts.items():
             print(f"{name:<22}{value}")
     return 2 if problem else 0
+
+
+def _misspelt(name: str) -> str:
+    """Tell what is meant by a variable that is named like ours and is not read; nothing for any other."""
+    if name in VARIABLES or not name.startswith(("FEWSHOT_", "OPENAI_")):
+        return ""
+    near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.85)
+    if near:
+        return f"not read (did you mean {near[0]!r}?)"
+    return "not read: no such variable is known" if name.startswith("FEWSHOT_") else ""  # openai reads some of its own
 
 
 def _target(model: str, base_url: str | None, *, local: bool) -> str:
