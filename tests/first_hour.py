@@ -108,7 +108,9 @@ def furnish(folder: Path) -> None:
     (folder / "rows.csv").write_text("text\n" + "\n".join(text for text, _ in MOODS) + "\n", encoding="utf-8")
     tickets = "".join(f"It crashes {i}.,bug\nHow do I export {i}?,question\n" for i in range(20))
     (folder / "tickets.csv").write_text("message,kind\n" + tickets, encoding="utf-8")
-    (folder / "pairs.jsonl").write_text('{"query": "Python", "output": "Guido van Rossum"}\n', encoding="utf-8")
+    makers = [("Python", "Guido van Rossum"), ("Java", "James Gosling"), ("Perl", "Larry Wall")]
+    pairs = "".join(f'{{"query": "{language}", "output": "{maker}"}}\n' for language, maker in makers)
+    (folder / "pairs.jsonl").write_text(pairs, encoding="utf-8")
     schema = '{"type": "object", "properties": {"product": {"type": "string"}, "count": {"type": "integer"}}}'
     (folder / "order.json").write_text(schema, encoding="utf-8")
 
