@@ -182,7 +182,7 @@ def read_refusal(data: bytes) -> None:
     asked_to_wait(reply.headers)
     sent = {"temperature": 0, "max_tokens": 5, "top_logprobs": 5, "logprobs": True, "response_format": {}}
     dialect = Dialect()
-    while dialect.learn(read_complaint(reply), sent, CHAT) and dialect.known < 20:
+    while dialect.learn(status, read_complaint(reply), sent, CHAT) and dialect.known < 20:
         sent, _ = dialect.apply(sent, "{}")
 
 
@@ -209,10 +209,14 @@ class Wire:
     def abort(self) -> None:
         """Do nothing."""
 
+    def get_write_buffer_size(self) -> int:
+        """Say that all has been sent."""
+        return 0
+
 
 def read_http(data: bytes) -> None:
     async def exchange() -> Reply:
-        connection = _Connection("host", _Hidden([("Host", "host")]))
+        connection = _Connection("host", _Hidden([("Host", "host")]), None)
         connection.connection_made(Wire())  # type: ignore[arg-type]
         waiting = asyncio.ensure_future(connection.exchange("/v1", b"{}"))
         await asyncio.sleep(0)

@@ -315,7 +315,8 @@ def _kept(lines: Iterator[str], held: list[str], waiting: Iterator[str]) -> Iter
 
 def _checked(cells: list[str] | str, held: Sequence[str], delimiter: str, width: int) -> list[str] | str:
     """Look twice at a record in which quotes may mean something else than they say."""
-    if len(held) > 1 and width > 1 and all(line.count(delimiter) == width - 1 for line in held):
+    alike = len(held) > 1 and width > 1 and all(line.count(delimiter) == width - 1 for line in held)
+    if alike and not any('""' in line for line in held):  # who doubles quotes writes them as they are meant
         return (
             "a quote opens here and closes lines later, and each line between is a row by itself: close it or double it"
         )
