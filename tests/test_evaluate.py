@@ -829,7 +829,7 @@ def test_columns_of_other_names_are_mapped_in_rows_and_pool(tmp_path: Path, caps
     assert main(["eval", str(folder), *data, "--map", "txt=review", "--model", "local"]) == 2
     assert "nice has no input 'txt' (did you mean 'text'?)" in capsys.readouterr().err
     mapped = [*data[:-2], "--map", "text=review", "--map", "output=text", "--calibration-rows", "40"]
-    assert main(["eval", str(folder), *mapped, "--model", "local", "--limit", "4", "--k", "0", "--json"]) == 0
+    assert main(["eval", str(folder), *mapped, "--model", "local", "--limit", "4", "--k", "4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 4
 
 

@@ -23,7 +23,9 @@ def test_every_extra_is_one_that_can_be_installed_and_brings_its_modules() -> No
     assert set(offered) == {*EXTRAS, "all", "dev", "docs"}
     for extra, modules in EXTRAS.items():
         brought = {re.split(r"[\[<>=;]", requirement)[0].lower() for requirement in offered[extra]}
-        assert {DISTRIBUTIONS.get(module, module).replace("_", "-") for module in modules} == brought, extra
+        assert {DISTRIBUTIONS.get(module, module).replace("_", "-") for module in modules} == {
+            name.replace("_", "-") for name in brought
+        }, extra
 
 
 def test_no_text_names_an_extra_that_is_not_one() -> None:

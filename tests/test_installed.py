@@ -11,6 +11,7 @@ import pytest
 
 from fewshot.cli.main import main
 from fewshot.folders import loader as folder
+from fewshot.task import load
 
 EXPLODES = "raise RuntimeError('the package was run')"
 PROMPT = "{% block input %}In: {{ text }}{% endblock %}{% block output %}Out: {{ output }}{% endblock %}"
@@ -42,14 +43,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_package_brings_tasks_and_is_not_run(site: Path):
     install(site, "acme_tasks", "acme", "From the package.")
-    assert folder.load("acme").description == "From the package."
+    assert load("acme").description == "From the package."
     assert "acme" in folder.names()
     assert "acme_tasks" not in sys.modules
 
 
 def test_the_tasks_may_lie_deeper_in_the_package(site: Path):
     install(site, "acme_tools.data.tasks", "deep", "From within.")
-    assert folder.load("deep").description == "From within."
+    assert load("deep").description == "From within."
     assert "acme_tools" not in sys.modules
 
 
@@ -57,19 +58,19 @@ def test_a_package_comes_before_what_ships_and_after_the_environment(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     install(site, "acme_tasks", "sentiment", "The package's own.")
-    assert folder.load("sentiment").description == "The package's own."
+    assert load("sentiment").description == "The package's own."
     own = tmp_path / "own"
     install(own, "x", "y", "unused")
     (own / "x" / "y").rename(own / "sentiment")
     monkeypatch.setenv("FEWSHOT_TEMPLATES", str(own))
-    assert folder.load("sentiment").description == "unused"
+    assert load("sentiment").description == "unused"
 
 
 def test_an_entry_point_that_leads_nowhere_is_passed_over(site: Path):
     install(site, "acme_tasks", "acme", "From the package.")
     (site / "acme_tasks-1.0.dist-info" / "entry_points.txt").write_text("[fewshot.tasks]\ngone = gone.away\n")
     assert "acme" not in folder.names()
-    assert folder.load("sentiment").name == "sentiment"
+    assert load("sentiment").name == "sentiment"
 
 
 def test_the_command_lists_them(site: Path, capsys: pytest.CaptureFixture[str]):

@@ -87,7 +87,8 @@ def test_examples_are_trimmed_one_line_outputs(name):
         assert rendered == rendered.strip(), example.line
         assert "\n" not in rendered, example.line
         assert all(v == v.strip() for v in example.inputs.values() if isinstance(v, str)), example.line
-    assert task.prompt(an_input(task)).stop == "\n"
+    # JSON may go over several lines, so its end is not the line's.
+    assert task.prompt(an_input(task)).stop == ("\n\n" if task.output.kind == "schema" else "\n")
 
 
 @every_task

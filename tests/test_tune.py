@@ -305,7 +305,7 @@ def test_answers_that_failed_are_told_and_the_exit_code_says_so(
 ) -> None:
     from fewshot.cli import options
 
-    refusing = ScriptedClient(lambda request: ServiceError("bad request", status=400))
+    refusing = ScriptedClient(lambda request: ServiceError("bad request", status=400, code="content_filter"))
     monkeypatch.setattr(options, "load", lambda name: load(name, client=refusing))
     assert main(command(folder)) == 1
     shown = capsys.readouterr()

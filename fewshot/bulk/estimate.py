@@ -188,7 +188,7 @@ def _output_tokens(question: Question, request: Request) -> Span:
     if most <= 1:
         return Span(1, 1, 1)
     typical = _answer_tokens(question.prompt)
-    return Span(1, min(typical.likely or most / 2, most), most)
+    return Span(1, min(max(1.0, typical.likely) if typical.likely else most / 2, most), most)
 
 
 @lru_cache(maxsize=64)

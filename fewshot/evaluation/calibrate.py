@@ -26,6 +26,7 @@ from fewshot.evaluation.predictions import judge
 from fewshot.inference.answerable import classes_of, verdict
 from fewshot.inference.conversation import side_by_side
 from fewshot.inference.first_use import fit_answerable, fit_calibration, keep
+from fewshot.inference.own_questions import own_questions
 from fewshot.inference.predictor import Predictor
 from fewshot.inference.question import Answer
 from fewshot.models.connection import Connection, connect
@@ -139,7 +140,7 @@ async def calibrated(
         truths = [row.truth for *_, row in judged]
     else:
         asked = further[:1]
-        pairs, simple = await task.own_questions(further[0][1], task.prompts.offline(further[0][1]), connection)
+        pairs, simple = await own_questions(task, further[0][1], task.prompts.offline(further[0][1]), connection)
         questions, truths = [question for question, _ in pairs], [answer for _, answer in pairs]
     if task.output.labels is None:
         fitting = await fit_answerable(questions, truths, connection)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import math
-import random
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,9 +27,10 @@ from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.answerable import classes_of
 from fewshot.inference.conversation import ask, drive, lessons
 from fewshot.inference.first_use import CONTENT_FREE, failed, kept, own_calibration
+from fewshot.inference.own_questions import own_questions
 from fewshot.inference.question import Question
 from fewshot.inference.redaction import detectors_of, redact
-from fewshot.inference.shots import ENOUGH, FEWEST, MOST, Prompts, estimated_tokens
+from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection, connect
 from fewshot.models.endpoint import EMBEDDED_MODEL
 from fewshot.models.pricing import cost_of_all
@@ -49,10 +49,6 @@ T = TypeVar("T")
 _MAX_VARIANTS = 64
 _MOST_SHOWN = 80
 """Characters of labels that the line of a task shows."""
-_MAX_TOKENS = 60_000
-"""Tokens that the examples may take that a task is calibrated on at first use."""
-_PARTS = 8
-"""Shots are left out in so many parts at most: each part makes another prompt."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -344,7 +340,7 @@ class Predictor(Generic[T]):
             return calibration
         if key in failed or self.output.labels is None:  # a task's few examples cannot tell when there is no answer
             return None
-        labelled, simple = await self.own_questions(inputs, prompt, connection)
+        labelled, simple = await own_questions(self, inputs, prompt, connection)
         _log.info("%s: %s", self.name, self.prompts.plan(inputs))
         required = [name for name, default in self.inputs.items() if default is REQUIRED]
         content_free = [
@@ -365,40 +361,6 @@ class Predictor(Generic[T]):
         """Tell why a task that was to be calibrated at first use is not, or only in part."""
         reason = failed.get(self.calibration_key(connection, inputs)) if failed else None
         return () if reason is None else (reason,)
-
-    async def own_questions(
-        self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
-    ) -> tuple[list[tuple[Question, str]], bool]:
-        """Ask the examples that are not shots; where these are few, each shot in a prompt with and without it.
-
-        Without it the prompt speaks against its label, with it for it, so that only both together tell of the prompt's
-        own bias. How many are asked is settled here, by their tokens: nothing depends on how fast the machine is.
-
-        Returns:
-            Questions with their labels, and whether they are shots, so that only simple remedies may be fitted.
-        """
-        shelf = self.prompts.shelf(inputs)
-        spare = [example for example in shelf.examples if shelf.by_question or example not in prompt.examples]
-        shots = prompt.examples
-        if shelf.by_question or len(spare) >= ENOUGH or len(shots) < FEWEST:
-            prefix = estimated_tokens(prompt.text_prefix) if shelf.by_question else 0
-            taken, left = [], _MAX_TOKENS
-            for place in random.Random(0).sample(range(len(spare)), min(len(spare), MOST)):  # noqa: S311
-                left -= prefix + estimated_tokens(" ".join(map(str, spare[place].inputs.values())))
-                if left < 0:
-                    break
-                taken.append(place)
-            rows = [spare[place] for place in sorted(taken)]
-            return [(await self.question_for(row.inputs, connection), row.output) for row in rows], False
-        parts = min(len(shots), _PARTS)
-        without = [self.prompts.of([s for n, s in enumerate(shots) if n % parts != part]) for part in range(parts)]
-        left_out = [
-            (self.question(shots[place].inputs, without[part], connection), shots[place].output)
-            for part in range(parts)  # a prompt's beginning is read once
-            for place in range(part, len(shots), parts)
-        ]
-        shown = [(self.question(e.inputs, prompt, connection), e.output) for e in (*shots, *spare)]
-        return [*left_out, *shown], True
 
     def _result(self, question: Question, connection: Connection) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)

@@ -1,0 +1,71 @@
+"""The questions that a task's own examples make, from which it is calibrated at first use."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from fewshot.inference.question import Question
+from fewshot.inference.shots import ENOUGH, FEWEST, MOST, Prompts, estimated_tokens
+from fewshot.models.connection import Connection
+from fewshot.prompts.prompt import Prompt
+
+__all__ = ["Asks", "own_questions"]
+
+_MAX_TOKENS = 60_000
+"""Tokens that the examples may take that a task is calibrated on at first use."""
+_PARTS = 8
+"""Shots are left out in so many parts at most: each part makes another prompt."""
+
+
+class Asks(Protocol):
+    """What makes questions: a `Predictor`."""
+
+    @property
+    def prompts(self) -> Prompts:
+        """What chooses shots and builds prompts."""
+        ...
+
+    def question(self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection) -> Question:
+        """Make a question of inputs and a prompt."""
+        ...
+
+    async def question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
+        """Make a question of labelled inputs."""
+        ...
+
+
+async def own_questions(
+    task: Asks, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+) -> tuple[list[tuple[Question, str]], bool]:
+    """Ask the examples that are not shots; where these are few, each shot in a prompt with and without it.
+
+    Without it the prompt speaks against its label, with it for it, so that only both together tell of the prompt's
+    own bias. How many are asked is settled here, by their tokens: nothing depends on how fast the machine is.
+
+    Returns:
+        Questions with their labels, and whether they are shots, so that only simple remedies may be fitted.
+    """
+    shelf = task.prompts.shelf(inputs)
+    spare = [example for example in shelf.examples if shelf.by_question or example not in prompt.examples]
+    shots = prompt.examples
+    if shelf.by_question or len(spare) >= ENOUGH or len(shots) < FEWEST:
+        prefix = estimated_tokens(prompt.text_prefix) if shelf.by_question else 0
+        taken, left = [], _MAX_TOKENS
+        for place in random.Random(0).sample(range(len(spare)), min(len(spare), MOST)):  # noqa: S311
+            left -= prefix + estimated_tokens(" ".join(map(str, spare[place].inputs.values())))
+            if left < 0:
+                break
+            taken.append(place)
+        rows = [spare[place] for place in sorted(taken)]
+        return [(await task.question_for(row.inputs, connection), row.output) for row in rows], False
+    parts = min(len(shots), _PARTS)
+    without = [task.prompts.of([s for n, s in enumerate(shots) if n % parts != part]) for part in range(parts)]
+    left_out = [
+        (task.question(shots[place].inputs, without[part], connection), shots[place].output)
+        for part in range(parts)  # a prompt's beginning is read once
+        for place in range(part, len(shots), parts)
+    ]
+    shown = [(task.question(e.inputs, prompt, connection), e.output) for e in (*shots, *spare)]
+    return [*left_out, *shown], True
