@@ -85,8 +85,6 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.descriptions = descriptions
         self.classes = classes
         self.concurrency = concurrency
-        if isinstance(options, Mapping) and "api_key" in options:
-            raise InputError("an api_key in options would stand in every repr and pickle: set OPENAI_API_KEY")
         self.options = options
 
     @property

@@ -173,7 +173,8 @@ def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 _RETRACTED = re.compile(
-    r"[^\n]{0,20}?(?:\b(?:wait|actually|correction|on second thought|scratch that|sorry|i mean|instead|rather|no(?=[,.]))\b"
+    r"[^\n]{0,20}?(?:\b(?:wait|actually|correction|on second thought|scratch that|sorry|i mean|instead|rather)\b"
+    r"|\bno[,.]"
     r"|아니|정정|사실)",
     re.IGNORECASE,
 )
