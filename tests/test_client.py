@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from fewshot.models.endpoint import Endpoint, resolve
 from fewshot.models.openai_client import OpenAIClient, client_for
 from fewshot.models.wire import http11 as http1
 from fewshot.models.wire import retry
+from fewshot.models.wire.service_errors import Complaint, may_teach
 from fewshot.types import Completion, Message, Request, Usage
 
 KEY = "sk-canary-1234567890"
@@ -174,11 +176,13 @@ def test_a_second_reply_that_comes_late_is_nobodys_answer(
 
 
 @pytest.mark.parametrize("fault", FINAL)
-def test_a_final_fault_is_told_at_once(server: FaultServer, client: OpenAIClient, fault: str) -> None:
+def test_a_final_fault_is_told_at_once(server: FaultServer, way: str, fault: str) -> None:
+    client = make(server, way)
     status, advice = FINAL[fault]
-    server.play(fault)
+    asked = 2 if fault in ("400", "422") else 1  # it names nothing: asked once more, without what is optional
+    server.play(*[fault] * asked)
     error = failing(client)
-    assert (error.status, error.attempts, len(server.requests)) == (status, 1, 1)
+    assert (error.status, error.attempts, len(server.requests)) == (status, asked, asked)
     assert error.request is not None
     assert error.account == (fault in ("429_quota", "401", "403"))
     with pytest.raises(ServiceError, match=advice):
@@ -241,9 +245,39 @@ def test_what_a_model_refuses_is_left_out_once_and_for_all(server: FaultServer, 
     assert set(server.requests[-1].body) == {"model", "messages"}
 
 
-def test_a_refusal_that_cannot_be_met_is_an_error(server: FaultServer, client: OpenAIClient) -> None:
-    server.play(refusal("frobnicate"))
-    assert failing(client).status == 400
+@pytest.mark.parametrize(("param", "asked"), [("frobnicate", 2), ("messages[0].content", 1)])
+def test_a_refusal_that_cannot_be_met_is_an_error(server: FaultServer, way: str, param: str, asked: int) -> None:
+    body = json.dumps({"error": {"message": "Invalid request.", "param": param}}).encode()
+    server.play(*[(400, {}, body)] * asked)
+    error = failing(make(server, way))
+    assert (error.status, error.attempts, len(server.requests)) == (400, asked, asked)
+
+
+def test_what_a_refusal_is_about_decides_whether_it_is_asked_otherwise() -> None:
+    cases = [
+        (403, "You are not allowed to request logprobs from this model", None, True),
+        (403, "Country, region, or territory not supported", "unsupported_country_region_territory", False),
+        (403, "Your project lacks the role to use this model", None, False),
+        (404, "No endpoints found that support the parameter: seed", None, True),
+        (404, "The model `m` does not exist or you do not have access to it.", "model_not_found", False),
+        (404, "Not Found", None, False),
+        (400, "Invalid request.", None, True),
+        (422, "Invalid request.", None, True),
+        (429, "Rate limit reached: temperature too high", None, False),
+    ]
+    told = {(s, words): may_teach(s, Complaint(words, code), ("logprobs", "seed")) for s, words, code, _ in cases}
+    assert told == {(status, words): teaches for status, words, _, teaches in cases}
+
+
+def test_what_one_call_suspects_changes_no_other_call(server: FaultServer, way: str) -> None:
+    client = make(server, way)
+    nothing_named = (400, {}, b'{"error": {"message": "Invalid request."}}')
+    server.play(nothing_named, nothing_named)
+    assert failing(client).attempts == 2
+    assert ask(client).dropped == ()
+    server.play("400_retry")
+    found = ask(client)
+    assert (found.attempts, found.dropped) == (2, ()), "what passes by itself is asked again as it was"
 
 
 def test_a_schema_goes_to_completions_as_each_service_takes_it(server: FaultServer, client: OpenAIClient) -> None:

@@ -130,30 +130,32 @@ class OpenAIClient:
         path = self._before(request.model) + _PATHS[request.form]
 
         async def once(tries: _Tries) -> Completion:
-            before: Dialect | None = None
+            trial: Dialect | None = None  # this call's own until it worked: other calls are not asked on suspicion
             suspected: ServiceError | None = None
             while True:
-                known = dialect.known
-                sent, dropped = dialect.apply(parameters(request, self.endpoint), request.schema)
-                reply = await self._post(path, encode(request, sent, dialect.roles), tries)
+                known, spoken = dialect.known, trial or dialect
+                sent, dropped = spoken.apply(parameters(request, self.endpoint), request.schema)
+                reply = await self._post(path, encode(request, sent, spoken.roles), tries)
                 reply = as_answer(replace(reply, status=status_of(reply)))
                 if reply.status == 200:
-                    if before is not None:
+                    if trial is not None:
+                        dialect.adopt(trial)
                         facts.keep()
-                    if dialect.roles:
-                        dropped += tuple(dialect.roles.keys() & {message.role for message in request.chat})
+                    if spoken.roles:
+                        dropped += tuple(spoken.roles.keys() & {message.role for message in request.chat})
                     return read_completion(reply, request, dropped=dropped, attempts=tries.sent)
-                complaint = read_complaint(reply)
-                if may_teach(reply.status, complaint) and dialect.known != known:
+                complaint, error = read_complaint(reply), failure(reply, self.endpoint)
+                if trial is None and dialect.known != known and may_teach(reply.status, complaint, sent):
                     continue  # another call has learned meanwhile
-                if dialect.learn(reply.status, complaint, sent, request):
-                    facts.keep()
+                if spoken.learn(reply.status, complaint, sent, request):
+                    if trial is None:
+                        facts.keep()
                     continue
-                if before is not None and suspected is not None:
-                    dialect.go_back(before)
-                    raise suspected
-                suspected, before = failure(reply, self.endpoint), dialect.suspect(reply.status, complaint, sent)
-                if before is None:
+                if trial is not None:
+                    dialect.trials -= not error.transient
+                    raise error if error.transient else suspected or error
+                suspected, trial = error, dialect.suspect(reply.status, complaint, sent)
+                if trial is None:
                     raise suspected
 
         return await self._persist(once, _Tries(request, self._deadline(deadline)))

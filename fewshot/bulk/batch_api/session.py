@@ -262,16 +262,15 @@ class Session:
 
     async def _learns(self, reply: Reply, asked: Asked, part: Part) -> bool:
         """Tell whether a refusal is about a parameter that the model does not take, so that asking without it helps."""
-        complaint = read_complaint(reply)
-        if not may_teach(reply.status, complaint):
-            return False
-        if self._dialect.known > part.known:
-            return True
         outcome = await self._answer(asked.row, self.store.row(asked.row))
         request = None if isinstance(outcome, Result) else outcome.get(asked.key)
         if request is None:
             return False
-        sent, _ = self._dialect.apply(parameters(request, self.connection.endpoint), request.schema)
+        complaint = read_complaint(reply)
+        wanted = parameters(request, self.connection.endpoint)
+        if self._dialect.known > part.known and may_teach(reply.status, complaint, wanted):
+            return True
+        sent, _ = self._dialect.apply(wanted, request.schema)
         return self._dialect.learn(reply.status, complaint, sent, request)
 
     # -- rows -----------------------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ _OPTIONAL = (
     "chat_template_kwargs", "think", "logit_bias",
 )  # fmt: skip
 """What is left out where a refusal names nothing: the rest says what is asked, or was set by the caller."""
+_NEEDED = ("model", "messages", "prompt")
+"""What is refused in one of these is not asked otherwise by leaving something else out."""
 _TRIALS = 2
 _IN_CHATS_ALONE = ("reasoning_effort", "chat_template_kwargs", "think")
 """Of the further parameters those that the completions endpoint does not know."""
@@ -170,7 +172,7 @@ class Dialect:
 
     def learn(self, status: int, complaint: Complaint, sent: dict[str, Any], request: Request) -> bool:
         """Learn from a refusal; False when there is nothing to learn from it, so that asking again is no use."""
-        if not may_teach(status, complaint):
+        if not may_teach(status, complaint, sent):
             return False
         learned = (
             self._room(complaint, sent) or self._turn(complaint, request) or self._schema(complaint, sent, request)
@@ -181,23 +183,25 @@ class Dialect:
         return learned
 
     def suspect(self, status: int, complaint: Complaint, sent: dict[str, Any]) -> Dialect | None:
-        """Leave out everything optional, where a refusal names nothing; give what was known before, to go back to."""
+        """Give a dialect without everything optional, to try where a refusal names nothing; None if that is no use."""
         optional = [name for name in _OPTIONAL if name in sent]
-        if status not in (400, 422) or not may_teach(status, complaint) or not self.trials or not optional:
+        if (complaint.param or "").startswith(_NEEDED) or not optional or self.trials <= 0:
             return None
-        before = deepcopy(self)
-        self.names.update(dict.fromkeys(optional))
-        self.known += 1
-        return before
+        if status not in (400, 422) or not may_teach(status, complaint, sent):
+            return None
+        trial = deepcopy(self)
+        trial.names.update(dict.fromkeys(optional))
+        trial.known += 1
+        return trial
 
-    def go_back(self, before: Dialect) -> None:
-        """Take a suspicion back that was not true."""
-        self.names, self.values, self.known, self.trials = (
-            before.names,
-            before.values,
-            self.known + 1,
-            before.trials - 1,
-        )
+    def adopt(self, trial: Dialect) -> None:
+        """Take over what a trial that worked has shown."""
+        self.names |= trial.names
+        self.values |= trial.values
+        self.roles |= trial.roles
+        self.schemas |= trial.schemas
+        self.room = max(self.room, trial.room)
+        self.known += 1
 
     def _room(self, complaint: Complaint, sent: dict[str, Any]) -> bool:
         """Learn how many tokens a model must be given."""

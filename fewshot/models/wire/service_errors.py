@@ -72,6 +72,8 @@ class Complaint:
     """Seconds that it asks to wait."""
     generated: str | None = field(default=None, repr=False)
     """An answer that the service itself found not to fit the schema."""
+    passes: bool = False
+    """The service says that the same request may succeed later (`x-should-retry`)."""
 
 
 def read_complaint(reply: Reply) -> Complaint:
@@ -101,6 +103,7 @@ def read_complaint(reply: Reply) -> Complaint:
         flagged=bool(metadata.get("reasons") or metadata.get("flagged_input") or inner),
         wait=_wait_in(whole),
         generated=generated if isinstance(generated, str) else None,
+        passes=reply.headers.get("x-should-retry") == "true",
     )
 
 
@@ -135,11 +138,17 @@ def _is_filtered(complaint: Complaint) -> bool:
     return bool(_FLAGGED.search(complaint.message)) and not re.search(r"account|organi[sz]ation", complaint.message)
 
 
-def may_teach(status: int, complaint: Complaint) -> bool:
-    """Tell whether a refusal may be about how it was asked, and not about the text, the account or the moment."""
-    if _has_no_credit(status, complaint) or _is_too_long(status, complaint):
+def may_teach(status: int, complaint: Complaint, sent: Collection[str]) -> bool:
+    """Tell whether a refusal may be about how it was asked, and not about the text, the account or the moment.
+
+    A 403 is mostly about the account and a 404 about the model or the address: they must name what was sent.
+    """
+    if complaint.passes or _has_no_credit(status, complaint) or _is_too_long(status, complaint):
         return False
-    return status in (400, 403, 404, 422) or (status == 500 and bool(_TEMPLATE.search(complaint.message)))
+    if status in (403, 404) and complaint.code != "model_not_found":
+        words = _TEMPLATE.search(complaint.message) and not _WHOSE.search(complaint.message)
+        return bool(words) or bool(named(complaint, sent))
+    return status in (400, 422) or (status == 500 and bool(_TEMPLATE.search(complaint.message)))
 
 
 def named(complaint: Complaint, sent: Collection[str]) -> list[str]:
