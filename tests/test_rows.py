@@ -208,6 +208,8 @@ def test_a_table_that_cannot_be_written_is_told_as_the_callers_to_mend(tmp_path:
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "jsonl"])
 def test_results_keep_the_users_columns_and_come_back_the_same_from_every_form(tmp_path: Path, kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
     (tmp_path / "in.csv").write_text(
         "id,Review,stars,value,error\n7,Lovely.,5,mine,none\n8,=1+1,1,,\n9,,2,x,y\n", encoding="utf-8"
     )
@@ -315,6 +317,7 @@ ROWS = st.fixed_dictionaries({"text": TEXTS}, optional={"id": st.integers() | st
 def test_any_result_comes_back_the_same_from_every_form(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[dict[str, Any], Result[Any]]]
 ) -> None:
+    pytest.importorskip("pyarrow")
     folder = tmp_path_factory.mktemp("forms")
     lines = [
         line_of(replace(result, row=n, inputs={"text": row["text"]}), SENTIMENT.row(row))

@@ -232,7 +232,7 @@ def test_classify_takes_labels_as_task_of_does(labels: Any, answer: str, value: 
         (lambda: classify_sentiment(""), "text is empty"),
         (lambda: classify_sentiment(" \n"), "text is empty"),
         (lambda: classify_sentiment(None), "must be text, not None"),  # type: ignore[arg-type]
-        (lambda: classify_sentiment(["a"]), "a list cannot be printed"),  # type: ignore[arg-type]
+        (lambda: classify_sentiment(["a"], client=ScriptedClient("x")), "a list cannot be printed"),  # type: ignore[arg-type]
         (lambda: classify_sentiment("x", kk=3), "unknown option 'kk'"),  # type: ignore[call-arg]
         (lambda: classify_sentiment("x", k=-1), "k=-1: must be 0 or more"),
         (lambda: classify_sentiment("x", min_confidence=7), "must be from 0 to 1"),
