@@ -195,13 +195,18 @@ class Dialect:
         return trial
 
     def adopt(self, trial: Dialect) -> None:
-        """Take over what a trial that worked has shown."""
+        """Take over what a trial that worked has shown; where another has shown it already, nothing new is known."""
+        before = self._extent
         self.names |= trial.names
         self.values |= trial.values
         self.roles |= trial.roles
         self.schemas |= trial.schemas
         self.room = max(self.room, trial.room)
-        self.known += 1
+        self.known += self._extent != before
+
+    @property
+    def _extent(self) -> tuple[int, ...]:
+        return len(self.names), len(self.values), len(self.roles), len(self.schemas), self.room
 
     def _room(self, complaint: Complaint, sent: dict[str, Any]) -> bool:
         """Learn how many tokens a model must be given."""
