@@ -36,7 +36,7 @@ def test_the_python_blocks_of_a_page_run_one_after_the_other(
     monkeypatch.setenv("FEWSHOT_MODEL", "local")
     names = {"__name__": "__main__"}
     for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), names)
+        exec(compile(block, page.name, "exec", dont_inherit=True), names)
 
 
 @each_page

@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 @pytest.mark.usefixtures("embedded")
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.strip().splitlines()[0][:40] for block in BLOCKS])
 def test_every_python_block_runs(block: str) -> None:
-    exec(compile(block, "README.md", "exec"), {})
+    exec(compile(block, "README.md", "exec", dont_inherit=True), {})
 
 
 def test_every_command_that_is_named_exists() -> None:

@@ -56,10 +56,10 @@ class CalibrateOptions(TypedDict, total=False):
     average_risk: float | None
     """Instead of `risk`: the share of errors to promise in expectation, as the mean over many fits."""
     recall: Mapping[str, float] | None
-    """Instead of `risk`: one label and the share of those that have it to find, such as `{"spam": 0.95}`; the label is
-    answered wherever it is probable enough for that, be another more so."""
+    """One label and the share of those that have it to find, instead of `risk`; the label is answered wherever it is
+    probable enough for that, be another more so."""
     precision: Mapping[str, float] | None
-    """Instead of `risk`: one label and the share of its answers that shall be right; less sure ones are held back."""
+    """One label and the share of its answers that shall be right, instead of `risk`; less sure ones are held back."""
     confidence: float
     """The chance with which the promise holds, 0.95 by default; that of `average_risk` has none."""
     unlabelled: Any
