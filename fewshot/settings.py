@@ -119,7 +119,7 @@ class Settings:
         "one", near=("calibration", "calibrated"),
     )  # fmt: skip
     votes: int = setting(
-        "whole", 1, "sample this many answers and take the majority (self-consistency)", least=1,
+        "whole", 1, "sample this many answers and take the majority (self-consistency)", least=1, most=1000,
         near=("n", "samples", "n_samples", "num_samples", "self_consistency", "voting", "n_votes", "best_of"),
     )  # fmt: skip
     min_confidence: float | None = setting(

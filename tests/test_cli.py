@@ -89,7 +89,7 @@ def test_doctor_names_the_problem_and_fails(
         (["show", "sentiment", "-o", "voots=5"], 2, "unknown setting 'voots' (did you mean 'votes'?)"),
         (["show", "sentiment", "-o", "api_key=sk-x"], 2, "set it in the environment"),
         (["show", "sentiment", "--k", "four"], 2, "k='four': must be a whole number"),
-        (["show", "sentiment", "-o", "votes=0"], 2, "votes=0: must be 1 or more"),
+        (["show", "sentiment", "-o", "votes=0"], 2, "votes=0: must be from 1 to 1000"),
         (["show", "summarize", "--labels", "a,b"], 2, "summarize has no labels"),
         (["show", "extract", "--schema", "none.json"], 2, "--schema none.json cannot be read"),
         (["run", "classify", "Where is it?"], 2, "give --labels, as --labels bug,question,refund"),
