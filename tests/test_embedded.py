@@ -23,6 +23,7 @@ from fewshot import (
     complete_pattern,
     detect_injection,
     extract,
+    load,
     summarize,
     translate,
 )
@@ -137,13 +138,11 @@ def test_a_program_that_used_the_model_ends_quietly(tmp_path: Path) -> None:
 
 
 def test_many_calls_at_once_are_served_in_turn() -> None:
-    task = Task.of(
-        "Name the topic.", ["weather", "money"], [("Rain.", "weather"), ("A loan.", "money")], calibrate=False
-    )
+    task = load("sentiment", calibrate=False)
     came: list[int] = []
 
     async def one(number: int) -> None:
-        result = await task.arun(f"Storm number {number}.")
+        result = await task.arun(f"I liked storm number {number}.")
         assert result.error is None
         came.append(number)
 
