@@ -40,6 +40,8 @@ class Result(Generic[T_co]):
     """How the value was found: `"logprobs"`, `"decisions"`, `"votes"`, `"schema"` or `"answer"`."""
     calibration: str = "none"
     """The calibration applied to the probabilities, by name."""
+    fit: str = ""
+    """On how many rows that was fitted, by what and where it is kept; empty where nothing was."""
     coverage: float | None = None
     """Probability mass that the labels held before renormalising."""
     warnings: tuple[str, ...] = ()
@@ -99,6 +101,7 @@ class Result(Generic[T_co]):
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
             "method": self.method,
             "calibration": self.calibration,
+            "fit": self.fit,
             "coverage": self.coverage,
             "thinking": self.thinking,
             "warnings": list(self.warnings),

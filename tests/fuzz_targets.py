@@ -23,7 +23,7 @@ from fewshot.authoring.check import check
 from fewshot.bulk.batch_api.files import lines_of
 from fewshot.data.columns import Columns, read_rows
 from fewshot.errors import InputError, OutputError, ServiceError
-from fewshot.inference.first_use import _read as read_calibration
+from fewshot.inference.fits import _read as read_calibration
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.models.completion_store import from_json
 from fewshot.models.endpoint import Endpoint

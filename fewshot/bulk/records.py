@@ -87,6 +87,7 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
         error=_error(about["error"]),
         method=about["method"],
         calibration=about["calibration"],
+        fit=about.get("fit", ""),
         coverage=about["coverage"],
         warnings=tuple(about["warnings"]),
         thinking=about["thinking"],

@@ -12,6 +12,7 @@ from fewshot.errors import InputError
 __all__ = [
     "CoveragePoint",
     "Threshold",
+    "at_most",
     "average_threshold_for",
     "check_promise",
     "coverage_curve",
@@ -208,7 +209,7 @@ def error_bound(wrong: int, rows: int, *, confidence: float = 0.95) -> float:
     low, high = wrong / rows, 1.0
     while high - low > 1e-9:
         middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(wrong, rows, middle) > 1 - confidence else (low, middle)
+        low, high = (middle, high) if at_most(wrong, rows, middle) > 1 - confidence else (low, middle)
     return high
 
 
@@ -266,7 +267,7 @@ def _why_no_average(rows: int, risk: float) -> str:
     return f"no threshold keeps the error of {rows} rows at {risk:.1%} on average: allow more risk"
 
 
-def _at_most(wrong: int, rows: int, rate: float) -> float:
+def at_most(wrong: int, rows: int, rate: float) -> float:
     """Give the binomial chance of at most `wrong` errors."""
     if rate >= 1:
         return 0.0

@@ -13,11 +13,12 @@ from typing import Any
 
 from fewshot.calibration import logistic
 from fewshot.calibration.calibration import Calibration, Output, batch, contextual, normalise, temperature
+from fewshot.calibration.goal import Judged
 from fewshot.calibration.logistic import Widths
 from fewshot.calibration.ridge import Readout, Ridge
 from fewshot.errors import InputError
 
-__all__ = ["Fitted", "Trial", "fit", "folds", "regress"]
+__all__ = ["Fitted", "Trial", "fit", "folds", "judged_rows", "regress"]
 
 Scores = Mapping[str, float]
 Recipe = Callable[[Sequence[Scores], Sequence[str]], Calibration]
@@ -118,6 +119,12 @@ def fit(
             break
     calibration = replace(_unfolded(calibration, readouts), name=trial.name)
     return Fitted(calibration, tuple(trials), tuple(held_out), _shares(answers, names))
+
+
+def judged_rows(fit: Fitted, truths: Sequence[str]) -> list[Judged]:
+    """Judge the rows of a fit by calibrations that were fitted without them; `truths` are their labels."""
+    tops = [max(row, key=row.__getitem__) for row in fit.held_out]
+    return [Judged(row[t], t == truth, row, truth) for row, t, truth in zip(fit.held_out, tops, truths, strict=True)]
 
 
 def regress(

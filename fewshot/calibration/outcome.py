@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fewshot.calibration.abstention import Threshold
 from fewshot.calibration.calibration import Calibration
+from fewshot.calibration.drift import Figures
 from fewshot.calibration.fitting import Fitted
 from fewshot.types import Usage
 
@@ -37,6 +38,9 @@ class Calibrated:
     """The scripts that the rows are written in."""
     data: str = ""
     """A hash of the rows."""
+    figures: Figures | None = None
+    """How right and how sure it was on rows left out of the fit; None where it was fitted on shots, or for
+    another prior."""
 
     @property
     def key(self) -> str:
@@ -49,6 +53,8 @@ class Calibrated:
             **({} if self.fit is None else self.fit.to_dict()),
             "name": "none" if self.calibration is None else self.calibration.name,
             "key": self.key,
+            "model": self.model,
+            "figures": None if self.figures is None else asdict(self.figures),
             "rows": self.rows,
             "shots_left_out": self.shots_left_out,
             "repeats_left_out": self.repeats_left_out,

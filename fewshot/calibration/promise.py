@@ -13,10 +13,12 @@ from fewshot.calibration.abstention import Threshold
 from fewshot.calibration.calibration import Calibration
 from fewshot.errors import ConfigError
 
-__all__ = ["FIT_FILE", "Promise", "script_of", "scripts_of", "text_of"]
+__all__ = ["FIT_FILE", "OFF", "Promise", "script_of", "scripts_of", "text_of"]
 
 FIT_FILE = "fit.json"
 """Where a fit stands beside `task.toml`."""
+OFF = ("held back, since the promise is off: ", "the fit that was given is not used: ")
+"""How a warning begins that tells why a fit does not hold for a question."""
 _VERSION = 1
 _LETTERS = 400
 """Letters of an input that are looked at for its script."""
@@ -57,15 +59,25 @@ class Promise:
             reason = f"{what} inputs in {' or '.join(self.scripts)} and this one is in {script}: calibrate on such rows"
         else:
             return ()
-        held = "held back, since the promise is off" if self.threshold else "the fit that was given is not used"
-        return (f"{held}: {reason}",)
+        return (f"{OFF[0 if self.threshold else 1]}{reason}",)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it was fitted for and on, as plain JSON values."""
+        found: dict[str, Any] = json.loads(self.about or "{}")
+        return found
+
+    @property
+    def told(self) -> str:
+        """Say for a person on how many rows it was fitted, and where it is kept."""
+        return str(self.facts.get("told") or f"{self.facts.get('rows', 'unknown')} rows, by calibrate, {FIT_FILE}")
 
     def to_json(self) -> str:
         """Write it so that a person can read it, and `from_json` gives the same to the last bit."""
         calibration = None if self.calibration is None else json.loads(self.calibration.to_json())
         threshold = None if self.threshold is None else self.threshold.to_dict()
         record = {
-            "version": _VERSION, **json.loads(self.about or "{}"), "asked": self.asked, "scripts": self.scripts,
+            "version": _VERSION, **self.facts, "asked": self.asked, "scripts": self.scripts,
             "keys": self.keys, "threshold": threshold, "calibration": calibration,
         }  # fmt: skip
         return json.dumps(record, indent=1, ensure_ascii=False) + "\n"

@@ -1,4 +1,7 @@
-"""`fewshot check [TASK …]`: everything that is wrong with a task folder, each with file, line and fix."""
+"""`fewshot check [TASK …]`: everything that is wrong with a task folder, each with file, line and fix.
+
+With `--fit` a task's fit is measured again instead: on labelled rows that are asked, or on recorded answers.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import argparse
 import json
 import sys
 
+from fewshot import _background_loop as loop
 from fewshot.authoring.check import Checkup, check
+from fewshot.cli.options import add_encoding_option, add_settings, given
 from fewshot.cli.terminal import shown, tell_line
-from fewshot.errors import TaskError
+from fewshot.errors import InputError, TaskError
+from fewshot.evaluation.fit_check import check_fit
 from fewshot.folders.loader import names
+from fewshot.task import load
 
 __all__ = ["add_arguments", "run"]
 
@@ -20,10 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="F", help="test rows that must not stand among the examples")
     parser.add_argument("--strict", action="store_true", help="let warnings fail too")
     parser.add_argument("--json", action="store_true", help="one JSON object a task")
+    fit = parser.add_argument_group("whether a fit has drifted (exit code 1)")
+    fit.add_argument("--fit", metavar="F", help="labelled rows to ask, or a report of `fewshot eval --out`")
+    fit.add_argument("--answers", metavar="R", help="results of `fewshot run --json` for these rows: nothing is asked")
+    fit.add_argument("--target", metavar="COLUMN", help="the column of the answer; by default output, label, …")
+    add_encoding_option(fit)
+    add_settings(fit, ("model", "base_url"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; the exit code is 1 when there are errors, and 2 for what is not a task."""
+    """Print the findings; the exit code is 1 when there are errors or a fit has drifted, 2 for no task."""
+    if args.fit:
+        return max(_check_fit(name, args) for name in args.tasks or names())
+    if args.answers or args.target:
+        raise InputError("--answers and --target are about the rows of --fit: give those too")
     code = 0
     for name in args.tasks or names():
         try:
@@ -40,6 +57,24 @@ def run(args: argparse.Namespace) -> int:
             print(shown(finding))
         print(shown(_summary(found)), file=sys.stderr)
     return code
+
+
+def _check_fit(name: str, args: argparse.Namespace) -> int:
+    """Measure the fit of a task again, and print what came of it."""
+    task = load(name, **given(args, ("model", "base_url")))
+    found = loop.run(check_fit(task, args.fit, answers=args.answers, target=args.target, encoding=args.encoding))
+    if args.json:
+        print(json.dumps({"name": task.name, **found.to_dict()}, ensure_ascii=False))
+        return int(found.drifted)
+    left_out = f", {found.left_out} others left out" * bool(found.left_out)
+    print(f"{task.name}: fitted on {found.fit}; measured on {found.rows} rows{left_out}")
+    for one in found.checks:
+        print(f"  {one}")
+    for reason, rows in found.off.items():
+        print(f"  does not hold for {rows} rows: {shown(reason)}")
+    verdict = "it has drifted: calibrate again on rows like those" if found.drifted else "no drift is seen"
+    print(f"  {verdict}")
+    return int(found.drifted)
 
 
 def _summary(found: Checkup) -> str:

@@ -10,14 +10,21 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from fewshot._checks import REQUIRED
 from fewshot._environment import EXTRAS, SECRET, VARIABLES, lacks, missing
+from fewshot._storage import cache_dir
 from fewshot.cli.listing import origin
 from fewshot.cli.options import add_settings, configured
-from fewshot.errors import ConfigError
-from fewshot.folders.loader import names, search_path
+from fewshot.errors import ConfigError, FewshotError
+from fewshot.folders.loader import find, names, search_path, ships
+from fewshot.inference.fits import all_kept
 from fewshot.models.endpoint import resolve
+from fewshot.task import load
 
 __all__ = ["add_arguments", "run"]
+
+_SHOWN = 5
+"""Fits that are told one by one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     facts |= {f"extra {name}": _installed(name) for name in EXTRAS}
     facts["task folders"] = ", ".join(str(place) for place in search_path() if place.is_dir())
     facts["tasks"] = ", ".join(f"{name}{origin(name)}" for name in names())
+    facts |= {f"task {name}": _plan(name) for name in names() if not ships(find(name))}
+    facts["fits kept"] = _kept()
     facts["configuration"] = str(configured().path or "none")
     problem = None
     try:
@@ -57,6 +66,29 @@ def run(args: argparse.Namespace) -> int:
         for name, value in facts.items():
             print(f"{name:<22}{value}")
     return 2 if problem else 0
+
+
+def _plan(name: str) -> str:
+    """Tell what a task's examples are used for, and the fit that stands in its folder."""
+    try:
+        task = load(name)
+        inputs = {each: "" for each, default in task.inputs.items() if default is REQUIRED}
+        return task.prompts.plan(inputs) + (f"; fitted on {task.promise.told}" if task.promise is not None else "")
+    except FewshotError as error:
+        return f"cannot be loaded: {error}"
+
+
+def _kept() -> str:
+    """Tell of the fits in the cache folder, which calls of the same prompt on the same model use."""
+    try:
+        folder, found = cache_dir("calibrations"), list(all_kept())
+    except ConfigError as error:
+        return str(error)
+    about = [
+        f"{fit.about.get('task') or 'a task'} on {fit.about.get('model') or 'a model'}: {fit.told}" for fit in found
+    ]
+    more = f"; and {len(about) - _SHOWN} more" if len(about) > _SHOWN else ""
+    return f"{len(found)} in {folder}" + "".join(f"; {one}" for one in about[:_SHOWN]) + more
 
 
 def _misspelt(name: str) -> str:

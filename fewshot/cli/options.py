@@ -232,7 +232,7 @@ def add_column_options(parser: argparse.ArgumentParser) -> None:
     add_encoding_option(parser)
 
 
-def add_encoding_option(parser: argparse.ArgumentParser) -> None:
+def add_encoding_option(parser: argparse._ActionsContainer) -> None:
     """Add what says how a file that is not UTF-8 is to be read."""
     parser.add_argument("--encoding", metavar="NAME", help="of a file that is not UTF-8: cp1252, cp949, utf-16, …")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from fewshot import _background_loop as loop
 from fewshot._checks import REQUIRED
 from fewshot.cli.options import add_task_options, task_of
-from fewshot.cli.terminal import shown
+from fewshot.cli.terminal import shown, tell_line
+from fewshot.errors import ConfigError
+from fewshot.models.connection import connect_unstarted
 from fewshot.task import Task
 
 __all__ = ["add_arguments", "run"]
@@ -34,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
         chat = [{"role": turn.role, "content": turn.content} for turn in turns]
         print(json.dumps({"chat": chat, "text": prompt.text(inputs)}, ensure_ascii=False))
         return 0
-    print(f"fewshot: {task.prompts.plan(inputs)}", file=sys.stderr)
+    tell_line(task.prompts.plan(inputs))
+    if told := loop.run(_fit(task, inputs)):
+        tell_line(f"fit in use: {told}")
     if args.form != "text":
         print(f"── chat ── {len(prompt.examples)} shot{'s' * (len(prompt.examples) != 1)}, {len(turns)} messages")
         for turn in prompt.prefix.messages:
@@ -47,6 +51,17 @@ def run(args: argparse.Namespace) -> int:
         print("── the same for every call up to here ──")
         print(shown(prompt.text(inputs)[len(prompt.text_prefix) :]))
     return 0
+
+
+async def _fit(task: Task[Any], inputs: Mapping[str, Any]) -> str:
+    """Say which fit a call would use, as far as that is known without a model."""
+    try:
+        connection = await connect_unstarted(task.settings)
+    except ConfigError as error:
+        return f"not known, since nobody could be asked ({error})"
+    if connection is None:
+        return "known by the model file's content when it is loaded; a result tells it"
+    return task.fit_told(inputs, connection)
 
 
 def _placeholders(task: Task[Any]) -> Mapping[str, str]:

@@ -26,11 +26,8 @@ __all__ = [
     "GoldRows",
     "Labelled",
     "LabelledRows",
-    "apart",
     "as_examples",
-    "distinct",
     "gold_rows",
-    "identity",
     "in_file",
     "read_labelled",
     "target_of",
@@ -136,25 +133,6 @@ def as_examples(rows: Sequence[Labelled]) -> tuple[Example, ...]:
     return tuple(
         Example(row.inputs, row.truth, id=row.id or str(number), line=number) for number, row in enumerate(rows, 1)
     )
-
-
-def apart(rows: Sequence[Labelled], others: Iterable[Mapping[str, Any]]) -> list[Labelled]:
-    """Leave out the rows whose inputs are among those of others."""
-    seen = {identity(inputs) for inputs in others}
-    return [row for row in rows if identity(row.inputs) not in seen]
-
-
-def distinct(rows: Iterable[Labelled]) -> list[Labelled]:
-    """Keep the first of the rows that ask the same: what a row was fitted on tells nothing about its twin."""
-    first: dict[object, Labelled] = {}
-    for row in rows:
-        first.setdefault(identity(row.inputs), row)
-    return list(first.values())
-
-
-def identity(inputs: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """Give what two rows have in common when they ask the same, white space round the values aside."""
-    return frozenset((name, str(value).strip()) for name, value in inputs.items())
 
 
 def gold_rows(source: Any, inputs: Mapping[str, Any] | None = None, *, encoding: str | None = None) -> GoldRows:

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from fewshot._checks import REQUIRED
 from fewshot.calibration.calibration import Calibration, check_prior
-from fewshot.calibration.fitting import Fitted
+from fewshot.calibration.drift import figures_of
+from fewshot.calibration.fitting import Fitted, judged_rows
 from fewshot.calibration.goal import Goal, Judged
 from fewshot.calibration.outcome import Calibrated
 from fewshot.calibration.promise import Promise, scripts_of, text_of
-from fewshot.data.labelled import Labelled, distinct, identity, read_labelled
+from fewshot.data.labelled import Labelled, read_labelled
 from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
-from fewshot.evaluation.predictions import judge
+from fewshot.evaluation.predictions import Prediction, judge
+from fewshot.evaluation.rows_to_judge import digest, distinct, rows_to_judge
 from fewshot.inference.answerable import classes_of, verdict
 from fewshot.inference.conversation import side_by_side
-from fewshot.inference.first_use import fit_answerable, fit_calibration, keep
+from fewshot.inference.first_use import fit_answerable, fit_calibration
+from fewshot.inference.fits import keep
 from fewshot.inference.own_questions import own_questions
 from fewshot.inference.predictor import Predictor
 from fewshot.inference.question import Answer
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of
 from fewshot.outputs.kinds import Kind
-from fewshot.prompts.prompt import check_characters
 from fewshot.result import Result
 from fewshot.types import Usage
 
 _IN_FLIGHT = 8
 
-__all__ = ["CalibrateOptions", "Calibrated", "calibrate", "calibrated", "kept_calibration"]
+__all__ = ["CalibrateOptions", "Calibrated", "answered", "calibrate", "calibrated", "kept_calibration"]
 
 
 class CalibrateOptions(TypedDict, total=False):
@@ -130,8 +130,9 @@ async def calibrated(
         raise InputError(message, field="unlabelled")
     further = [] if unlabelled is None else [task.bind_row(row) for row in unlabelled_rows(unlabelled)]
     judged = rows_to_judge(task, rows) if rows or not further else []
+    once = distinct(task, rows)
     if classes_of(task.output) is None or not _reads(task, connection):
-        return await _thresholded(task, judged, connection, goal, len(rows))
+        return await _thresholded(task, judged, connection, goal, rows)
     started = time.monotonic()
     more = [await one.question_for(inputs, connection) for one, inputs in further]
     if judged:
@@ -145,7 +146,7 @@ async def calibrated(
     if task.output.labels is None:
         fitting = await fit_answerable(questions, truths, connection)
         if fitting is None:
-            return await _thresholded(task, judged, connection, goal, len(rows))
+            return await _thresholded(task, judged, connection, goal, rows)
         fit = fitting[0]
         outcomes = _outcomes_of_answers(task.output.kind, *fitting, [row for *_, row in judged])
     else:
@@ -159,14 +160,15 @@ async def calibrated(
         fit=fit,
         threshold=goal.threshold(outcomes),
         rows=len(questions),
-        shots_left_out=len(distinct(rows)) - len(judged) if judged else 0,
-        repeats_left_out=len(rows) - len(distinct(rows)),
+        shots_left_out=len(once) - len(judged) if judged else 0,
+        repeats_left_out=len(rows) - len(once),
         usage=usage,
         cost=0.0 if connection.local else cost_of(connection.model, usage, own=task.settings.price),
         seconds=time.monotonic() - started,
         model=connection.model,
         scripts=scripts_of(text_of(question.inputs) for question in (*questions, *more)),
-        data=_digest(rows),
+        data=digest(rows),
+        figures=figures_of(outcomes) if judged and prior is None else None,
     )
     return _with(task, fitted)
 
@@ -181,29 +183,6 @@ def unlabelled_rows(given: Any, encoding: str | None = None) -> list[Any]:
     return found
 
 
-def rows_to_judge(
-    task: Predictor[Any], rows: Sequence[Labelled]
-) -> list[tuple[Predictor[Any], Mapping[str, Any], Labelled]]:
-    """Bind the rows that a fit or a promise may be judged on: each once, and none that the prompt shows.
-
-    Where the question chooses its shots, a row that is an example must still be asked without itself (`leave_out`).
-
-    Raises:
-        InputError: a row is not valid, or all are shots.
-    """
-    bound = [(*_bound(task, row), row) for row in distinct(rows)]
-    usable = [(one, inputs, row) for one, inputs, row in bound if not _is_shot(one, inputs)]
-    if not usable:
-        raise InputError("all labelled rows are shots of the prompt: give rows that it does not show")
-    return usable
-
-
-def _digest(rows: Sequence[Labelled]) -> str:
-    """Hash labelled rows, whatever their order."""
-    lines = sorted(json.dumps([dict(row.inputs), str(row.truth)], sort_keys=True, default=str) for row in rows)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
 def _reads(task: Predictor[Any], connection: Connection) -> bool:
     """Tell whether probabilities are read from tokens: always for labels, and not where answers are voted on."""
     if task.output.labels is not None:
@@ -212,28 +191,12 @@ def _reads(task: Predictor[Any], connection: Connection) -> bool:
     return settings.scoring and settings.votes == 1 and connection.top_logprobs(settings.form) is not None
 
 
-def _bound(task: Predictor[Any], row: Labelled) -> tuple[Predictor[Any], Mapping[str, Any]]:
-    """Bind a row, or name the one that cannot be asked before others are."""
-    try:
-        for value in row.inputs.values():
-            check_characters(str(value))
-        return task.bind(dict(row.inputs))
-    except InputError as error:
-        raise InputError(f"row {row.id}: {error}", field=error.field) from error
-
-
-def _shots(task: Predictor[Any], inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Give the inputs of the shots that every such question has; none where the question chooses them."""
-    by_question = task.prompts.shelf(inputs).by_question
-    return [] if by_question else [shot.inputs for shot in task.prompts.offline(inputs).examples]
-
-
 async def _thresholded(
     task: Predictor[Any],
     judged: Sequence[tuple[Predictor[Any], Mapping[str, Any], Labelled]],
     connection: Connection,
     goal: Goal,
-    given: int,
+    given: Sequence[Labelled],
 ) -> Predictor[Any]:
     """Find the confidence from which on open answers are right as often as was promised."""
     if not goal.given:
@@ -242,9 +205,8 @@ async def _thresholded(
         )
         raise ConfigError(message)
     started = time.monotonic()
-    rows = [row for *_, row in judged]
-    found = await _answered(judged, connection)
-    predictions = [judge(task.output.kind, n, *pair) for n, pair in enumerate(zip(rows, found, strict=True))]
+    predictions, found = await answered([(_unheld(one), inputs, row) for one, inputs, row in judged], connection)
+    outcomes, once = [Judged(*prediction.chance) for prediction in predictions], distinct(task, given)
     if all(prediction.confidence is None for prediction in predictions):
         raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")
     costs = [result.cost for result in found]
@@ -252,33 +214,35 @@ async def _thresholded(
         keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs, _ in judged)),
         calibration=None,
         fit=None,
-        threshold=goal.threshold([Judged(*prediction.chance) for prediction in predictions]),
-        rows=len(rows),
-        shots_left_out=given - len(rows),
-        repeats_left_out=0,
+        threshold=goal.threshold(outcomes),
+        rows=len(judged),
+        shots_left_out=len(once) - len(judged),
+        repeats_left_out=len(given) - len(once),
         usage=sum((result.usage for result in found), Usage()),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         seconds=time.monotonic() - started,
         model=connection.model,
         scripts=scripts_of(text_of(inputs) for _, inputs, _ in judged),
-        data=_digest(rows),
+        data=digest(given),
+        figures=figures_of(outcomes),
     )
     return _with(task, fitted)
 
 
-async def _answered(
+async def answered(
     judged: Sequence[tuple[Predictor[Any], Mapping[str, Any], Labelled]], connection: Connection
-) -> list[Result[Any]]:
-    """Answer rows as calls would, but without a row among its own shots."""
+) -> tuple[list[Prediction], list[Result[Any]]]:
+    """Answer rows that are fit to judge on as calls would, but without a row among its own shots, and judge them."""
     gate = asyncio.Semaphore(1 if connection.local else _IN_FLIGHT)
 
     async def one(task: Predictor[Any], inputs: Mapping[str, Any]) -> Result[Any]:
         async with gate:
             deadline = connection.deadline(task.settings.timeout)
-            plain = replace(_held_back_below(task, None), promise=None)
-            return await plain.answer(inputs, connection, deadline=deadline, leave_out=True)
+            return await task.answer(inputs, connection, deadline=deadline, leave_out=True)
 
-    return await side_by_side(one(task, inputs) for task, inputs, _ in judged)
+    found = await side_by_side(one(task, inputs) for task, inputs, _ in judged)
+    pairs = zip(judged, found, strict=True)
+    return [judge(one.output.kind, n, row, result) for n, ((one, _, row), result) in enumerate(pairs)], found
 
 
 def _with(task: Predictor[Any], fitted: Calibrated) -> Predictor[Any]:
@@ -297,6 +261,7 @@ def _with(task: Predictor[Any], fitted: Calibrated) -> Predictor[Any]:
                 "labels": task.output.labels,
                 "rows": fitted.rows,
                 "rows_hash": fitted.data,
+                "figures": None if fitted.figures is None else asdict(fitted.figures),
                 "fit": None if fitted.fit is None else fitted.fit.to_dict(),
             }
         ),
@@ -304,8 +269,9 @@ def _with(task: Predictor[Any], fitted: Calibrated) -> Predictor[Any]:
     return replace(task.with_fit(promise), fitted=fitted)
 
 
-def _held_back_below(task: Predictor[Any], confidence: float | None) -> Predictor[Any]:
-    return replace(task, settings=replace(task.settings, min_confidence=confidence))
+def _unheld(task: Predictor[Any]) -> Predictor[Any]:
+    """Give the task with nothing promised and nothing held back."""
+    return replace(task, promise=None, settings=replace(task.settings, min_confidence=None))
 
 
 def kept_calibration(task: Predictor[Any]) -> None:
@@ -317,7 +283,8 @@ def kept_calibration(task: Predictor[Any]) -> None:
     if task.fitted is None or task.fitted.calibration is None:
         raise InputError("nothing was fitted that could be kept: keep what `calibrate` returned for labels")
     for key in task.fitted.keys:
-        keep(key, task.fitted.calibration, {"task": task.name, **task.fitted.to_dict(), "key": key})
+        about = {"task": task.name, "by": "calibrate", **task.fitted.to_dict(), "rows_hash": task.fitted.data}
+        keep(key, task.fitted.calibration, {**about, "key": key})
 
 
 def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: Goal) -> None:
@@ -334,13 +301,6 @@ def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: Goal) 
         raise InputError(message, field="risk")
 
 
-def _is_shot(task: Predictor[Any], inputs: Mapping[str, Any]) -> bool:
-    """Tell whether every prompt of a question shows it: with the same optional inputs, which make it another one."""
-    defaults = {name: None if default is REQUIRED else default for name, default in task.inputs.items()}
-    shown = ({name: {**defaults, **shot}.get(name) for name in inputs} for shot in _shots(task, inputs))
-    return identity(inputs) in map(identity, shown)
-
-
 def _for_prior(fit: Fitted, prior: Mapping[str, float]) -> Calibration:
     """Correct for labels that will be differently frequent (Saerens et al. 2002, Neural Computation 14(1), eq. 2.4)."""
     bias = {label: math.log(share / fit.shares[label]) for label, share in prior.items()}
@@ -348,14 +308,9 @@ def _for_prior(fit: Fitted, prior: Mapping[str, float]) -> Calibration:
 
 
 def _outcomes(fit: Fitted, truths: Sequence[str], known: Sequence[bool]) -> list[Judged]:
-    """Judge predictions by calibrations that were fitted without their row; one without an answer is wrong at 0."""
-    held_out = iter(fit.held_out)
-    found = []
-    for truth, has in zip(truths, known, strict=True):
-        row = next(held_out) if has else None
-        top = max(row, key=row.__getitem__) if row else None
-        found.append(Judged(row[top] if row and top else 0.0, top == truth, row, truth))
-    return found
+    """Judge all rows of a fit; one without an answer is wrong at 0."""
+    found = iter(judged_rows(fit, [truth for truth, has in zip(truths, known, strict=True) if has]))
+    return [next(found) if has else Judged(0.0, False, None, truth) for truth, has in zip(truths, known, strict=True)]
 
 
 def _outcomes_of_answers(

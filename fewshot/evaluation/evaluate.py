@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any, TypedDict
 
 from fewshot._checks import check_count, counts
-from fewshot.data.labelled import Labelled, LabelledRows, apart, read_labelled
+from fewshot.data.labelled import LabelledRows, read_labelled
 from fewshot.errors import InputError
 from fewshot.evaluation.intervals import Figure
 from fewshot.evaluation.perturb import drawn
 from fewshot.evaluation.predictions import CURVE
 from fewshot.evaluation.report import Mistake, Point, Report
+from fewshot.evaluation.rows_to_judge import apart, remarks
 from fewshot.evaluation.run import Arm, Progress, Run
 from fewshot.evaluation.summary import figures, of_draws
 from fewshot.inference.predictor import Predictor
@@ -119,7 +120,7 @@ async def evaluate(
         calibration_rows = _CALIBRATED_ON if len(shot_counts) * draws == 1 else _ON_EACH_OF_SEVERAL
     run = Run(
         rows=wanted,
-        pool=apart(others, (row.inputs for row in wanted)),
+        pool=apart(task, others, (row.inputs for row in wanted)),
         connection=await connect(task.settings),
         calibrate=calibrate,
         calibration_rows=calibration_rows,
@@ -130,8 +131,8 @@ async def evaluate(
     )
     if pool is not None and not run.pool:
         raise InputError("every row of the pool is also evaluated: give a pool of other rows", field="pool")
-    if pool is None and _overlaps(task, wanted):
-        run.note("some rows are examples of the task itself, so the figures flatter it")
+    for remark in remarks(task, wanted, shown=pool is None):
+        run.note(remark)
     task = replace(task, settings=replace(task.settings, cache=False)) if consistency else task
     points = []
     for count in shot_counts:
@@ -227,7 +228,3 @@ def _prompt_text(request: Request | None) -> str:
 
 def _shot_count(results: Sequence[Result[Any]]) -> int:
     return max(len(result.examples) for result in results)
-
-
-def _overlaps(task: Predictor[Any], rows: Sequence[Labelled]) -> bool:
-    return len(apart(rows, (example.inputs for example in task.examples))) < len(rows)

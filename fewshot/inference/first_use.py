@@ -1,28 +1,23 @@
-"""Fitting a calibration to one prompt on one model, and keeping it where it is found again.
-
-A calibration is kept under a hash of everything that it was fitted for (template, shots, labels, settings, model), so
-it can never be applied to another prompt.
-"""
+"""Fitting a calibration to one prompt on one model."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot._progress import UNSHOWN, Bar
-from fewshot._storage import cache_dir, write_private
 from fewshot.calibration.calibration import Calibration, batch, contextual
-from fewshot.calibration.fitting import Fitted, fit
+from fewshot.calibration.drift import figures_of
+from fewshot.calibration.fitting import Fitted, fit, judged_rows
 from fewshot.calibration.ridge import can_fit, token_features, vocabulary
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.inference.answerable import class_of
 from fewshot.inference.conversation import ask, drive, lessons, probabilities, side_by_side
+from fewshot.inference.fits import failed, keep, keep_here
 from fewshot.inference.question import Answer, Question
 from fewshot.inference.shots import ENOUGH, FEWEST, estimated_tokens
 from fewshot.models.cache import cached_client
@@ -33,11 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTENT_FREE",
-    "failed",
     "fit_answerable",
     "fit_calibration",
-    "keep",
-    "kept",
     "own_calibration",
     "score_all",
     "unlabelled_calibration",
@@ -58,44 +50,6 @@ _IN_FLIGHT = 4
 _log = logging.getLogger("fewshot")
 
 T = TypeVar("T")
-
-
-def kept(key: str) -> Calibration | None:
-    """Give the calibration kept under a key; None when there is none, or what is there cannot be read."""
-    if key not in _known:
-        try:
-            _known[key] = _read(cache_dir("calibrations") / f"{key}.json")
-        except ConfigError:  # where no folder can be made, nothing has been kept
-            _known[key] = None
-    return _known[key]
-
-
-def keep(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
-    """Keep a calibration under its key, with what it was fitted on for a person to read.
-
-    Raises:
-        ConfigError: the cache folder cannot be written; for this process it is kept all the same.
-    """
-    _known[key] = calibration
-    record = {"about": dict(about), "calibration": json.loads(calibration.to_json())}
-    write_private(cache_dir("calibrations") / f"{key}.json", json.dumps(record, indent=1, ensure_ascii=False))
-
-
-_known: dict[str, Calibration | None] = {}
-"""What `kept` has looked up, so that a call does not read a file."""
-failed: dict[str, str] = {}
-"""Why something could not be fitted at first use, which is not tried and paid for at every call."""
-
-
-def _read(path: Path) -> Calibration | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return Calibration.from_json(json.dumps(record["calibration"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-        _log.warning("the calibration in %s cannot be read (%s), so it is not used: calibrate again", path, error)
-        return None
 
 
 async def score_all(
@@ -284,6 +238,7 @@ async def own_calibration(
     connection: Connection,
     *,
     simple: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> Calibration | None:
     """Calibrate a prompt from its task's own examples, once; None when that fails, with the reason in the log.
 
@@ -291,10 +246,11 @@ async def own_calibration(
         labelled: examples asked as questions, with their labels.
         content_free: questions without content, for a task with few examples or none.
         simple: fit only what asks little of the rows, since they are shots.
+        about: further facts, for a person who looks at what is kept.
     """
     running = _running.get((id(asyncio.get_running_loop()), key))
     if running is None:
-        fitting = _own(key, labelled, content_free, connection, simple)
+        fitting = _own(key, labelled, content_free, connection, simple, about or {})
         running = asyncio.get_running_loop().create_task(fitting, context=beside_rows())
         _running[(id(asyncio.get_running_loop()), key)] = running
         running.add_done_callback(lambda _: _running.pop((id(running.get_loop()), key), None))
@@ -311,6 +267,7 @@ async def _own(
     content_free: Sequence[Question],
     connection: Connection,
     simple: bool,
+    more: Mapping[str, Any],
 ) -> Calibration | None:
     questions = [question for question, _ in labelled]
     if connection.local:  # what has been scored is there for the next process, should this one end before the fit
@@ -326,17 +283,21 @@ async def _own(
             fitted, known = await fit_calibration(
                 questions, answers, connection, content_free=content_free, stopped=stopped, simple=simple
             )
-            calibration, about = fitted.calibration, fitted.to_dict()
+            rows = len({repr(question.inputs) for question in questions})  # a shot is asked with and without itself
+            calibration, about = fitted.calibration, {**more, **fitted.to_dict(), "rows": rows}
+            if not simple:
+                truths = [answer for answer, has in zip(answers, known, strict=True) if has]
+                about["figures"] = asdict(figures_of(judged_rows(fitted, truths)))
         else:
             calibration = await unlabelled_calibration(content_free, connection)
-            about = {"chosen": calibration.name, "rows": 0}
+            about = {**more, "chosen": calibration.name, "rows": 0}
     except (ServiceError, OutputError, ConfigError, InputError) as error:
         _log.warning("not calibrated: %s", error)
         failed[key] = f"not calibrated, though it was to be: {error}"
         return None
     if stopped:
         failed[key] = f"calibrated on {sum(known)} of {len(known)} examples: {stopped[0]}"
-        _known[key] = calibration  # for this process: the next goes on
+        keep_here(key, calibration, {**about, "rows": sum(known)})  # the next process goes on
         return calibration
     try:
         keep(key, calibration, about)

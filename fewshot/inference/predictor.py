@@ -20,19 +20,19 @@ from typing import Any, Generic, Self, TypeVar
 from fewshot._checks import REQUIRED, check_kind, checked_input
 from fewshot._options import meant, table
 from fewshot.calibration.calibration import Calibration
-from fewshot.calibration.promise import Promise, text_of
+from fewshot.calibration.promise import FIT_FILE, Promise, text_of
 from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.answerable import classes_of
 from fewshot.inference.conversation import ask, drive, lessons
-from fewshot.inference.first_use import CONTENT_FREE, failed, kept, own_calibration
+from fewshot.inference.first_use import CONTENT_FREE, own_calibration
+from fewshot.inference.fits import failed, kept, key_of
 from fewshot.inference.own_questions import own_questions
 from fewshot.inference.question import Question
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection, connect
-from fewshot.models.endpoint import EMBEDDED_MODEL
 from fewshot.models.pricing import cost_of_all
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
@@ -207,6 +207,7 @@ class Predictor(Generic[T]):
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
+            fit="" if missing else self.fit_told(inputs, connection),
             warnings=(*found.warnings, *missing, *self._not_fitted(inputs, connection)),
         )
 
@@ -305,25 +306,8 @@ class Predictor(Generic[T]):
         Examples that have an optional input are shots for questions that have it, so that these are another prompt. A
         distribution over labels that the endpoint makes itself is another one than that of tokens.
         """
-        settings = self.settings
-        way: str = settings.form or connection.form
-        if self.output.labels is not None and connection.decides(settings.decisions):
-            way = "decisions"
-        given = [
-            name for name in sorted(self.inputs) if self.inputs[name] is None and (inputs or {}).get(name) is not None
-        ]
-        endpoint = connection.endpoint
-        model = connection.model
-        if (
-            connection.local and model != EMBEDDED_MODEL
-        ):  # a file of the user's own, and there may be another of that name
-            model = connection.place or model
-        at = (
-            ""
-            if connection.local
-            else f"{(endpoint.base_url or '').rstrip('/')} {endpoint.extra} {settings.temperature}{endpoint.route}"
-        )
-        return hashlib.sha256("|".join(["3", self.fingerprint, model, at, way, *given]).encode()).hexdigest()[:32]
+        filled = [n for n in sorted(self.inputs) if self.inputs[n] is None and (inputs or {}).get(n) is not None]
+        return key_of(self.fingerprint, filled, self.settings, connection, closed=self.output.labels is not None)
 
     async def calibration_for(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
@@ -335,7 +319,8 @@ class Predictor(Generic[T]):
         key = self.calibration_key(connection, inputs)
         if key in self.calibrations or settings.calibrate is False:  # what was fitted on purpose holds all the same
             return self.calibrations.get(key)
-        calibration = kept(key)
+        found = kept(key)
+        calibration = None if found is None else found.calibration
         if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
             return calibration
         if key in failed or self.output.labels is None:  # a task's few examples cannot tell when there is no answer
@@ -346,7 +331,21 @@ class Predictor(Generic[T]):
         content_free = [
             self.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
         ]
-        return await own_calibration(key, labelled, content_free, connection, simple=simple)
+        about = {"task": self.name, "model": connection.model, "by": "first use"}
+        return await own_calibration(key, labelled, content_free, connection, simple=simple, about=about)
+
+    def fit_told(self, inputs: Mapping[str, Any], connection: Connection) -> str:
+        """Say which fit is in force for a question: on how many rows, by what, and where; nothing without one."""
+        key = self.calibration_key(connection, inputs)
+        if self.promise is not None and key in self.promise.keys:
+            return self._promised_by
+        known = kept(key) if classes_of(self.output) and self.settings.calibrate is not False else None
+        return known.told if known else ""
+
+    @cached_property
+    def _promised_by(self) -> str:
+        told = self.promise.told if self.promise is not None else ""
+        return told if self.fitted is None else told.replace(FIT_FILE, "in this process")
 
     def _promise_missing(
         self, inputs: Mapping[str, Any], connection: Connection, calibration: Calibration | None

@@ -16,16 +16,18 @@ from fewshot.models.client import Client, ClientWrapper
 from fewshot.models.endpoint import DEFAULT_MODEL, EMBEDDED_MODEL, OWN, Endpoint, resolve, route_of
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
+from fewshot.models.scripted import ScriptedClient
 from fewshot.settings import Settings
 from fewshot.types import Form, Json
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "connect", "connect_unstarted"]
 
 _LISTED = {"chat": 20, "text": 5}
 """How many log-probabilities the services list at most: OpenAI's documented limits for its two endpoints."""
 _LISTED_LOCALLY = 500
 
 
+_NOBODY = ScriptedClient()
 STAND_INS: list[Client] = []
 """Clients that answer in place of every other, the last one; `fewshot.testing` puts them there, for a while."""
 
@@ -107,6 +109,24 @@ async def connect(settings: Settings) -> Connection:
         return connection
     client = cached_client(connection.client, connection.endpoint, connection.place)
     return replace(connection, client=client)
+
+
+async def connect_unstarted(settings: Settings) -> Connection | None:
+    """Give a connection of which only the names are used, so that no model is started for it.
+
+    Nothing is given for a model file of one's own, which is known by its content.
+
+    Raises:
+        ConfigError: as for `connect`.
+    """
+    if settings.client is None and not STAND_INS:
+        endpoint = resolve(
+            model=settings.model, base_url=settings.base_url, api_key=settings.api_key, form=settings.form
+        )
+        if endpoint.local:
+            embedded = replace(endpoint, model=EMBEDDED_MODEL)
+            return Connection(_NOBODY, embedded) if endpoint.model == "local" else None
+    return await connect(settings)
 
 
 async def _uncached(settings: Settings) -> Connection:

@@ -18,9 +18,10 @@ from typing import Any, TypedDict, get_args
 
 from fewshot._checks import check_count, counts, did_you_mean
 from fewshot.calibration.fitting import folds
-from fewshot.data.labelled import Labelled, apart, distinct, read_labelled
+from fewshot.data.labelled import Labelled, read_labelled
 from fewshot.errors import InputError
 from fewshot.evaluation.evaluate import evaluate
+from fewshot.evaluation.rows_to_judge import apart, distinct
 from fewshot.evaluation.run import Progress, Run
 from fewshot.inference.predictor import Predictor
 from fewshot.models.connection import Connection, connect
@@ -110,7 +111,7 @@ async def tune(
     started = time.monotonic()
     _check(budget, draws, forms)
     given = read_labelled(task, rows, target=target)
-    usable = apart(distinct(given), (example.inputs for example in task.examples))
+    usable = apart(task, distinct(task, given), (example.inputs for example in task.examples))
     connection = await connect(task.settings)
     split = _parted(task, usable, budget, seed)
     plain = task if calibrate else task.uncalibrated()

@@ -27,7 +27,8 @@ from fewshot import Task, load
 from fewshot.calibration.calibration import Calibration
 from fewshot.calibration.ridge import token_features
 from fewshot.errors import OutputError
-from fewshot.inference.first_use import kept, own_calibration
+from fewshot.inference.first_use import own_calibration
+from fewshot.inference.fits import kept
 from fewshot.inference.label_tree import LabelTree
 from fewshot.models.connection import Connection, connect
 from fewshot.prompts.prompt import Prompt
@@ -147,7 +148,9 @@ async def fitted(way: Way, task: Task[Any], prompt: Prompt, connection: Connecti
     labelled = [(task.question(e.inputs, prompt, connection), e.output) for e in spare]
     name = next(name for name, other in WAYS.items() if other is way)
     key = f"injection-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{task.calibration_key(connection)[:40]}"
-    return kept(key) or await own_calibration(key, labelled, [], connection)
+    if (known := kept(key)) is not None:
+        return known.calibration
+    return await own_calibration(key, labelled, [], connection)
 
 
 def written(task: Task[Any], completion: Completion, cue: str) -> str | None:

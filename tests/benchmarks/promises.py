@@ -6,6 +6,7 @@ A perfectly calibrated model is drawn (right as often as it is sure), a threshol
 accepts of all rows to come is known exactly. `risk`, `recall` and `precision` may be broken in 5% of the runs;
 `average_risk` keeps its mean. For those of one label, which a third of the rows have, "answered" is the share of rows
 that are given it, and "wrong" the share that is missed, or wrong among its answers.
+A second table tells how often `fewshot check --fit` says that a fit has drifted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fewshot.calibration.abstention import Threshold, average_threshold_for, threshold_for
+from fewshot.calibration.drift import drift, figures_of
 from fewshot.calibration.goal import Goal, Judged
 
 CASES = [("risk", 0.05, 484), ("risk", 0.1, 484), ("risk", 0.1, 150), ("risk", 0.2, 150)]
@@ -98,6 +100,21 @@ def simulated_of_label(kind: str, share: float, rows: int, runs: int, *, seed: i
     return Outcome(promised / runs, broken / runs, answered / runs, wrong / max(promised, 1))
 
 
+def drifted(rows_then: int, rows_now: int, fallen: float, runs: int, *, seed: int = 0) -> float:
+    """Tell how often a fit is said to have drifted, when accuracy has fallen by so much."""
+    draw = random.Random(seed)
+
+    def judged(count: int, fallen: float) -> list[Judged]:
+        return [Judged(chance, draw.random() < chance - fallen) for chance in (sure(draw) for _ in range(count))]
+
+    found = 0
+    for _ in range(runs):
+        then = judged(rows_then, 0.0)
+        threshold = threshold_for(0.2, [row.sure for row in then], [row.right for row in then])
+        found += drift(judged(rows_now, fallen), then=figures_of(then), threshold=threshold).drifted
+    return found / runs
+
+
 def main() -> int:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -108,6 +125,10 @@ def main() -> int:
         found = (simulated_of_label if kind in ("recall", "precision") else simulated)(kind, risk, rows, args.runs)
         cells = (found.promised, found.broken, found.answered, found.wrong)
         print(f"| {kind} {risk:.0%} | {rows} | {' | '.join(f'{100 * cell:.1f}%' for cell in cells)} |", flush=True)
+    print("\n| rows of the fit | rows now | accuracy fallen by | drift told in |\n|---|---|---|---|")
+    for rows, now in [(60, 100), (150, 100), (484, 100)]:
+        for fallen in (0.0, 0.1, 0.2):
+            print(f"| {rows} | {now} | {fallen:.0%} | {drifted(rows, now, fallen, args.runs):.1%} |", flush=True)
     return 0
 
 
