@@ -156,10 +156,10 @@ def _results(
         inputs = {name: record["inputs"][name] for name in names if record["inputs"].get(name) is not None}
         known[asked(task, inputs)] = record
     found = []
-    for inputs, row in rows:
+    for bound, row in rows:
         answer = known.get(asked(task, row.inputs))
         if answer is None:
-            raise InputError(f"{path} has no answer to row {row.id} ({inputs!r:.80}): record answers to all rows")
+            raise InputError(f"{path} has no answer to row {row.id} ({bound!r:.80}): record answers to all rows")
         found.append((row, _result(task, answer, path)))
     return found
 
