@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unp
 from fewshot._options import table
 from fewshot.errors import InputError
 from fewshot.folders.loader import shipped
-from fewshot.outputs.kinds import Labels, Output, Schema, output_of
+from fewshot.outputs.kinds import Labels, LabelSet, Output, Schema, output_of
 from fewshot.outputs.strict_schema import outline
 from fewshot.outputs.typing import AsLabels
 from fewshot.result import Result, label_of
@@ -189,14 +189,16 @@ def classify(
     text: str,
     labels: AsLabels[Label],
     *,
+    several: bool = False,
     examples: Iterable[Any] = (),
     **options: Unpack[Options],
 ) -> Call[Label]:
-    """Tell which of your labels fits a text.
+    """Tell which of your labels fits a text, or with `several` all that fit.
 
     Arguments:
         labels: the labels as `Task.of` takes them: a list of texts, whole numbers or booleans, a `Literal`, an enum
             or `bool`; a mapping gives each label a description that the model is shown.
+        several: give a list of all the labels that fit, which may be empty; examples then have lists of labels.
         examples: pairs (text, label), as many as you have.
 
     Raises:
@@ -204,7 +206,11 @@ def classify(
             not among them.
     """
     output: Output[Any] = _labels(labels)
-    return Call(_own("classify", output=output, examples=examples, **options), {"text": text})
+    if several and isinstance(output, Labels):
+        output = LabelSet(output)
+    return Call(
+        _own("tag" if output.several else "classify", output=output, examples=examples, **options), {"text": text}
+    )
 
 
 @Function

@@ -29,7 +29,8 @@ class Result(Generic[T_co]):
     value: T_co | None = None
     probabilities: Mapping[Any, float] | None = None
     """Calibrated probability of each value that there can be (sums to 1), where the output is a closed set and can be
-    scored; for a text that may be missing those of `"answer"` and `"none"`."""
+    scored; for a text that may be missing those of `"answer"` and `"none"`. Those of the labels of a set are each
+    label's own, and do not sum to 1."""
     confidence: float | None = None
     """Probability that `value` is right, from 0 to 1; None when the endpoint offers no ground for one."""
     abstained: bool = False
@@ -150,6 +151,8 @@ def plain(value: object) -> Any:
         return value
     if isinstance(value, enum.Enum):
         return plain(value.value)
+    if isinstance(value, set | frozenset):  # in an order of their own, not in that of a run's hashes
+        return sorted(map(plain, value), key=str)
     if isinstance(value, Decimal):
         return str(value)
     from pydantic_core import to_jsonable_python

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 __all__ = [
     "Completion",
+    "Decision",
     "Example",
     "Form",
     "Json",
@@ -72,6 +73,18 @@ class Example:
     line: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One of several questions to the decisions endpoint: which of some choices fits, or without any, whether it does.
+
+    A choice is a value with a description, which may be empty.
+    """
+
+    name: str
+    instructions: str
+    choices: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One question to one model: everything that can change the answer, and nothing else.
@@ -96,6 +109,8 @@ class Request:
     """How many answers to sample."""
     choices: tuple[tuple[str, str], ...] = ()
     """Ask the decisions endpoint to choose among these values, each with a description (may be empty)."""
+    questions: tuple[Decision, ...] = ()
+    """Ask the decisions endpoint several questions of one input instead."""
     extra: tuple[tuple[str, Any], ...] = ()
     """Further body parameters, such as `("reasoning_effort", "none")`; objects and lists as `Json`."""
     shared: tuple[int, ...] = field(default=(), compare=False)
@@ -106,6 +121,11 @@ class Request:
     def form(self) -> Form:
         """Which endpoint this is for: chat completions or plain completions."""
         return "chat" if self.text is None else "text"
+
+    @property
+    def decides(self) -> bool:
+        """Whether this is for the decisions endpoint."""
+        return bool(self.choices or self.questions)
 
     @property
     def chat(self) -> tuple[Message, ...]:
@@ -168,8 +188,9 @@ class Completion:
     """HTTP requests that it took."""
     dropped: tuple[str, ...] = ()
     """Parameters that the model refused, and that were left out or replaced."""
-    probabilities: Mapping[str, float] | None = None
-    """A distribution over the labels, where the endpoint gives one itself (decisions)."""
+    probabilities: Mapping[str, Any] | None = None
+    """A distribution over the choices, where the endpoint gives one itself (decisions); of several questions for each
+    name such a distribution, or the probability that it is so."""
 
     def brief(self, most: int = 20) -> Completion:
         """Give it with at most so many likely tokens at each place: many rows with hundreds would fill the memory."""

@@ -25,6 +25,7 @@ SHIPPED = [
     "pattern",
     "sentiment",
     "summarize",
+    "tag",
     "translate",
 ]
 CLOSED = ["detect_injection", "sentiment"]

@@ -153,7 +153,7 @@ def _prompt(prompt: Prompt, spec: Spec) -> tuple[str, list[Finding]]:
         instruction, cue = prompt.instruction, prompt.cue
     except TaskError as problem:
         return "", [*dict.fromkeys(found), of_error("render", path, problem)]
-    labels = [prompt.output.render(label) for label in prompt.output.labels or ()]
+    labels = [*prompt.output.words_of_labels.values()]
     missing = [label for label in labels if label.casefold() not in instruction.casefold()]
     if missing:
         message = f"the instruction does not say the label{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
@@ -187,7 +187,9 @@ def _facts(task: Task[Any]) -> dict[str, Any]:
     lengths = {example.line: estimated_tokens(_shot(task, example)) for example in task.examples}
     return {
         "examples": count,
-        "labels": {label: sum(example.output == label for example in task.examples) for label in closed},
+        "labels": {
+            label: sum(label in task.output.labels_in(example.output) for example in task.examples) for label in closed
+        },
         "tokens": {
             k: _tokens(task, k) for k in sorted({0, 1, 2, 4, 8, 16, 32, len(_shown(task)), count}) if k <= count
         },

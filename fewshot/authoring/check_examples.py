@@ -119,11 +119,10 @@ def repetitions(examples: Sequence[Example], spec: Spec, path: Path) -> Iterator
 
 def balance(examples: Sequence[Example], shown: Sequence[Example], spec: Spec, path: Path) -> Iterator[Finding]:
     """Find labels that have no example, none among the shots that are shown, or far fewer than another."""
-    labels = spec.output.labels if spec.output is not None else None
-    if labels is None or not examples:
+    if spec.output is None or (labels := spec.output.labels) is None or not examples:
         return
     counts = Counter(dict.fromkeys(labels, 0))
-    counts.update(example.output for example in examples)
+    counts.update(label for example in examples for label in spec.output.labels_in(example.output))
     for label in labels:
         if not counts[label]:
             yield warning("no-example", path, None, f"the label {label!r} has no example", "add one")
@@ -133,7 +132,8 @@ def balance(examples: Sequence[Example], shown: Sequence[Example], spec: Spec, p
             f"{most[0]!r} has {most[1]} examples and {least[0]!r} only {least[1]}: a model leans to what it sees more"
         )
         yield warning("imbalance", path, None, message, 'even them out, or set select = "balanced"')
-    hidden = [repr(label) for label in labels if counts[label] and label not in {example.output for example in shown}]
+    seen = {label for example in shown for label in spec.output.labels_in(example.output)}
+    hidden = [repr(label) for label in labels if counts[label] and label not in seen]
     if hidden and len(shown) >= len(labels):
         message = f"the {len(shown)} shots that are shown have none of {', '.join(hidden)}"
         yield warning("not-shown", path, None, message, 'set select = "balanced", or put one further up')

@@ -113,7 +113,7 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
             continue
         seen.add(key)
         live += (asked := _load(question, first))
-        if first[0].choices:  # decisions are live only: a batch reads log-probabilities instead
+        if first[0].decides:  # decisions are live only: a batch reads log-probabilities instead
             decided, question = True, replace(question, decides=False)
             asked = _load(question, next(ask(question)))
         batch += asked
@@ -165,11 +165,11 @@ def _question(task: Predictor[Any], row: Any, connection: Connection) -> Questio
 
 def _most_rounds(question: Question, first: Request) -> int:
     """Give how often a row may be asked: again after an answer that is not valid, or for labels that begin alike."""
-    if first.choices or question.settings.votes > 1:
+    if first.decides or question.settings.votes > 1:
         return 1
-    if first.top_logprobs is None or question.output.labels is None:
+    if first.top_logprobs is None or question.output.kind != "labels":
         return 1 + question.settings.max_repairs
-    openings = [question.output.render(label)[:1].casefold() for label in question.output.labels]
+    openings = [question.output.render(label)[:1].casefold() for label in question.output.labels or ()]
     return 1 + min(_FOLLOW_UPS, len(openings) - len(set(openings)))
 
 
@@ -182,7 +182,7 @@ def _input_tokens(request: Request) -> Span:
 
 def _output_tokens(question: Question, request: Request) -> Span:
     """Expect answers as long as those of the shots; at most `max_tokens`."""
-    if request.choices:
+    if request.decides:
         return Span()
     most = float(request.max_tokens or 512)
     if most <= 1:

@@ -81,7 +81,7 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
     shots = task.shots_by_id
     return Result(
         value=value,
-        probabilities=chances and {task.output.value(label): chances[label] for label in chances},
+        probabilities=chances and {task.output.label_value(label): chances[label] for label in chances},
         confidence=about["confidence"],
         abstained=about["abstained"],
         error=_error(about["error"]),

@@ -22,6 +22,7 @@ __all__ = [
     "Output",
     "Running",
     "batch",
+    "both_ways",
     "check_prior",
     "contextual",
     "normalise",
@@ -44,6 +45,8 @@ class Output:
     label: str
     bias: float = 0.0
     weights: tuple[tuple[str, float], ...] = ()
+    least: float = 0.5
+    """The probability from which on a label of a set is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,15 @@ class Calibration:
     """A map from scores to probabilities: affine in its features, then softmax.
 
     The features are the natural-log probabilities of the labels, under the names of the labels, and whatever else it
-    was fitted on. With no outputs it only renormalises.
+    was fitted on. With no outputs it only renormalises. Where labels are `independent`, any of which may hold, each
+    score goes through the logistic function instead, and its features are those that `both_ways` gives.
     """
 
     name: str = "none"
     outputs: tuple[Output, ...] = ()
     shares: tuple[float, float] | None = None
     """The least and the largest share of the probability that the labels held on the rows that it was fitted on."""
+    independent: bool = False
 
     def holds_at(self, share: float) -> bool:
         """Tell whether it was fitted near this share of the probability, as the labels hold it now."""
@@ -74,14 +79,20 @@ class Calibration:
         names = {name: None for output in self.outputs for name, _ in output.weights}
         for label in self.labels:
             names.pop(label, None)
+            names.pop(f"not {label}" if self.independent else "", None)
         return tuple(names)
 
     def apply(self, logprobs: Scores) -> dict[str, float]:
-        """Give the probability of each label: positive or zero, summing to 1.
+        """Give the probability of each label: positive or zero, summing to 1 unless they are independent.
 
         A log-probability may be -inf. A score that is missing raises `InputError`.
         """
-        return softmax(self.scores(logprobs))
+        scores = self.scores(logprobs)
+        return {la: softmax({"": 0.0, la: s})[la] for la, s in scores.items()} if self.independent else softmax(scores)
+
+    def given(self, probabilities: Mapping[str, float]) -> tuple[str, ...]:
+        """Choose the labels of a set: each that is as probable as it must be."""
+        return tuple(output.label for output in self.outputs if probabilities[output.label] >= output.least)
 
     def scores(self, logprobs: Scores) -> dict[str, float]:
         """Give the score of each label before softmax."""
@@ -89,7 +100,8 @@ class Calibration:
             return normalise(logprobs)
         labels = self.labels
         try:
-            features = {**logprobs, **normalise({label: logprobs[label] for label in labels})}
+            own = {label: logprobs[label] for label in labels}
+            features = {**logprobs, **(own if self.independent else normalise(own))}
             return {
                 output.label: output.bias + sum(weight * finite(features[name]) for name, weight in output.weights)
                 for output in self.outputs
@@ -115,8 +127,10 @@ class Calibration:
 
     def to_json(self) -> str:
         """Write it as one line of JSON that `from_json` reads back exactly."""
-        outputs = {o.label: {"bias": o.bias, "weights": dict(o.weights)} for o in self.outputs}
-        return json.dumps({"name": self.name, "shares": self.shares, "outputs": outputs}, ensure_ascii=False)
+        more = {o.label: {"least": o.least} if self.independent else {} for o in self.outputs}
+        outputs = {o.label: {"bias": o.bias, "weights": dict(o.weights)} | more[o.label] for o in self.outputs}
+        about = {"name": self.name, "shares": self.shares} | ({"independent": True} if self.independent else {})
+        return json.dumps(about | {"outputs": outputs}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Calibration:
@@ -125,7 +139,8 @@ class Calibration:
             data = json.loads(text)
             outputs = tuple(_output(label, value) for label, value in data["outputs"].items())
             least, most = data.get("shares") or (0.0, 1.0)
-            return cls(str(data["name"]), outputs, (float(least), float(most)) if data.get("shares") else None)
+            shares = (float(least), float(most)) if data.get("shares") else None
+            return cls(str(data["name"]), outputs, shares, data.get("independent") is True)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"This is not a calibration ({error!r}); fit it again.") from error
 
@@ -211,6 +226,14 @@ def softmax(scores: Scores) -> dict[str, float]:
     return {label: part / total for label, part in parts.items()}
 
 
+def both_ways(probabilities: Mapping[str, float]) -> dict[str, float]:
+    """Give the natural log of the probability that each label holds, and that it does not."""
+    bounded = {label: min(max(p, 1e-9), 1 - 1e-9) for label, p in probabilities.items()}
+    return {label: math.log(p) for label, p in bounded.items()} | {
+        f"not {label}": math.log1p(-p) for label, p in bounded.items()
+    }
+
+
 def finite(value: float) -> float:
     """Bring a score into the range of ordinary numbers: -inf and not-a-number count as hopeless."""
     return min(value, _CEILING) if value > -_CEILING else -_CEILING
@@ -238,4 +261,4 @@ def _prior(name: str, means: Mapping[str, float], prior: Mapping[str, float] | N
 
 def _output(label: str, value: Mapping[str, Any]) -> Output:
     weights = tuple((str(name), float(weight)) for name, weight in value["weights"].items())
-    return Output(label, float(value["bias"]), weights)
+    return Output(label, float(value["bias"]), weights, float(value.get("least", 0.5)))

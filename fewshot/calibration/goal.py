@@ -52,23 +52,31 @@ class Goal:
                 self._check_label(name, getattr(self, name))
 
     def _check_label(self, name: str, share: Mapping[str, float]) -> None:
-        if not isinstance(share, Mapping) or len(share) != 1 or not isinstance(next(iter(share.values())), int | float):
+        if not isinstance(share, Mapping) or not share or not all(isinstance(s, int | float) for s in share.values()):
             message = f'{name} names one label and its share, such as {{"spam": 0.95}}, not {share!r}'
             raise InputError(message, field=name)
-        check_promise(1 - next(iter(share.values())), self.confidence)
+        for each in share.values():
+            check_promise(1 - each, self.confidence)
 
     @property
     def given(self) -> bool:
         """Whether anything is to be promised."""
         return any(goal is not None for goal in (self.risk, self.average_risk, self.recall, self.precision))
 
-    def check_labels(self, labels: Sequence[str] | None) -> None:
-        """Raise `InputError` where the label of which something is to be promised is not one of the task's."""
+    def check_labels(self, labels: Sequence[str] | None, *, several: bool = False) -> None:
+        """Raise `InputError` where the label of which something is to be promised is not one of the task's.
+
+        Arguments:
+            several: any of the labels may be given at once, and of each something may be promised.
+        """
         for name in ("recall", "precision"):
-            share = getattr(self, name)
-            if share is not None and next(iter(share)) not in (labels or ()):
-                there = f"its labels are {', '.join(labels)}" if labels else "the task has no labels"
-                raise InputError(f"{name} of {next(iter(share))!r} cannot be promised: {there}", field=name)
+            share = getattr(self, name) or {}
+            for label in share:
+                if label not in (labels or ()):
+                    there = f"its labels are {', '.join(labels)}" if labels else "the task has no labels"
+                    raise InputError(f"{name} of {label!r} cannot be promised: {there}", field=name)
+            if len(share) > 1 and not several:
+                raise InputError(f"{name} names one label and its share, not {share!r}", field=name)
 
     def threshold(self, rows: Sequence[Judged]) -> Threshold | None:
         """Find the threshold on rows that are fit to judge on; None where nothing is to be promised."""

@@ -98,7 +98,8 @@ class _Stream:
         self._last = position
         if result.error is not None:
             return
-        if result.method not in ("logprobs", "decisions") or not result.probabilities:
+        several = isinstance(result.value, list | set | frozenset)
+        if several or result.method not in ("logprobs", "decisions") or not result.probabilities:
             raise ConfigError(
                 f"row {position + 1} has no label probabilities to calibrate: it was got by {result.method}"
             )

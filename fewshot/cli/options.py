@@ -18,7 +18,7 @@ import argparse
 import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from fewshot.data.columns import Columns
 from fewshot.data.importing import examples_from
 from fewshot.errors import ConfigError, InputError
 from fewshot.folders.loader import ships
-from fewshot.outputs.kinds import Labels, output_of
+from fewshot.outputs.kinds import Labels, LabelSet, output_of
 from fewshot.outputs.strict_schema import outline
 from fewshot.settings import Settings
 from fewshot.task import Task, load
@@ -200,6 +200,8 @@ def relabelled(task: Task[Any], labels: list[str]) -> Task[Any]:
         InputError: the task has no labels, or these cannot be told apart.
     """
     known = task.output
+    if isinstance(known, LabelSet):
+        return task.using(output=replace(known, of=Labels(tuple(labels))), examples=())
     if not isinstance(known, Labels):
         raise InputError(f"{task.name} has no labels, so --labels means nothing to it", field="labels")
     shots = [example for example in task.examples if example.output in labels]

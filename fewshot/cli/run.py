@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(args)
     check_ready(task, args)
     if args.recalibrate:
-        if task.output.labels is None:
+        if task.output.kind != "labels":
             raise ConfigError(
-                f"{task.name} has no labels, and --recalibrate corrects their probabilities: leave it away"
+                f"{task.name} does not give one label, and --recalibrate corrects its probabilities: leave it away"
             )
         task = task.using(calibrate=False)
     if args.cache:

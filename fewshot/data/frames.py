@@ -198,14 +198,28 @@ def _column(library: Any, name: str, values: list[Any], kind: type | None) -> An
     """Make a column of Polars or Arrow; `kind` None leaves its type to what comes."""
     native = library.to_native_namespace()
     if library.is_polars():
-        types: dict[Any, Any] = {str: native.String, bool: native.Boolean, int: native.Int64, float: native.Float64}
+        types: dict[Any, Any] = {
+            list: native.List(native.String),
+            str: native.String,
+            bool: native.Boolean,
+            int: native.Int64,
+            float: native.Float64,
+        }
         return native.Series(name, values, dtype=types.get(kind), strict=False)
-    types = {str: native.string(), bool: native.bool_(), int: native.int64(), float: native.float64()}
+    types = {
+        list: native.list_(native.string()),
+        str: native.string(),
+        bool: native.bool_(),
+        int: native.int64(),
+        float: native.float64(),
+    }
     return native.array(values, type=types.get(kind))
 
 
 def _kind(task: Any, name: str) -> type | None:
     """Name the type of a column that does not depend on the answers, so that frames of different runs fit together."""
+    if name == "value" and task.output.several:
+        return list
     if name == "value":
         kinds = {type(plain(task.output.value(label))) for label in task.output.labels or ()}
         return kinds.pop() if len(kinds) == 1 else None

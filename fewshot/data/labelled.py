@@ -181,6 +181,8 @@ def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]], inputs: Se
     row = rows[0]
     others = [name for name in ANSWERS[1:] if name not in _LABELS]
     names = ["output", *_LABELS, *others] if output.kind == "labels" else ["output", *others, *_LABELS]
+    if output.several:
+        names[1:1] = ["labels", "tags"]
     found = answer_column(row, inputs, names)
     if found is None:
         there = names_in(row)

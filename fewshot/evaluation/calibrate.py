@@ -125,8 +125,8 @@ async def calibrated(
     """Calibrate over an open connection; see `calibrate`."""
     goal = Goal(risk, average_risk, recall, precision, confidence)
     _check(task, prior, goal)
-    if unlabelled is not None and (task.output.labels is None or (goal.given and not rows)):
-        message = "unlabelled rows tell of the labels' probabilities only, and a risk is promised on labelled ones"
+    if unlabelled is not None and (task.output.kind != "labels" or (goal.given and not rows)):
+        message = "unlabelled rows tell of one label's probability only, and a risk is promised on labelled ones"
         raise InputError(message, field="unlabelled")
     further = [] if unlabelled is None else [task.bind_row(row) for row in unlabelled_rows(unlabelled)]
     judged = rows_to_judge(task, rows) if rows or not further else []
@@ -150,15 +150,15 @@ async def calibrated(
         fit = fitting[0]
         outcomes = _outcomes_of_answers(task.output.kind, *fitting, [row for *_, row in judged])
     else:
-        fit, known = await fit_calibration(questions, truths, connection, unlabelled=more, simple=simple)
-        outcomes = _outcomes(fit, truths, known)
+        fit, known = await fit_calibration(questions, truths, connection, goal=goal, unlabelled=more, simple=simple)
+        outcomes = (_outcomes_of_sets if task.output.several else _outcomes)(fit, truths, known)
     calibration = fit.calibration if prior is None else _for_prior(fit, prior)
     usage = sum((c.usage for q in (*questions, *more) for c in q.completions if not c.cached), Usage())
     fitted = Calibrated(
         keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs in asked)),
         calibration=calibration,
         fit=fit,
-        threshold=goal.threshold(outcomes),
+        threshold=None if task.output.several and (goal.recall or goal.precision) else goal.threshold(outcomes),
         rows=len(questions),
         shots_left_out=len(once) - len(judged) if judged else 0,
         repeats_left_out=len(rows) - len(once),
@@ -288,13 +288,17 @@ def kept_calibration(task: Predictor[Any]) -> None:
 
 
 def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: Goal) -> None:
-    goal.check_labels(task.output.labels)
+    goal.check_labels(task.output.labels, several=task.output.several)
     labels = classes_of(task.output)
     if labels is None and (not goal.given or prior is not None):
         message = f"{task.name} has no labels: only probabilities of labels, or of an answer at all, can be calibrated"
         raise InputError(f"{message}; give risk= for the confidence that open answers must have")
     if labels is None or prior is None:
         return
+    if task.output.several:
+        raise InputError(
+            "labels of a set have no prior together, since any of them may hold: leave it out", field="prior"
+        )
     check_prior(prior, labels)
     if goal.given:
         message = "a risk is promised for rows like those given, so it cannot be combined with another prior"
@@ -311,6 +315,20 @@ def _outcomes(fit: Fitted, truths: Sequence[str], known: Sequence[bool]) -> list
     """Judge all rows of a fit; one without an answer is wrong at 0."""
     found = iter(judged_rows(fit, [truth for truth, has in zip(truths, known, strict=True) if has]))
     return [next(found) if has else Judged(0.0, False, None, truth) for truth, has in zip(truths, known, strict=True)]
+
+
+def _outcomes_of_sets(fit: Fitted, truths: Sequence[Any], known: Sequence[bool]) -> list[Judged]:
+    """Do the same for sets of labels, which are right as a whole."""
+    held_out = iter(fit.held_out)
+    judged = []
+    for truth, has in zip(truths, known, strict=True):
+        if not has:
+            judged.append(Judged(0.0, False))
+            continue
+        chances = next(held_out)
+        given = fit.calibration.given(chances)
+        judged.append(Judged(math.prod(p if la in given else 1 - p for la, p in chances.items()), given == truth))
+    return judged
 
 
 def _outcomes_of_answers(

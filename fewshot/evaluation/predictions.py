@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fewshot.data.labelled import Labelled
+from fewshot.evaluation.label_sets import row_f1
 from fewshot.evaluation.text_metrics import answered, exact_match, numeric_match, token_f1
 from fewshot.inference.answerable import ANSWER
 from fewshot.outputs.kinds import Kind
@@ -16,12 +17,13 @@ __all__ = ["CURVE", "PRIMARY", "Prediction", "judge", "plain"]
 
 PRIMARY: Mapping[Kind, str] = {
     "labels": "accuracy",
+    "label_set": "exact_match",
     "number": "numeric_match",
     "text": "exact_match",
     "schema": "exact_match",
 }
 """The score of each kind of output that says whether an answer is right."""
-CURVE: Mapping[Kind, str] = {**PRIMARY, "text": "token_f1"}
+CURVE: Mapping[Kind, str] = {**PRIMARY, "text": "token_f1", "label_set": "row_f1"}
 """The score that a curve over the number of shots shows."""
 
 
@@ -40,7 +42,7 @@ class Prediction:
     """From 0 to 1 each; the first says whether the answer is right, a label that was held back included."""
     confidence: float | None = None
     probabilities: Mapping[str, float] | None = None
-    """Of the labels."""
+    """Of the labels; of a set each label's own."""
     answering: float | None = None
     """The probability that there is an answer, where there may be none."""
     abstained: bool = False
@@ -49,14 +51,14 @@ class Prediction:
     @property
     def right(self) -> bool:
         """Whether the answer that would have been given without abstaining is right."""
-        if self.probabilities:
+        if self.probabilities and not isinstance(self.truth, list):
             return self.error is None and self.top == self.truth
         return next(iter(self.scores.values())) == 1.0
 
     @property
     def top(self) -> Any:
         """The answer that would have been given without abstaining, as far as it is known."""
-        if self.probabilities:
+        if self.probabilities and not isinstance(self.truth, list):
             return max(self.probabilities, key=self.probabilities.__getitem__)
         return self.value
 
@@ -91,14 +93,21 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
         inputs={name: value for name, value in wanted.inputs.items() if value is not None},
         truth=plain(wanted.truth),
         references=wanted.references,
-        value=label_of(result.value) if kind == "labels" and result.value is not None else found["value"],
+        value=_named(kind, result.value, found["value"]),
         scores=dict.fromkeys(scores, 0.0) if failed else scores,
         confidence=result.confidence,
-        probabilities=found["probabilities"] if kind == "labels" else None,
+        probabilities=found["probabilities"] if kind in ("labels", "label_set") else None,
         answering=(found["probabilities"] or {}).get(ANSWER) if kind == "text" else None,
         abstained=result.abstained,
         error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
     )
+
+
+def _named(kind: Kind, value: Any, written: Any) -> Any:
+    """Give a value as its rows have it: labels by their names."""
+    if value is None or kind not in ("labels", "label_set"):
+        return written
+    return label_of(value) if kind == "labels" else [label_of(each) for each in value]
 
 
 def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, float]:
@@ -107,6 +116,10 @@ def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, floa
         if result.probabilities:  # an answer that was held back is judged too
             value = max(result.probabilities, key=result.probabilities.__getitem__)
         return {"accuracy": float(value is not None and label_of(value) == wanted.truth)}
+    if kind == "label_set":
+        said, true = [label_of(each) for each in value or ()], wanted.truth
+        right = value is not None and set(said) == set(true)
+        return {"exact_match": float(right), "row_f1": 0.0 if value is None else row_f1(true, said)}
     if kind == "number":
         return {"numeric_match": float(numeric_match(value, wanted.truth))}
     if kind == "schema":

@@ -20,6 +20,7 @@ from fewshot.calibration.abstention import coverage_table
 from fewshot.data.labelled import Labelled
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.intervals import Comparison, Figure, compare
+from fewshot.evaluation.label_sets import by_label, micro_f1
 from fewshot.evaluation.metrics import confusion, macro_f1, over
 from fewshot.evaluation.predictions import PRIMARY, Prediction
 from fewshot.models.pricing import spending
@@ -112,6 +113,16 @@ class Report:
         return {truth: {c: counts.get(truth, {}).get(c, 0) for c in columns} for truth in self.labels}
 
     @cached_property
+    def by_label(self) -> dict[str, dict[str, Any]] | None:
+        """Of a task that gives sets of labels precision, recall, F1 and calibration error (`ece`) of each label."""
+        if self.kind != "label_set" or not self.predictions:
+            return None
+        said = [p.value or [] for p in self.predictions]
+        return by_label(
+            self.labels, [p.truth for p in self.predictions], said, [p.probabilities for p in self.predictions]
+        )
+
+    @cached_property
     def chances(self) -> list[tuple[float, bool]]:
         """Confidence and rightness of each row; empty where there are no confidences."""
         if all(p.confidence is None for p in self.predictions):
@@ -155,6 +166,7 @@ class Report:
             "methods": dict(self.methods),
             "labels": list(self.labels),
             "confusion": self.confusion,
+            "by_label": self.by_label,
             "abstentions": self.abstentions,
             "curve": [point.to_dict() for point in self.curve],
             "calibration": None if self.calibration is None else dict(self.calibration),
@@ -250,6 +262,7 @@ class Report:
         lines = [head + (f", {self.failed} failed (counted as wrong)" if self.failed else "")]
         width = max(map(len, self.metrics), default=0)
         lines += [f"  {name:<{width}}  {_shown(figure)}" for name, figure in self.metrics.items()]
+        lines += [_of_label(label, about) for label, about in (self.by_label or {}).items()]
         if len(self.curve) > 1:
             lines.append(f"  {self.primary} by number of shots")
             lines += [f"    k={point.k:<4} {_shown(point.score)}  {len(point.draws)} draw(s)" for point in self.curve]
@@ -282,6 +295,8 @@ class Report:
         found = {n: compare(_scores(base, n), _scores(self, n)) for n in names}
         if self.kind == "labels":
             found["macro_f1"] = compare(_pairs(base), _pairs(self), over(macro_f1), samples=500)
+        if self.kind == "label_set":
+            found["micro_f1"] = compare(_sets(base), _sets(self), over(micro_f1), samples=500)
         return found
 
     def check_rows(self, rows: Sequence[Labelled] | Sequence[Prediction]) -> None:
@@ -299,6 +314,13 @@ def comparison_table(comparisons: Mapping[str, Comparison]) -> str:
         p_value = "p<0.001" if c.p_value < 0.001 else f"p={c.p_value:.3f}"
         lines.append(f"  {name:<{width}}  {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]  {p_value}")
     return "\n".join(lines)
+
+
+def _of_label(label: str, about: Mapping[str, Any]) -> str:
+    shown = "  ".join(
+        f"{name} {about[name]:.3f}" for name in ("precision", "recall", "f1", "ece") if about[name] is not None
+    )
+    return f"  {label!r}: {shown}  ({about['rows']} rows)"
 
 
 def _promised(promise: Mapping[str, Any]) -> str:
@@ -321,6 +343,10 @@ def _row(row: Labelled | Prediction) -> str:
 
 def _scores(report: Report, name: str) -> list[float]:
     return [p.scores[name] for p in report.predictions]
+
+
+def _sets(report: Report) -> Sequence[tuple[Any, Any]]:
+    return [(p.truth, p.value or []) for p in report.predictions]
 
 
 def _pairs(report: Report) -> Sequence[tuple[Any, Any]]:

@@ -46,10 +46,13 @@ _ABOUT = {
     "flip_rate_repeated": "answers that change when asked again",
     "flip_rate_shots": "answers that change with the order of the shots",
     "flip_rate_spaces": "answers that change with white space",
+    "label_ece": "mean over labels of how far a label's probability is from how often it holds",
     "macro_f1": "mean F1 of the labels",
     "macro_recall": "mean recall of the labels",
+    "micro_f1": "F1 over all rows and labels",
     "nll": "negative log-likelihood in nats; lower is better",
     "numeric_match": "share of right numbers",
+    "row_f1": "mean over rows of the F1 of the row's labels",
     "rouge1": "words shared with the reference",
     "rouge2": "pairs of words shared with the reference",
     "rougeL": "longest common run of words",
@@ -58,7 +61,7 @@ _ABOUT = {
     "unanswerable_accuracy": "no answer given where there is none",
 }
 _TILES = (
-    "accuracy", "numeric_match", "exact_match", "token_f1", "macro_f1", "chrf", "rougeL", "ece",
+    "accuracy", "numeric_match", "exact_match", "token_f1", "micro_f1", "macro_f1", "chrf", "rougeL", "ece",
     "unanswerable_accuracy", "automated_at_5", "coverage",
 )  # fmt: skip
 """What is shown large, in this order."""

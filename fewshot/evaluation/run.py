@@ -109,7 +109,7 @@ class Run:
                 asked[name] = [(await self.prepared(t, arm.spare), self.rows) for t in tasks if t is not None]
         for name, change in HARMLESS.items():
             asked[name] = [(arm.ready, [reworded(row, change, names) for row in self.rows])]
-        closed = arm.ready.output.labels is not None
+        closed = arm.ready.output.kind == "labels"
         first = [_said(result, closed) for result in arm.results]
         found = {}
         for name, ways in asked.items():

@@ -14,6 +14,7 @@ from typing import Any
 from fewshot.calibration.abstention import coverage_curve
 from fewshot.errors import ConfigError
 from fewshot.evaluation.intervals import Figure, average, bootstrap, mean
+from fewshot.evaluation.label_sets import label_ece, macro_f1_of_sets, micro_f1
 from fewshot.evaluation.metrics import auroc, brier_of, ece, macro_f1, macro_recall, nll_of, over, reliability
 from fewshot.evaluation.predictions import PRIMARY, Prediction
 from fewshot.evaluation.text_metrics import bleu, chrf, rouge
@@ -46,6 +47,8 @@ def figures(
         found["macro_f1"] = _measure(pairs, over(macro_f1))
         found["macro_recall"] = _measure(pairs, over(macro_recall))
         found |= _of_probabilities(predictions)
+    elif kind == "label_set":
+        found |= _of_sets(predictions)
     elif kind == "text" and optional:
         found |= _of_unanswerable(predictions)
     if kind != "text" or optional:
@@ -97,6 +100,13 @@ def _of_probabilities(predictions: Sequence[Prediction]) -> dict[str, Figure]:
         "nll": _measure([nll_of(*row) for row in rows], mean),
         "brier": _measure([brier_of(*row) for row in rows], mean),
     }
+
+
+def _of_sets(predictions: Sequence[Prediction]) -> dict[str, Figure]:
+    pairs = [(p.truth, p.value or []) for p in predictions]
+    found = {"micro_f1": _measure(pairs, over(micro_f1)), "macro_f1": _measure(pairs, over(macro_f1_of_sets))}
+    known = [(p.truth, p.probabilities) for p in predictions if p.probabilities]
+    return found | ({"label_ece": _measure(known, over(label_ece))} if known else {})
 
 
 def _of_confidence(predictions: Sequence[Prediction]) -> dict[str, Figure]:

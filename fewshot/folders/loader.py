@@ -25,7 +25,7 @@ from fewshot.calibration.promise import FIT_FILE, Promise
 from fewshot.data.examples import read_examples
 from fewshot.errors import ConfigError, InputError, TaskError
 from fewshot.inference.predictor import Predictor
-from fewshot.outputs.kinds import Output, Text, labels_of, output_of
+from fewshot.outputs.kinds import LabelSet, Output, Text, labels_of, output_of
 from fewshot.prompts.template import Template
 from fewshot.settings import Settings
 
@@ -194,6 +194,11 @@ def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any
         if isinstance(wanted, list):
             words, descriptions = _table(spec, "words", path), _table(spec, "descriptions", path)
             return replace(labels_of(wanted), words=words, descriptions=descriptions)
+        if isinstance(wanted, dict) and "any_of" in wanted:
+            words, descriptions = _table(spec, "words", path), _table(spec, "descriptions", path)
+            several = output_of(wanted)
+            assert isinstance(several, LabelSet)  # noqa: S101 - `any_of` makes nothing else
+            return replace(several, of=replace(several.of, words=words, descriptions=descriptions))
         if wanted == "text":
             return Text(optional=spec.get("optional"))
         return output_of(wanted)

@@ -160,6 +160,7 @@ def _fit_of(task: Predictor[Any]) -> str:
 def _spec_of(task: Predictor[Any]) -> str:
     """Write a `task.toml`."""
     output: Any = list(task.output.labels) if task.output.labels is not None else task.output.kind
+    output = {"any_of": output} if task.output.several else output
     said = {"description": task.description or task.name, "version": task.version, "output": output}
     defaults = type(task.settings)()
     names = ("model", *_CHOSEN, "temperature", "max_tokens", "scoring", "votes", "min_confidence")
@@ -216,6 +217,8 @@ def _with_setting(table: list[str], name: str, value: Any) -> list[str]:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {_toml(inner)}' for name, inner in value.items())} }}"
     return json.dumps(value)  # numbers, true, false and plain strings are written alike
 
 

@@ -17,6 +17,7 @@ from fewshot.calibration.ridge import token_features
 from fewshot.errors import OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
 from fewshot.inference.label_scoring import Weighed, received, send, weigh
+from fewshot.inference.label_sets import decisions_of, judged_set, weigh_set
 from fewshot.inference.label_tree import LabelTree, mean_logprob
 from fewshot.inference.question import Answer, Question, Talk
 from fewshot.inference.repair import refuse_unfinished, repaired
@@ -38,6 +39,7 @@ _GATE = {"chat": 0.4, "text": 0.02}
 Measured; see docs/reliability.md.
 """
 _TOO_LITTLE = "the labels hold too little of the probability"
+_NO_LIST = "the reply is not a list of the labels alone"
 _NO_SUCH_ENDPOINT = (404, 405, 501)
 _NOT_SO = (400, 422)
 """Statuses that say: not this question, which has too many labels, say."""
@@ -57,7 +59,8 @@ def ask(question: Question) -> Talk:
     if weighed and weighed.tree:  # what the answer's tokens weigh is no chance of its being right: they were no labels
         share = weighed.tree.coverage
         answer = replace(answer, coverage=share, confidence=answer.confidence if answer.method == "votes" else None)
-        why = "the reply says other than its first token's log-probabilities" if contradicted else _TOO_LITTLE
+        unread = _NO_LIST if question.output.several and share >= _GATE[question.form] else _TOO_LITTLE
+        why = "the reply says other than its first token's log-probabilities" if contradicted else unread
         warnings.append(f"{why}, so the answer was read as it was written")
     if answer.confidence is None and question.settings.min_confidence is not None:
         warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
@@ -66,7 +69,7 @@ def ask(question: Question) -> Talk:
 
 def _contradicted(question: Question, weighed: Weighed) -> bool:
     """Tell whether a chat's whole reply says another label than its tokens weigh most, or more than one, or none."""
-    if weighed.tree is None or weighed.said is None or question.form == "text":
+    if weighed.tree is None or weighed.said is None or question.form == "text" or question.output.several:
         return False
     label, completion = weighed.tree.likeliest, weighed.said[1]
     if completion.finish_reason != "stop" or completion.text == weighed.tree.words[label]:
@@ -107,11 +110,12 @@ def _probabilities(
         question = replace(question, calibration=None)  # it was fitted on decisions, if at all
     if not question.is_scored:
         return None, None
-    weighed = yield from weigh(question)
+    several = question.output.several
+    weighed = yield from (weigh_set if several else weigh)(question)
     tree = weighed.tree
-    if tree is None or tree.coverage < _GATE[question.form]:
+    if tree is None or tree.coverage < _GATE[question.form] or (several and weighed.chances is None):
         return None, weighed
-    return _scored(question, tree, unsettled=weighed.unsettled), weighed
+    return _scored(question, tree, weighed), weighed
 
 
 def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
@@ -126,23 +130,24 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
     if not given:  # a client of the caller's own may know of no decisions
         question.refusals.append(501)
         return None
-    return _judged(question, given, method="decisions")
+    if question.output.several:
+        return judged_set(question, given, tuple(la for la, p in given.items() if p >= 0.5), method="decisions")
+    return _judged(question, {label: math.log(max(p, 1e-12)) for label, p in given.items()}, method="decisions")
 
 
 def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, float]]:
-    """Ask for the distribution; empty where none came."""
-    output = question.output
+    """Ask for the probability of each label; empty where none came."""
+    output: Any = question.output
     words = {word: label for label, word in output.words_of_labels.items()}
-    about = getattr(output, "descriptions", {})
-    choices = tuple((word, about.get(label, "")) for word, label in words.items())
     prompt = question.prompt
-    request = Request(
-        model=question.model, prefix=prompt.prefix, messages=(prompt.turn(question.inputs),), choices=choices
-    )
+    asked: Any = {"model": question.model, "prefix": prompt.prefix, "messages": (prompt.turn(question.inputs),)}
+    if output.several:
+        request = Request(**asked, questions=decisions_of(output))
+    else:
+        request = Request(**asked, choices=tuple((w, output.descriptions.get(la, "")) for w, la in words.items()))
     completion = yield from send(question, request)
     refuse_unfinished(question, completion)
-    found = completion.probabilities or {}
-    return {words[word]: math.log(max(p, 1e-12)) for word, p in found.items()}
+    return {words[word]: p for word, p in (completion.probabilities or {}).items()}
 
 
 async def drive(
@@ -261,6 +266,7 @@ def _vote(question: Question) -> Talk:
     ballots = tuple(replace(request, seed=settings.seed + i) for i in range(votes))
     came = yield ballots
     replies = [received(question, request, completion) for completion in came]
+    value: Any
     values: list[Any] = []
     last: OutputError | None = None
     for completion in replies:
@@ -274,7 +280,11 @@ def _vote(question: Question) -> Talk:
         message = f"none of {votes} sampled answers was valid: {last}"
         raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
     labels = question.output.labels
-    if labels is None:
+    if question.output.several and labels is not None:
+        shares = {label: sum(label in given for given in values) / len(values) for label in labels}
+        value = tuple(label for label, share in shares.items() if share > 0.5)
+        count = values.count(value)
+    elif labels is None:
         value, count = majority(values)
         shares = None
     else:
@@ -284,16 +294,19 @@ def _vote(question: Question) -> Talk:
     return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes)
 
 
-def _scored(question: Question, tree: LabelTree, *, unsettled: bool) -> Answer:
+def _scored(question: Question, tree: LabelTree, weighed: Weighed) -> Answer:
     """Judge labels that hold enough of the probability, which also bounds how sure an answer can be without a fit."""
     share, calibration, warnings = tree.coverage, question.calibration, []
-    if unsettled:
+    if weighed.unsettled:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
     if calibration is not None and not calibration.holds_at(share):
         calibration = None
         warnings.append("the labels hold another share of the probability than the calibration was fitted at: not used")
     question = replace(question, calibration=calibration)
-    answer = _judged(question, tree.logprobs(), method="logprobs", top=question.top)
+    if weighed.chances is None:
+        answer = _judged(question, tree.logprobs(), method="logprobs", top=question.top)
+    else:
+        answer = judged_set(question, weighed.chances, weighed.written, method="logprobs", top=question.top)
     if calibration is None or calibration.shares is None:
         answer = replace(answer, confidence=min(share, answer.confidence or 0.0))
     return replace(answer, coverage=share, warnings=tuple(warnings))

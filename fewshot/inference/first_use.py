@@ -7,13 +7,16 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot._progress import UNSHOWN, Bar
-from fewshot.calibration.calibration import Calibration, batch, contextual
+from fewshot.calibration.calibration import Calibration, batch, both_ways, contextual
 from fewshot.calibration.drift import figures_of
 from fewshot.calibration.fitting import Fitted, fit, judged_rows
+from fewshot.calibration.goal import Goal
 from fewshot.calibration.ridge import can_fit, token_features, vocabulary
+from fewshot.calibration.set_fitting import fit_set
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.inference.answerable import class_of
 from fewshot.inference.conversation import ask, drive, lessons, probabilities, side_by_side
@@ -116,9 +119,10 @@ async def _for_each(
 
 async def fit_calibration(
     questions: Sequence[Question],
-    answers: Sequence[str],
+    answers: Sequence[Any],
     connection: Connection,
     *,
+    goal: Goal | None = None,
     content_free: Sequence[Question] = (),
     unlabelled: Sequence[Question] = (),
     stopped: list[ServiceError] | None = None,
@@ -127,6 +131,7 @@ async def fit_calibration(
     """Fit a calibration on labelled questions; see `fewshot.calibration.fitting.fit` for the choice.
 
     Arguments:
+        goal: what is to be promised of the labels of a set.
         content_free, unlabelled: questions without a label, which tell of the prompt's bias.
         stopped: takes the failure of the service that ended the asking; then what had been scored is fitted on.
 
@@ -142,14 +147,15 @@ async def fit_calibration(
         raise ConfigError(f"{message}: the endpoint gives no log-probabilities, or the model needs examples")
     if len(known) < len(given):
         _log.warning("%d of %d rows got no answer, and are not calibrated on", len(given) - len(known), len(given))
-    scores = [_logs(answer.probabilities) for answer in given if answer]
+    several = questions[0].output.several
+    scores = [(both_ways if several else _logs)(answer.probabilities or {}) for answer in given if answer]
     more = content_free if simple or len(known) < _ENOUGH_WIDE else ()
     free, further = [
         [_logs(answer.probabilities) for answer in await score_all(some, connection) if answer]
         for some in (more, unlabelled)
     ]
     asked = [questions[n] for n in known]
-    fitted = await _fitted(scores, asked, [answers[n] for n in known], free, further, simple=simple)
+    fitted = await _fitted(scores, asked, [answers[n] for n in known], free, further, simple=simple, goal=goal)
     shares = [answer.coverage for answer in given if answer and answer.coverage is not None]
     if shares:
         fitted = replace(fitted, calibration=replace(fitted.calibration, shares=(min(shares), max(shares))))
@@ -192,19 +198,26 @@ async def _answer_all(questions: Sequence[Question], connection: Connection) -> 
 async def _fitted(
     scores: Sequence[Mapping[str, float]],
     questions: Sequence[Question],
-    answers: Sequence[str],
+    answers: Sequence[Any],
     content_free: Sequence[Mapping[str, float]] = (),
     unlabelled: Sequence[Mapping[str, float]] = (),
     *,
     simple: bool = False,
+    goal: Goal | None = None,
 ) -> Fitted:
     """Fit on scores and, where that helps, on all the tokens that the questions' completions list."""
-    _tell_of_missing([label for label in scores[0] if label not in answers])
+    output = questions[0].output
+    there = {label for answer in answers for label in output.labels_in(answer)}
+    _tell_of_missing([label for label in (output.labels or scores[0]) if label not in there])
     tops = [question.top for question in questions]
     tokens = vocabulary(tops) if len(tops) >= _ENOUGH_WIDE and not simple else ()
     blocks = [[token_features(top, tokens) for top in tops]] if tokens and can_fit() else []
-    fitted = await asyncio.to_thread(
-        fit, scores, answers, wide=blocks, content_free=content_free, unlabelled=unlabelled, simple=simple
+    fitted = (
+        await asyncio.to_thread(partial(fit_set, labels=output.labels or (), wide=blocks, goal=goal), scores, answers)
+        if output.several
+        else await asyncio.to_thread(
+            fit, scores, answers, wide=blocks, content_free=content_free, unlabelled=unlabelled, simple=simple
+        )
     )
     if tokens and not blocks:
         name = f"{fitted.calibration.name}, labels only: numpy is not installed"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from fewshot.types import Completion, Message, Request, TokenLogprob, Usage
 if TYPE_CHECKING:
     from fewshot.inference.question import Question
 
-__all__ = ["Weighed", "received", "send", "weigh"]
+__all__ = ["Weighed", "count_all", "received", "rest_of", "send", "settle", "tree_of", "weigh"]
 
 _FOLLOW_UPS = 8
 """How often it is asked what follows; what labels share may be longer than that."""
@@ -44,6 +44,10 @@ class Weighed:
     """Some labels could not be told apart."""
     said: tuple[Request, Completion] | None = None
     """The request and the reply, where that had the room of a written answer."""
+    chances: Mapping[str, float] | None = None
+    """Of a set of labels the probability of each; None where they could not be read."""
+    written: tuple[str, ...] = ()
+    """The labels of the set that was written."""
 
 
 def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Weighed]:
@@ -54,8 +58,7 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     """
     output = question.output
     assert output.labels is not None  # noqa: S101 - `ask` looked
-    words = output.words_of_labels
-    tree = LabelTree(words) if question.form == "chat" else LabelTree(words, blanks=_blanks(words.values()))
+    tree = tree_of(question, output.words_of_labels)
     alone = question.continues and question.thinks == ""
     request = question.request(**({"max_tokens": 1, "stop": ()} if alone else {}), top_logprobs=question.listed)
     completion = yield from _one_token(question, request)
@@ -64,7 +67,7 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
         refuse_unfinished(question, completion)
     if not completion.tokens or not completion.tokens[0].top:
         return Weighed(None, said=said)
-    place = 0 if alone else _count_all(completion, tree, question.prompt.cue)
+    place = 0 if alone else count_all(completion, tree, question.prompt.cue)
     if alone:
         tree.add(completion.tokens[0])
     unsettled = False
@@ -93,25 +96,42 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     return Weighed(tree, unsettled, said)
 
 
-def _blanks(words: Iterable[str]) -> bytes:
-    """Tell what may stand before an answer in the text form: a token for the space where tokenizers part digits."""
-    return b" " if any(word.strip()[:1].isdigit() for word in words) else b""
+def tree_of(question: Question, words: Mapping[str, str]) -> LabelTree:
+    """Give what collects the mass of some words; where tokenizers part digits, a text has a blank before them."""
+    if question.form == "chat":
+        return LabelTree(words)
+    return LabelTree(words, blanks=b" " if any(word.strip()[:1].isdigit() for word in words.values()) else b"")
 
 
-def _count_all(completion: Completion, tree: LabelTree, cue: str) -> int:
+def settle(completion: Completion, place: int, tree: LabelTree) -> bool:
+    """Tell labels that begin alike apart by what was written after a place; give whether some could not be."""
+    unsettled = False
+    for _ in range(_FOLLOW_UPS):
+        if (shared := tree.next_open()) is None:
+            return unsettled
+        follower, rest = _after(completion, place, shared, tree)
+        unsettled |= follower is None or follower is _END
+        if follower is None:
+            tree.spread(shared)
+        else:
+            tree.add(follower, shared, rest=rest, cut=completion.finish_reason == "length")
+    return True
+
+
+def count_all(completion: Completion, tree: LabelTree, cue: str) -> int:
     """Count the likeliest tokens where the answer begins; give that place.
 
     Where the reply begins with what begins no label, such as a quote, a fence or the cue, the labels after that have
     the mass that it had.
     """
     tokens, cut = completion.tokens, completion.finish_reason == "length"
-    tree.add(tokens[0], rest=_rest(completion, 0), cut=cut)
+    tree.add(tokens[0], rest=rest_of(completion, 0), cut=cut)
     place = _place(completion, cue)
     if not place or tree.begins(tokens[0].token):
         return 0
     tree.blank = 0.0  # what follows a blank is here to be read
     mass = math.exp(math.fsum(token.logprob for token in tokens[:place]))
-    tree.add(tokens[place], Open(b"", mass), rest=_rest(completion, place), cut=cut)
+    tree.add(tokens[place], Open(b"", mass), rest=rest_of(completion, place), cut=cut)
     return place
 
 
@@ -138,7 +158,7 @@ def _wrapping(name: str) -> re.Pattern[bytes]:
     )
 
 
-def _rest(completion: Completion, place: int) -> bytes:
+def rest_of(completion: Completion, place: int) -> bytes:
     """Give what was written after a token; a service may list fewer tokens than it wrote."""
     before = b"".join(token.token for token in completion.tokens[: place + 1])
     written = completion.text.encode("utf-8", "replace")
@@ -222,7 +242,7 @@ def _after(whole: Completion, place: int, shared: Open, tree: LabelTree) -> tupl
     written = b""
     for number in range(place, len(whole.tokens)):
         if written and tree.spells(written, shared.text):
-            return whole.tokens[number], _rest(whole, number)
+            return whole.tokens[number], rest_of(whole, number)
         written += whole.tokens[number].token
     ends = whole.finish_reason == "stop" and tree.spells(written, shared.text)
     return (_END if ends else None), b""

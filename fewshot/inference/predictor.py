@@ -202,7 +202,8 @@ class Predictor(Generic[T]):
             self._result(question, connection),
             value=None if abstains else self.output.value(private.restore(found.value)),
             abstained=abstains,
-            probabilities=found.probabilities and {self.output.value(la): p for la, p in found.probabilities.items()},
+            probabilities=found.probabilities
+            and {self.output.label_value(la): p for la, p in found.probabilities.items()},
             confidence=found.confidence,
             method=found.method,
             calibration=found.calibration,
@@ -323,7 +324,9 @@ class Predictor(Generic[T]):
         calibration = None if found is None else found.calibration
         if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
             return calibration
-        if key in failed or self.output.labels is None:  # a task's few examples cannot tell when there is no answer
+        if (
+            key in failed or self.output.kind != "labels"
+        ):  # few examples cannot tell of sets, or when there is no answer
             return None
         labelled, simple = await own_questions(self, inputs, prompt, connection)
         _log.info("%s: %s", self.name, self.prompts.plan(inputs))

@@ -68,6 +68,8 @@ def repaired(question: Question, request: Request, error: OutputError) -> Reques
 
 
 def _wanted(output: Output[Any]) -> str:
+    if output.several:
+        return f"Answer with those of these that fit: {', '.join(output.words_of_labels.values())}."
     if output.labels is not None:
         return f"Answer with exactly one of: {', '.join(map(output.render, output.labels))}."
     if output.kind == "number":

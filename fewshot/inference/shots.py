@@ -110,7 +110,7 @@ class Prompts:
         """Tell what the examples are used for, such as "64 rows: 16 shots, 48 calibrated on"."""
         shelf = self.shelf(inputs)
         rows, shots = len(shelf.examples), min(shelf.settings.k or 0, len(shelf.examples))
-        if self.output.labels is None or not self.settings.scoring or self.settings.calibrate is False:
+        if self.output.kind != "labels" or not self.settings.scoring or self.settings.calibrate is False:
             return f"{rows} rows: {shots} shots"
         if shelf.by_question or rows - shots >= ENOUGH:
             spare = rows if shelf.by_question else rows - shots

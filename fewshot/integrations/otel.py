@@ -195,7 +195,7 @@ def _part(turn: Message) -> dict[str, str]:
 
 
 def _operation(request: Request) -> str:
-    if request.choices:
+    if request.decides:
         return "decisions"  # the conventions have no name for it
     return "chat" if request.form == "chat" else "text_completion"
 

@@ -72,7 +72,7 @@ class Budget:
 
     def price_for(self, request: Request) -> Price:
         """Give the price that holds for a request."""
-        return self.decisions if request.choices else self.price
+        return self.decisions if request.decides else self.price
 
     def settle(self, amount: float, cost: float) -> None:
         """Put what was paid in the place of what was set aside, and let those who wait look again."""
@@ -159,8 +159,11 @@ def most_tokens(request: Request) -> int:
     if request.text is not None:
         return len(request.text.encode("utf-8", "replace")) + 1
     own = sum(len(turn.content.encode("utf-8", "replace")) for turn in request.messages)
-    schema = len(request.schema or "") + sum(len(f"{v}{about}".encode()) + 16 for v, about in request.choices)
-    return len(request.prefix.json) + own + schema + _TOKENS_A_TURN * (len(request.chat) + 1)
+    told = [*request.choices, *((q.name, q.instructions) for q in request.questions)]
+    told += [choice for question in request.questions for choice in question.choices]
+    schema = len(request.schema or "") + sum(len(f"{v}{about}".encode()) + 16 for v, about in told)
+    again = len(request.prefix.json) * max(0, len(request.questions) - 1)  # each question has the instructions
+    return len(request.prefix.json) + again + own + schema + _TOKENS_A_TURN * (len(request.chat) + 1)
 
 
 def _longest_answer(request: Request) -> int:

@@ -132,7 +132,7 @@ def default_answers() -> Answers:
 def canonical(request: Request, endpoint: Endpoint, place: str) -> str:
     """Give all that is sent, and where to, as JSON that is the same for the same request."""
     body: dict[str, Any] = {"model": request.model}
-    if request.choices:
+    if request.decides:
         path, body["decide"] = "/decisions", json.loads(decision_body(request))
     elif request.text is None:
         path, body["messages"] = "/chat/completions", [[turn.role, turn.content] for turn in request.chat]

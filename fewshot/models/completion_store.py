@@ -278,6 +278,11 @@ def from_json(record: Mapping[str, Any]) -> Completion:
         raise ValueError(f"no entry of the cache: {error}") from None
 
 
+def _chances(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Read probabilities, of several questions under the name of each."""
+    return {_text(k): _chances(v) if isinstance(v, dict) else float(v) for k, v in record.items()}
+
+
 def _completion(record: Mapping[str, Any]) -> Completion:
     probabilities = record["probabilities"]
     return Completion(
@@ -294,7 +299,7 @@ def _completion(record: Mapping[str, Any]) -> Completion:
         request_id=None if record["request_id"] is None else _text(record["request_id"]),
         fingerprint=None if record["fingerprint"] is None else _text(record["fingerprint"]),
         dropped=tuple(map(_text, record["dropped"])),
-        probabilities=None if probabilities is None else {_text(k): float(v) for k, v in probabilities.items()},
+        probabilities=None if probabilities is None else _chances(probabilities),
         cached=True,
         attempts=0,
     )

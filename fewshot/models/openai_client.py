@@ -123,7 +123,7 @@ class OpenAIClient:
             ServiceError: no answer came in time, after every retry that made sense.
             InputError: the request holds text that cannot be sent.
         """
-        if request.choices:
+        if request.decides:
             return await self._decide(request, deadline)
         facts = facts_of(self, self.endpoint, request.model)
         dialect = facts.dialect(request.form)

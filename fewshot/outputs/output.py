@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 __all__ = ["Kind", "Output", "json_text"]
 
 T = TypeVar("T")
-Kind = Literal["labels", "text", "number", "schema"]
+Kind = Literal["labels", "label_set", "text", "number", "schema"]
 
 
 class Output(ABC, Generic[T]):
@@ -20,11 +20,18 @@ class Output(ABC, Generic[T]):
     kind: ClassVar[Kind]
     labels: tuple[str, ...] | None = None
     """The labels, in their order, where the output is a closed set."""
+    several: ClassVar[bool] = False
+    """Whether any of the labels may be given at once, each with a probability of its own."""
 
     @cached_property
     def words_of_labels(self) -> Mapping[str, str]:
         """How each label stands in a prompt and in an answer; empty where the output is not a closed set."""
         return {label: self.render(label) for label in self.labels or ()}
+
+    @cached_property
+    def no_label(self) -> str:
+        """What is written where none of several labels fits."""
+        return "none"
 
     @cached_property
     def longest_label(self) -> int:
@@ -46,6 +53,14 @@ class Output(ABC, Generic[T]):
     def value(self, found: Any) -> Any:
         """Give what a call gives for a value that was read."""
         return found
+
+    def labels_in(self, found: Any) -> tuple[str, ...]:
+        """Give the labels that a value which was read is made of."""
+        return found if self.several else (found,)
+
+    def label_value(self, label: str) -> Any:
+        """Give the value that one label stands for."""
+        return self.value(label)
 
     def schema(self) -> str | None:
         """Give the strict JSON schema to send as `response_format`, as JSON text; None when there is none."""

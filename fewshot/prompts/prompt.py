@@ -99,9 +99,9 @@ class Prompt:
     @cached_property
     def _constants(self) -> dict[str, Any]:
         closed = self.output.labels is not None
-        labels = [self.output.render(label) for label in self.output.labels or ()]
+        labels = [*self.output.words_of_labels.values()]
         descriptions = getattr(self.output, "descriptions", {}) if closed else {}
-        return {**self.parameters, "labels": labels, "descriptions": descriptions}
+        return {**self.parameters, "labels": labels, "descriptions": descriptions, "no_label": self.output.no_label}
 
     def _markers_of(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
         """The words that open a line of this template's own, which an input must not be able to say."""
@@ -128,7 +128,7 @@ class Prompt:
 
     @cached_property
     def _inputs(self) -> frozenset[str]:
-        constant = {*self.parameters, "labels", "descriptions"}
+        constant = {*self.parameters, "labels", "descriptions", "no_label"}
         return frozenset(self.template.variables["input"]) - constant
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["BLOCKS", "PROVIDED", "Template", "faults", "plain_template", "variables_of"]
 
 BLOCKS = ("instruction", "input", "output")
-PROVIDED = frozenset({"labels", "descriptions", "output"})
+PROVIDED = frozenset({"labels", "descriptions", "no_label", "output"})
 """Variables that a template may use without declaring them."""
 
 _MARK = "\x00output\x00"

@@ -1,4 +1,4 @@
-"""Asking for a decision instead of text: a typed question in, a distribution over its choices out.
+"""Asking for decisions instead of text: typed questions in, a distribution over the choices of each out.
 
 OpenAI's `/v1/decisions` (beta since October 2026), the only wire of this sort that is spoken. Our shots go into the
 input as turns; the question is the task's instruction with the labels as choices.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fewshot.models.wire.response import Reply, read_json, read_usage, rubbish
-from fewshot.types import Completion, Message, Request
+from fewshot.types import Completion, Decision, Message, Request
 
 __all__ = ["decision_body", "read_decision"]
 
@@ -20,34 +21,43 @@ _ONE = 1.001
 
 
 def decision_body(request: Request) -> bytes:
-    """Give the body that asks for one of `request.choices`."""
+    """Give the body that asks for one of `request.choices`, or all of `request.questions`."""
     turns = [turn for turn in request.chat if turn.role not in ("system", "developer")]
     instruction = "\n".join(turn.content for turn in request.chat if turn not in turns)
-    question = {
-        "type": "choice",
-        "name": "label",
-        "instructions": instruction or "Choose what fits the last message, as in the examples.",
-        "choices": [{"value": v, "description": about} if about else {"value": v} for v, about in request.choices],
-    }
-    body = {"model": request.model, "input": [_turn(turn) for turn in turns], "questions": [question]}
+    told = instruction or "Choose what fits the last message, as in the examples."
+    questions = [_question("label", told, request.choices)] if request.choices else []
+    questions += [_question(q.name, f"{instruction}\n{q.instructions}".lstrip(), q.choices) for q in request.questions]
+    body = {"model": request.model, "input": [_turn(turn) for turn in turns], "questions": questions}
     return json.dumps(body, ensure_ascii=False).encode()
 
 
+def _question(name: str, instructions: str, choices: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    if not choices:
+        return {"type": "predicate", "name": name, "instructions": instructions}
+    listed = [{"value": value, "description": about} if about else {"value": value} for value, about in choices]
+    return {"type": "choice", "name": name, "instructions": instructions, "choices": listed}
+
+
 def read_decision(reply: Reply, request: Request, *, attempts: int) -> Completion:
-    """Read the distribution; a refusal has that as its finish reason.
+    """Read the distribution, or one for each question; a refusal of any has that as its finish reason.
 
     Raises:
         ServiceError: the reply holds no decision among the choices.
     """
     envelope = read_json(reply)
     answers = envelope.get("answers")
-    if not isinstance(answers, list) or len(answers) != 1 or not isinstance(answers[0], dict):
-        rubbish("not one decision")
-    decision: dict[str, Any] = answers[0]
-    refused = decision.get("type") == "refusal"
-    probabilities = None if refused else _distribution(decision, [value for value, _ in request.choices])
+    asked = request.questions or (Decision("", "", request.choices),)
+    if not isinstance(answers, list) or len(answers) != len(asked) or not all(isinstance(a, dict) for a in answers):
+        rubbish(f"not {len(asked)} decisions" if len(asked) > 1 else "not one decision")
+    refused = any(decision.get("type") == "refusal" for decision in answers)
+    found = {} if refused else {q.name: _decided(given, q) for given, q in zip(answers, asked, strict=True)}
+    probabilities = None if refused else found if request.questions else found[""]
     return Completion(
-        text="" if probabilities is None else max(probabilities, key=probabilities.__getitem__),
+        text=json.dumps({name: _best(one) for name, one in found.items()}, ensure_ascii=False)
+        if request.questions
+        else ""
+        if probabilities is None
+        else _best(probabilities),
         finish_reason="refusal" if refused else "stop",
         probabilities=probabilities,
         usage=read_usage(envelope),
@@ -55,6 +65,20 @@ def read_decision(reply: Reply, request: Request, *, attempts: int) -> Completio
         request_id=reply.headers.get("x-request-id"),
         attempts=attempts,
     )
+
+
+def _decided(decision: dict[str, Any], question: Decision) -> Any:
+    """Give the distribution over a question's choices; without any the probability that it is so."""
+    if question.choices:
+        return _distribution(decision, [value for value, _ in question.choices])
+    found = decision.get("probability")
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= _ONE:
+        rubbish("a decision without a probability")
+    return min(float(found), 1.0)
+
+
+def _best(found: Any) -> Any:
+    return max(found, key=found.__getitem__) if isinstance(found, dict) else found >= 0.5
 
 
 def _turn(turn: Message) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""Figures for sets of labels: each label's own, and those over all labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from fewshot.evaluation.metrics import ece
+
+__all__ = ["by_label", "label_ece", "macro_f1_of_sets", "micro_f1", "row_f1"]
+
+Sets = Sequence[Collection[str]]
+
+
+def row_f1(truth: Collection[str], said: Collection[str]) -> float:
+    """Give the F1 of one row's set; two empty ones are the same."""
+    return 2 * len(set(truth) & set(said)) / (len(truth) + len(said)) if truth or said else 1.0
+
+
+def micro_f1(truths: Sets, said: Sets) -> float:
+    """Give the F1 over all pairs of a row and a label; where nothing is right and nothing said, that is 1."""
+    pairs = sum(len(truth) + len(given) for truth, given in zip(truths, said, strict=True))
+    return 2 * sum(len(set(t) & set(g)) for t, g in zip(truths, said, strict=True)) / pairs if pairs else 1.0
+
+
+def macro_f1_of_sets(truths: Sets, said: Sets) -> float:
+    """Give the unweighted mean of the labels' F1, over the labels that some row has or was given."""
+    labels = {label for each in (*truths, *said) for label in each}
+    return sum(_counted(label, truths, said)[2] for label in labels) / len(labels) if labels else 1.0
+
+
+def label_ece(truths: Sets, chances: Sequence[Mapping[str, float]]) -> float:
+    """Give the mean over labels of the calibration error of a label's own probability, over all rows."""
+    found = [ece([row[la] for row in chances], [la in truth for truth in truths]) for la in chances[0]]
+    return sum(found) / len(found)
+
+
+def by_label(
+    labels: Sequence[str], truths: Sets, said: Sets, chances: Sequence[Mapping[str, float] | None]
+) -> dict[str, dict[str, Any]]:
+    """Give for each label its precision, recall, F1, calibration error and the rows that have it.
+
+    The calibration error is over the rows that have probabilities, and None where there are none.
+    """
+    known = [(row, truth) for row, truth in zip(chances, truths, strict=True) if row]
+    found = {}
+    for label in labels:
+        precision, recall, f1 = _counted(label, truths, said)
+        error = ece([row[label] for row, _ in known], [label in truth for _, truth in known]) if known else None
+        rows = sum(label in truth for truth in truths)
+        found[label] = {"precision": precision, "recall": recall, "f1": f1, "ece": error, "rows": rows}
+    return found
+
+
+def _counted(label: str, truths: Sets, said: Sets) -> tuple[float, float, float]:
+    """Give precision, recall and F1 of one label; 0 where there is nothing to count."""
+    true, given = sum(label in truth for truth in truths), sum(label in each for each in said)
+    hits = sum(label in truth and label in each for truth, each in zip(truths, said, strict=True))
+    return hits / max(given, 1), hits / max(true, 1), 2 * hits / max(true + given, 1)
