@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from typing import Any
 
 from fewshot import Completion, Request, ScriptedClient
 from fewshot.types import TokenLogprob
@@ -30,6 +32,10 @@ class Copying(ScriptedClient):
         *shots, question = request.chat
         shown = {shots[n].content: shots[n + 1].content for n in range(len(shots) - 1) if shots[n].role == "user"}
         return listed(shown.get(question.content, self._wrong), 0.95)
+
+    async def embed(self, texts: list[str], **_: Any) -> list[list[float]]:
+        """Give a vector that only the very same text has."""
+        return [[byte / 255 for byte in hashlib.sha256(text.encode()).digest()] for text in texts]
 
 
 class Leaning(ScriptedClient):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import random
 import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,16 @@ import pytest
 from known_clients import OWN, ROWS, Copying, Leaning
 from pydantic import BaseModel
 
-from fewshot import InputError, Task, load
+from fewshot import InputError, Result, Task, load
+from fewshot import _background_loop as loop
 from fewshot.calibration.abstention import average_threshold_for
+from fewshot.data.labelled import read_labelled
+from fewshot.evaluation.calibrate import calibrated
 from fewshot.evaluation.summary import automated, calibration_error
+from fewshot.models.connection import Connection
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.local.server import digest_of
+from fewshot.outputs.kinds import Text
 
 
 class Number(BaseModel):
@@ -31,19 +41,50 @@ OUTPUTS = [
     pytest.param("number", lambda n: n + 100, "7", id="number"),
     pytest.param("text", lambda n: f"word{n}", "nothing", id="text"),
     pytest.param(Number, lambda n: {"n": n + 100}, '{"n": 7}', id="record"),
+    pytest.param(bool, lambda n: n % 2 == 0, "false", id="truth"),
+    pytest.param(int, lambda n: n + 100, "7", id="whole number"),
+    pytest.param(Text(optional="I don't know"), lambda n: f"word{n}", "nothing", id="text that may be missing"),
+    pytest.param(list[str], lambda n: [f"word{n}"], '["nothing"]', id="list"),
 ]
 
 
-@pytest.mark.parametrize("select", ["first", "random", "balanced", "bm25"])
+@pytest.mark.parametrize("votes", [1, 3])
+@pytest.mark.parametrize("select", ["first", "random", "balanced", "bm25", "embedding"])
 @pytest.mark.parametrize(("output", "right", "wrong"), OUTPUTS)
 def test_a_client_that_copies_shots_never_gets_a_finite_threshold(
-    output: Any, right: Any, wrong: str, select: str
+    output: Any, right: Any, wrong: str, select: str, votes: int
 ) -> None:
-    rows = [(f"item {n} of the list", right(n)) for n in range(90)]
-    task = Task.of("Say it.", output, rows[:60], client=Copying(wrong), select=select, k=30, calibrate=False)
-    fitted = task.calibrate(rows, risk=0.3)
+    rows = [(f"item {n} of the list", right(n)) for n in range(45)]
+    options: dict[str, Any] = {"select": select, "votes": votes, "scoring": votes == 1}
+    task = Task.of("Say it.", output, rows[:30], client=Copying(wrong), k=15, calibrate=False, **options)
+    fitted = task.calibrate([*rows, *rows[:5]], **({"risk": 0.3} if votes == 1 else {"average_risk": 0.3}))
     assert fitted.settings.min_confidence == math.inf
     assert fitted.run("item 5 of the list").abstained
+
+
+@pytest.mark.parametrize("label", ["1", "2"])
+def test_a_client_that_copies_shots_is_promised_no_recall_or_precision(label: str) -> None:
+    rows = [(f"item {n} of the list", str(n % 3 + 1)) for n in range(120)]
+    task = Task.of("Say it.", ["1", "2", "3"], rows[:60], client=Copying("3"), k=60, calibrate=False)
+    assert task.calibrate(rows, precision={label: 0.7}).run(rows[3][0]).value != label
+    found = task.calibrate(rows, recall={label: 0.7}).promise
+    assert found is not None
+    assert found.threshold is not None
+    assert found.threshold.rows == 20  # those that have it and are no shots
+
+
+@pytest.mark.parametrize("select", ["first", "bm25"])
+def test_what_is_measured_on_shots_is_told(select: str) -> None:
+    rows = [(f"item {n} of the list", str(n % 3 + 1)) for n in range(30)]
+    task = Task.of("Say it.", ["1", "2", "3"], rows[:20], client=Copying("3"), select=select, calibrate=False)
+    report = task.evaluate([*rows, rows[29]])
+    assert "20 of 31 rows are examples of the task itself, so the figures flatter it" in report.notes
+    assert "1 of 31 rows ask the same as one before, so the intervals are too narrow" in report.notes
+    blank = task.using(examples=[])
+    assert blank.evaluate(rows[20:], pool=rows).metrics["accuracy"].value == pytest.approx(0.3)
+    tuned = task.tune([*rows, *((f"thing {n}", str(n % 3 + 1)) for n in range(30))], k=[0, 4], budget=200)
+    assert "20 rows were left out: the task's own examples, or there twice" in tuned.notes
+    assert tuned.before.metrics["accuracy"].value < 0.7
 
 
 def promised(**options: Any) -> Task[Any]:
@@ -51,51 +92,124 @@ def promised(**options: Any) -> Task[Any]:
     return task.calibrate(ROWS, risk=0.2)
 
 
-def test_what_was_promised_is_answered_where_it_was_promised() -> None:
-    result = promised().run("a good new day")
+@pytest.fixture(scope="module")
+def nice() -> Task[Any]:
+    return promised()
+
+
+def test_what_was_promised_is_answered_where_it_was_promised(nice: Task[Any]) -> None:
+    result = nice.run("a good new day")
     assert (result.value, result.abstained, result.warnings) == ("yes", False, ())
 
 
-MUTATIONS: dict[str, dict[str, Any]] = {
-    "k": {"k": 1},
-    "more shots": {"k": 3}, "all shots": {"k": None}, "no shots": {"k": 0}, "select": {"select": "random"},
-    "by the question": {"select": "bm25"}, "balanced": {"select": "balanced"}, "seed": {"select": "random", "seed": 5},
-    "form": {"form": "chat"}, "model": {"model": "other"}, "no scoring": {"scoring": False}, "votes": {"votes": 3},
-    "temperature": {"temperature": 0.5}, "max_tokens": {"max_tokens": 3}, "stop": {"stop": ("x",)},
-    "max_repairs": {"max_repairs": 0}, "not calibrated": {"calibrate": False}, "effort": {"reasoning_effort": "low"},
-    "other shots": {"examples": [("a good pie", "yes"), *OWN[1:]]}, "one shot fewer": {"examples": OWN[:3]},
-    "order of shots": {"examples": OWN[::-1]}, "a label corrected": {"examples": [(OWN[0][0], "no"), *OWN[1:]]},
-    "one shot more": {"examples": [*OWN, ("a good pie", "yes")]}, "no examples": {"examples": []},
-    "embedding model": {"embedding_model": "e"},
-}  # fmt: skip
+A_PROMPT, LABELS = "another prompt (template", "other labels, or another order of them"
+ADDRESS, SETTINGS, MODEL = (
+    "another address, other fields",
+    "other settings (defaults, not ",
+    "another model (m, not other)",
+)
+UNCALIBRATED, SCRIPT = "the calibration that it was fitted with", "inputs in LATIN and"
 
 
-@pytest.mark.parametrize("change", MUTATIONS.values(), ids=MUTATIONS)
-def test_a_promise_is_off_for_anything_else_and_says_why(change: dict[str, Any]) -> None:
-    result = promised().using(**change).run("a good new day")
-    assert (result.value, result.abstained) == (None, True)
-    assert any(warning.startswith("held back, since the promise is off: ") for warning in result.warnings)
+def using(**changes: Any) -> Callable[[Task[Any]], Task[Any]]:
+    return lambda task: task.using(**changes)
 
 
-@pytest.mark.parametrize("text", ["아주 좋은 날이다", "очень хороший день", "とても良い日だ"])
-def test_a_promise_is_off_for_inputs_in_another_script(text: str) -> None:
-    result = promised().run(text)
+def made(instruction: str, labels: Any, **options: Any) -> Callable[[Task[Any]], Task[Any]]:
+    """Give another task the fit of this one."""
+
+    def changed(task: Task[Any]) -> Task[Any]:
+        assert task.promise is not None
+        there: dict[str, Any] = {"client": Leaning(), "k": 2, "model": "m", **options}
+        return Task.of(instruction, labels, OWN, **there).with_fit(task.promise)
+
+    return changed
+
+
+class At(Leaning):
+    """The same at an address of its own."""
+
+    def __init__(self, **endpoint: Any) -> None:
+        super().__init__()
+        self.endpoint = Endpoint(model="m", **endpoint)
+
+
+MUTATIONS: list[tuple[str, Callable[[Task[Any]], Task[Any]], str]] = [
+    ("host", using(client=At(base_url="https://elsewhere.example/v1")), ADDRESS),
+    ("organisation or project", using(client=At(route="other")), ADDRESS),
+    ("fields of the request", using(client=At(extra=(("reasoning_effort", "high"),))), ADDRESS),
+    ("model", using(model="other"), MODEL),
+    ("k, one fewer", using(k=1), A_PROMPT),
+    ("k, one more", using(k=3), A_PROMPT),
+    ("k, all examples", using(k=None), A_PROMPT),
+    ("k, no shots", using(k=0), A_PROMPT),
+    ("select, random", using(select="random"), A_PROMPT),
+    ("select, balanced", using(select="balanced"), A_PROMPT),
+    ("select, by the question", using(select="bm25"), A_PROMPT),
+    ("seed of the shots", using(select="random", seed=5), A_PROMPT),
+    ("another shot", using(examples=[("a good pie", "yes"), *OWN[1:]]), A_PROMPT),
+    ("an example less", using(examples=OWN[:3]), A_PROMPT),
+    ("an example more", using(examples=[*OWN, ("a good pie", "yes")]), A_PROMPT),
+    ("order of the examples", using(examples=OWN[::-1]), A_PROMPT),
+    ("a label corrected", using(examples=[(OWN[0][0], "no"), *OWN[1:]]), A_PROMPT),
+    ("no examples", using(examples=[]), A_PROMPT),
+    ("form", using(form="chat"), A_PROMPT),
+    ("embedding model", using(embedding_model="e"), A_PROMPT),
+    ("template", made("Is it fine?", ["yes", "no"]), A_PROMPT),
+    ("language of the template", made("좋은가?", ["yes", "no"]), A_PROMPT),
+    ("order of the labels", made("Is it nice?", ["no", "yes"]), LABELS),
+    ("one label more", made("Is it nice?", ["yes", "no", "so"]), LABELS),
+    ("what the endpoint is asked for", using(decisions=True), SETTINGS),
+    ("scoring", using(scoring=False), SETTINGS),
+    ("votes", using(votes=3), SETTINGS),
+    ("temperature", using(temperature=0.5), ADDRESS),
+    ("longest answer", using(max_tokens=3), SETTINGS),
+    ("stop", using(stop=("x",)), SETTINGS),
+    ("repairs", using(max_repairs=0), SETTINGS),
+    ("effort of reasoning", using(reasoning_effort="low"), ADDRESS),
+    ("further fields", using(extra_body={"seed": 3}), ADDRESS),
+    ("calibration", using(calibrate=False), UNCALIBRATED),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), [m[1:] for m in MUTATIONS], ids=[m[0] for m in MUTATIONS])
+def test_a_promise_is_off_for_anything_else_and_says_why(
+    change: Callable[[Task[Any]], Task[Any]], reason: str, nice: Task[Any]
+) -> None:
+    assert len(MUTATIONS) >= 30
+    result = change(nice).run("a good new day")
+    assert (result.value, result.abstained, result.fit) == (None, True, "")
+    [told] = [warning for warning in result.warnings if warning.startswith("held back, since the promise is off: ")]
+    assert reason in told
+
+
+@pytest.mark.parametrize("text", ["아주 좋은 날이다", "очень хороший день", "とても良い日だ", "يوم جميل"])
+def test_a_promise_is_off_for_inputs_in_another_script(text: str, nice: Task[Any]) -> None:
+    result = nice.run(text)
     assert result.abstained
-    assert "inputs in LATIN and this one is in " in result.warnings[0]
+    assert f"{SCRIPT} this one is in " in result.warnings[0]
 
 
-def test_a_promise_is_off_for_another_template_another_label_set_and_another_order_of_labels() -> None:
-    promise = promised().promise
-    assert promise is not None
-    for instruction, labels in (("Is it fine?", ["yes", "no"]), ("Is it nice?", ["no", "yes"])):
-        task = Task.of(instruction, labels, OWN, client=Leaning(), k=2, model="m").with_fit(promise)
-        assert task.run("a good new day").abstained
-    task = Task.of("Is it nice?", ["yes", "no", "so"], OWN, client=Leaning(), k=2, model="m").with_fit(promise)
-    assert task.run("a good new day").abstained
+def test_a_promise_is_off_for_a_model_file_of_other_content_and_holds_wherever_the_same_lies(tmp_path: Path) -> None:
+    for name, content in (("a.gguf", b"one"), ("b.gguf", b"two"), ("c.gguf", b"one")):
+        (tmp_path / name).write_bytes(content)
+    one, two, same = (f"gguf:{digest_of(path, 3, n)}" for n, path in enumerate(sorted(tmp_path.iterdir())))
+    plain = Task.of("Is it nice?", ["yes", "no"], OWN, client=Leaning(), k=2, calibrate=False)
+
+    async def answered(*places: str) -> list[Result[Any]]:
+        at = [Connection(Leaning(), Endpoint(model="own", local=True), place) for place in places]
+        rows = read_labelled(plain, ROWS)
+        fitted = await calibrated(plain, rows, at[0], risk=0.2)
+        return [await fitted.answer({"text": "a good new day"}, there, deadline=math.inf) for there in at]
+
+    first, second, third = loop.run(answered(one, two, same))
+    assert (first.value, second.value, third.value) == ("yes", None, "yes")
+    assert "another model file" in second.warnings[0]
+    assert third.probabilities == first.probabilities
 
 
-def test_a_threshold_of_the_callers_own_is_no_promise() -> None:
-    result = promised().using(k=1, min_confidence=0.0).run("a good new day")
+def test_a_threshold_of_the_callers_own_is_no_promise(nice: Task[Any]) -> None:
+    result = nice.using(k=1, min_confidence=0.0).run("a good new day")
     assert (result.value, result.warnings) == ("no", ()) or result.value == "yes"
 
 
@@ -105,21 +219,44 @@ def test_a_fit_made_on_purpose_is_used_where_none_is_made_at_first_use() -> None
     assert (result.value, result.calibration != "none") == ("yes", True)
 
 
-def test_a_fit_is_a_file_that_gives_the_same_probabilities_to_the_last_bit_elsewhere(tmp_path: Path) -> None:
-    fitted = promised()
-    there = fitted.save(tmp_path / "here" / ".." / "nice")
+ELSEWHERE = """
+import json, sys
+from known_clients import ROWS, Leaning
+from fewshot import load
+task = load(sys.argv[1], client=Leaning())
+found = [task.run(text) for text, _ in ROWS[:10]]
+print(json.dumps([[result.value, {k: p.hex() for k, p in result.probabilities.items()}] for result in found]))
+print(task.settings.min_confidence.hex(), load(sys.argv[1], client=Leaning(), k=1).run("a good new day").abstained)
+"""
+
+
+def test_a_fit_is_a_file_that_gives_the_same_probabilities_to_the_last_bit_for_another_user_elsewhere(
+    tmp_path: Path, nice: Task[Any]
+) -> None:
+    there = nice.save(tmp_path / "here" / ".." / "nice")
     moved = Path(shutil.copytree(there, tmp_path / "other" / "home" / "nice"))
     record = json.loads((moved / "fit.json").read_text(encoding="utf-8"))
     assert (record["rows"], record["labels"], record["model"]) == (len(ROWS), ["yes", "no"], "m")
-    elsewhere = load(moved, client=Leaning())
-    for text, _ in ROWS[:10]:
-        assert elsewhere.run(text).probabilities == fitted.run(text).probabilities
-    assert elsewhere.settings.min_confidence == fitted.settings.min_confidence
-    assert load(moved, client=Leaning(), k=1).run("a good new day").abstained
+    assert record["figures"]["rows"] == len(ROWS)
+    assert str(tmp_path) not in json.dumps(record)
+    home = tmp_path / "other" / "home"
+    tests = str(Path(__file__).parent)
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("FEWSHOT_", "XDG_", "HOME", "USER"))
+    }
+    changed = {"HOME": str(home), "USER": "somebody", "LOGNAME": "somebody", "PYTHONPATH": tests, "PYTHONHASHSEED": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(moved)], cwd=home, env=kept | changed, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    values, threshold = done.stdout.splitlines()
+    here = [nice.run(text) for text, _ in ROWS[:10]]
+    assert json.loads(values) == [[r.value, {k: p.hex() for k, p in (r.probabilities or {}).items()}] for r in here]
+    assert threshold == f"{(nice.settings.min_confidence or 0.0).hex()} True"
 
 
-def test_a_fit_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    folder = promised().save(tmp_path / "nice")
+def test_a_fit_that_cannot_be_read_is_named(tmp_path: Path, nice: Task[Any]) -> None:
+    folder = nice.save(tmp_path / "nice")
     (folder / "fit.json").write_text("{}", encoding="utf-8")
     with pytest.raises(Exception, match=r"fit\.json.*calibrate again"):
         load(folder)

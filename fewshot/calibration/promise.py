@@ -39,27 +39,52 @@ class Promise:
     about: str = ""
     """What it was fitted for, for a person to read, as JSON."""
 
-    def missing(self, key: str, asked: str, text: str, calibration: Calibration | None) -> tuple[str, ...]:
+    def missing(
+        self,
+        key: str,
+        now: Mapping[str, Any],
+        *,
+        asked: str,
+        text: str,
+        calibration: Calibration | None,
+        scored: bool,
+    ) -> tuple[str, ...]:
         """Tell in a sentence why this does not hold for a question; nothing when it does.
 
         Arguments:
             key: the question's own.
+            now: `labels`, `model`, `place` and `prompt` of the question, to name the one that differs.
             asked: the settings in force.
             text: the inputs.
             calibration: the one that the answer went through.
+            scored: whether the answer was read from probabilities of labels, if it is one.
         """
         what, script = "it was fitted for", script_of(text)
         if key not in self.keys:
-            reason = f"{what} another prompt, model, address or kind of input: calibrate again"
+            reason = f"{what} {self._other(now)}: calibrate again"
         elif asked != self.asked:
             reason = f"{what} other settings ({self.asked}, not {asked}): calibrate again"
         elif calibration != self.calibration:
             reason = "the calibration that it was fitted with is not in force: calibrate again"
         elif script is not None and self.scripts and script not in self.scripts:
             reason = f"{what} inputs in {' or '.join(self.scripts)} and this one is in {script}: calibrate on such rows"
+        elif calibration is not None and not scored:
+            reason = f"{what} probabilities of the labels, and none could be read for this answer"
         else:
             return ()
         return (f"{OFF[0 if self.threshold else 1]}{reason}",)
+
+    def _other(self, now: Mapping[str, Any]) -> str:
+        """Name what differs from what it was fitted for."""
+        known = self.facts
+        names = {
+            "labels": "other labels, or another order of them",
+            "model": f"another model ({known.get('model')}, not {now['model']})",
+            "place": "another address, other fields of the request, or another model file",
+            "prompt": "another prompt (template, parameters, examples, k or the way of selecting)",
+        }
+        found = [told for name, told in names.items() if name in known and known[name] != now[name]]
+        return found[0] if found else "another kind of input, or another way of asking"
 
     @property
     def facts(self) -> dict[str, Any]:

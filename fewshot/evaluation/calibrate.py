@@ -170,7 +170,7 @@ async def calibrated(
         data=digest(rows),
         figures=figures_of(outcomes) if judged and prior is None else None,
     )
-    return _with(task, fitted)
+    return _with(task, fitted, connection)
 
 
 def unlabelled_rows(given: Any, encoding: str | None = None) -> list[Any]:
@@ -184,11 +184,12 @@ def unlabelled_rows(given: Any, encoding: str | None = None) -> list[Any]:
 
 
 def _reads(task: Predictor[Any], connection: Connection) -> bool:
-    """Tell whether probabilities are read from tokens: always for labels, and not where answers are voted on."""
-    if task.output.labels is not None:
-        return True
+    """Tell whether probabilities are read from tokens, or given; where answers are voted on, only those of labels."""
     settings = task.settings
-    return settings.scoring and settings.votes == 1 and connection.top_logprobs(settings.form) is not None
+    if task.output.labels is not None and connection.decides(settings.decisions):
+        return True
+    listed = settings.scoring and connection.top_logprobs(settings.form) is not None
+    return listed and (task.output.labels is not None or settings.votes == 1)
 
 
 async def _thresholded(
@@ -206,7 +207,7 @@ async def _thresholded(
         raise ConfigError(message)
     started = time.monotonic()
     predictions, found = await answered([(_unheld(one), inputs, row) for one, inputs, row in judged], connection)
-    outcomes, once = [Judged(*prediction.chance) for prediction in predictions], distinct(task, given)
+    outcomes, once = [Judged(*p.chance, p.probabilities, p.truth) for p in predictions], distinct(task, given)
     if all(prediction.confidence is None for prediction in predictions):
         raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")
     costs = [result.cost for result in found]
@@ -226,7 +227,7 @@ async def _thresholded(
         data=digest(given),
         figures=figures_of(outcomes),
     )
-    return _with(task, fitted)
+    return _with(task, fitted, connection)
 
 
 async def answered(
@@ -245,7 +246,7 @@ async def answered(
     return [judge(one.output.kind, n, row, result) for n, ((one, _, row), result) in enumerate(pairs)], found
 
 
-def _with(task: Predictor[Any], fitted: Calibrated) -> Predictor[Any]:
+def _with(task: Predictor[Any], fitted: Calibrated, connection: Connection) -> Predictor[Any]:
     """Give the task with what was fitted in force."""
     promise = Promise(
         keys=fitted.keys,
@@ -256,9 +257,7 @@ def _with(task: Predictor[Any], fitted: Calibrated) -> Predictor[Any]:
         about=json.dumps(
             {
                 "task": task.name,
-                "prompt": task.fingerprint,
-                "model": fitted.model,
-                "labels": task.output.labels,
+                **task.fitted_for(connection),
                 "rows": fitted.rows,
                 "rows_hash": fitted.data,
                 "figures": None if fitted.figures is None else asdict(fitted.figures),

@@ -20,7 +20,7 @@ from fewshot.models.connection import Connection
 from fewshot.models.endpoint import EMBEDDED_MODEL
 from fewshot.settings import Settings
 
-__all__ = ["Kept", "all_kept", "failed", "keep", "keep_here", "kept", "key_of"]
+__all__ = ["Kept", "all_kept", "failed", "keep", "keep_here", "kept", "key_of", "place_of"]
 
 _log = logging.getLogger("fewshot")
 
@@ -50,12 +50,21 @@ def key_of(fingerprint: str, filled: Sequence[str], settings: Settings, connecti
     way: str = settings.form or connection.form
     if closed and connection.decides(settings.decisions):
         way = "decisions"
-    endpoint, model, at = connection.endpoint, connection.model, ""
-    if connection.local and model != EMBEDDED_MODEL:
-        model = connection.place or model
-    if not connection.local:
-        at = f"{(endpoint.base_url or '').rstrip('/')} {endpoint.extra} {settings.temperature}{endpoint.route}"
+    model, at = _asked_of(connection, settings)
     return hashlib.sha256("|".join(["3", fingerprint, model, at, way, *filled]).encode()).hexdigest()[:32]
+
+
+def place_of(connection: Connection, settings: Settings) -> str:
+    """Hash where a model is: its address, and what else of a request is not the prompt; or a model file's content."""
+    model, at = _asked_of(connection, settings)
+    return hashlib.sha256(f"{at or model}".encode()).hexdigest()[:12]
+
+
+def _asked_of(connection: Connection, settings: Settings) -> tuple[str, str]:
+    endpoint, model = connection.endpoint, connection.model
+    if connection.local:
+        return (model if model == EMBEDDED_MODEL else connection.place or model), ""
+    return model, f"{(endpoint.base_url or '').rstrip('/')} {endpoint.extra} {settings.temperature}{endpoint.route}"
 
 
 def kept(key: str) -> Kept | None:

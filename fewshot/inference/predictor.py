@@ -27,7 +27,7 @@ from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.answerable import classes_of
 from fewshot.inference.conversation import ask, drive, lessons
 from fewshot.inference.first_use import CONTENT_FREE, own_calibration
-from fewshot.inference.fits import failed, kept, key_of
+from fewshot.inference.fits import failed, kept, key_of, place_of
 from fewshot.inference.own_questions import own_questions
 from fewshot.inference.question import Question
 from fewshot.inference.redaction import detectors_of, redact
@@ -191,7 +191,7 @@ class Predictor(Generic[T]):
             connection.facts.learn(**lessons(question))
             return self._failed(error, question, connection)
         connection.facts.learn(**lessons(question, found))
-        missing = self._promise_missing(inputs, connection, calibration)
+        missing = self._promise_missing(inputs, connection, calibration, found.method)
         abstains = found.falls_short(self.settings.min_confidence)
         if self.promise is not None and self.promise.threshold is not None:
             said, held = self.promise.threshold.decide(found.value, found.probabilities)
@@ -341,23 +341,31 @@ class Predictor(Generic[T]):
         """Say which fit is in force for a question: on how many rows, by what, and where; nothing without one."""
         key = self.calibration_key(connection, inputs)
         if self.promise is not None and key in self.promise.keys:
-            return self._promised_by
+            told = self.promise.told
+            return told if self.fitted is None else told.replace(FIT_FILE, "in this process")
         known = kept(key) if classes_of(self.output) and self.settings.calibrate is not False else None
         return known.told if known else ""
 
-    @cached_property
-    def _promised_by(self) -> str:
-        told = self.promise.told if self.promise is not None else ""
-        return told if self.fitted is None else told.replace(FIT_FILE, "in this process")
-
     def _promise_missing(
-        self, inputs: Mapping[str, Any], connection: Connection, calibration: Calibration | None
+        self, inputs: Mapping[str, Any], connection: Connection, calibration: Calibration | None, method: str
     ) -> tuple[str, ...]:
         """Tell why what was fitted and promised does not hold for a question; mostly there is nothing to tell."""
         if self.promise is None:
             return ()
-        key = self.calibration_key(connection, inputs)
-        return self.promise.missing(key, self.settings.asked_as, text_of(inputs), calibration)
+        return self.promise.missing(
+            self.calibration_key(connection, inputs),
+            self.fitted_for(connection),
+            asked=self.settings.asked_as,
+            text=text_of(inputs),
+            calibration=calibration,
+            scored=self.output.labels is None or method in ("logprobs", "decisions"),
+        )
+
+    def fitted_for(self, connection: Connection) -> dict[str, Any]:
+        """Give what a fit is for, as plain JSON values, so that what differs later can be named."""
+        labels = None if self.output.labels is None else list(self.output.labels)
+        place = place_of(connection, self.settings)
+        return {"labels": labels, "model": connection.model, "place": place, "prompt": self.fingerprint}
 
     def _not_fitted(self, inputs: Mapping[str, Any], connection: Connection) -> tuple[str, ...]:
         """Tell why a task that was to be calibrated at first use is not, or only in part."""
