@@ -36,11 +36,13 @@ if TYPE_CHECKING:
     from fewshot.functions import complete_pattern as complete_pattern
     from fewshot.functions import detect_injection as detect_injection
     from fewshot.functions import extract as extract
+    from fewshot.functions import find as find
     from fewshot.functions import summarize as summarize
     from fewshot.functions import translate as translate
     from fewshot.models.client import ClientWrapper as ClientWrapper
     from fewshot.models.openai_client import OpenAIClient as OpenAIClient
     from fewshot.models.scripted import ScriptedClient as ScriptedClient
+    from fewshot.outputs.spans import Span as Span
     from fewshot.result import Result as Result
     from fewshot.settings import Settings as Settings
     from fewshot.task import Task as Task
@@ -61,11 +63,12 @@ _HOME = {
     "errors": "ConfigError FewshotError InputError OutputError ServiceError TaskError",
     "evaluation.calibrate": "Calibrated",
     "evaluation.report": "Report",
-    "functions": "answer calculate classify classify_sentiment complete_pattern detect_injection extract summarize "
-    "translate",
+    "functions": "answer calculate classify classify_sentiment complete_pattern detect_injection extract find "
+    "summarize translate",
     "models.client": "ClientWrapper",
     "models.openai_client": "OpenAIClient",
     "models.scripted": "ScriptedClient",
+    "outputs.spans": "Span",
     "result": "Result",
     "settings": "Settings",
     "task": "Task load",

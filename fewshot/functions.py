@@ -6,7 +6,7 @@ same without blocking, `.render` shows the prompt and calls nothing, `.map` answ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, update_wrapper
 from inspect import Parameter, cleandoc, signature
@@ -16,6 +16,8 @@ from fewshot._options import table
 from fewshot.errors import InputError
 from fewshot.folders.loader import shipped
 from fewshot.outputs.kinds import Labels, LabelSet, Output, Schema, output_of
+from fewshot.outputs.schema import spans_of
+from fewshot.outputs.spans import Span
 from fewshot.outputs.strict_schema import outline
 from fewshot.outputs.typing import AsLabels
 from fewshot.result import Result, label_of
@@ -36,8 +38,10 @@ __all__ = [
     "complete_pattern",
     "detect_injection",
     "extract",
+    "find",
     "summarize",
     "translate",
+    "with_span_labels",
 ]
 
 P = ParamSpec("P")
@@ -286,6 +290,30 @@ def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **o
 
 
 @Function
+def find(
+    text: str, labels: Sequence[str], *, examples: Iterable[Any] | None = None, **options: Unpack[Options]
+) -> Call[list[Span]]:
+    """Find in a text what your labels name: people, places, products, parts of a contract.
+
+    What the model names is looked up in the text, so that `text[span.start:span.end]` is `span.text`; what does not
+    stand there is left out, and counted in the result's `warnings`.
+
+    Arguments:
+        labels: one or more, such as `["person", "place"]`.
+        examples: pairs (text, spans), where a span is a `Span("person", "Ada")` or a dict with `label` and `text`; by
+            default those that ship, where the labels are among `person`, `organization` and `place`, else none.
+
+    Raises:
+        InputError: `labels` is not a list of texts that differ; or an example's span does not stand in its text.
+    """
+    try:
+        task = _finding(tuple(labels) if isinstance(labels, list | tuple) else labels)
+    except (InputError, TypeError) as error:
+        raise InputError(f"labels: {error}", field="labels") from error
+    return Call(task.using(examples=examples, **options), {"text": text})
+
+
+@Function
 def detect_injection(text: str, **options: Unpack[Options]) -> Call[Literal["injection", "benign"]]:
     """Tell whether a text tries to give the model instructions (prompt injection)."""
     return Call(_own("detect_injection", **options), {"text": text})
@@ -316,6 +344,19 @@ def _labels(given: Any) -> Output[Any]:
 def _output_of_labels(given: Any, kinds: tuple[type, ...], descriptions: tuple[tuple[str, str], ...]) -> Output[Any]:  # noqa: ARG001 - a part of the cache's key
     output = output_of(given)
     return replace(output, descriptions=dict(descriptions)) if isinstance(output, Labels) else output
+
+
+@lru_cache(maxsize=256)
+def _finding(labels: tuple[str, ...]) -> Task[list[Span]]:
+    return with_span_labels(_own("find"), labels)
+
+
+def with_span_labels(task: Task[Any], labels: Sequence[str]) -> Task[list[Span]]:
+    """Give a task that finds spans with these labels; its shots stay only where they show every one of them."""
+    output, shots = spans_of(labels), []
+    if {*labels} <= {*task.output.span_labels}:
+        shots = [replace(each, output=[span for span in each.output if span.label in labels]) for each in task.examples]
+    return task.using(output=output, examples=shots)
 
 
 @lru_cache(maxsize=256)

@@ -26,8 +26,8 @@ class Order(BaseModel):
     product: str
 
 
-def test_there_are_nine_functions() -> None:
-    assert len(FUNCTIONS) == 9
+def test_there_are_ten_functions() -> None:
+    assert len(FUNCTIONS) == 10
 
 
 @each

@@ -22,6 +22,7 @@ TASKS = (
     "classify",
     "detect_injection",
     "extract",
+    "find",
     "pattern",
     "sentiment",
     "summarize",

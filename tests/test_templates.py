@@ -22,6 +22,7 @@ SHIPPED = [
     "classify",
     "detect_injection",
     "extract",
+    "find",
     "pattern",
     "sentiment",
     "summarize",
@@ -64,8 +65,9 @@ def test_every_answer_is_read_back(name):
     task = shipped(name)
     for example in task.examples:
         rendered = task.output.render(example.output)
-        assert task.output.parse(rendered) == example.output, example.line
-        assert task.output.parse(rendered, cue=task.prompt(an_input(task)).cue) == example.output, example.line
+        for cue in ("", task.prompt(an_input(task)).cue):
+            back, _ = task.output.placed(task.output.parse(rendered, cue=cue), example.inputs)
+            assert back == example.output, example.line
 
 
 @every_task

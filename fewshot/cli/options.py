@@ -28,6 +28,7 @@ from fewshot.data.columns import Columns
 from fewshot.data.importing import examples_from
 from fewshot.errors import ConfigError, InputError
 from fewshot.folders.loader import ships
+from fewshot.functions import with_span_labels
 from fewshot.outputs.kinds import Labels, LabelSet, output_of
 from fewshot.outputs.strict_schema import outline
 from fewshot.settings import Settings
@@ -202,6 +203,8 @@ def relabelled(task: Task[Any], labels: list[str]) -> Task[Any]:
     known = task.output
     if isinstance(known, LabelSet):
         return task.using(output=replace(known, of=Labels(tuple(labels))), examples=())
+    if known.span_labels:
+        return with_span_labels(task, labels)
     if not isinstance(known, Labels):
         raise InputError(f"{task.name} has no labels, so --labels means nothing to it", field="labels")
     shots = [example for example in task.examples if example.output in labels]

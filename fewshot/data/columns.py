@@ -46,6 +46,7 @@ ANSWERS = (
         "target",
     ),
     *("gold", "gold_label", "ideal", "expected", "completion", "category", "class", "labels", "summary", "response"),
+    *("spans", "entities"),
 )
 """Names that hold the answer of a labelled row where none is named, the surest first."""
 INPUTS = ("text", "input", "question", "query", "prompt", "sentence")

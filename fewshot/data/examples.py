@@ -95,11 +95,16 @@ def check_examples(
         line = lines[position - 1] if lines else position
         for _, message, fix in row_faults(row, inputs, parameters, output):
             raise TaskError(f"{message}; {fix}" if fix else message, path=path or "examples", line=line)
-        places = {name: place for name in (*inputs, *parameters) if (place := column(row, name)) is not None}
-        given = {name: plain_input(name, row[place]) for name, place in places.items() if row[place] is not None}
-        answer = answer_in(output, row[answer_column(row, places) or "output"])
-        found.append(Example(given, output.check(answer), id=str(row.get("id", line)), line=line))
+        given = _given(row, [*inputs, *parameters])
+        answer = answer_in(output, row[answer_column(row, [*inputs, *parameters]) or "output"])
+        found.append(Example(given, output.check_for(answer, given), id=str(row.get("id", line)), line=line))
     return tuple(found)
+
+
+def _given(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Give what a row says of these inputs."""
+    places = {name: place for name in names if (place := column(row, name)) is not None}
+    return {name: plain_input(name, row[place]) for name, place in places.items() if row[place] is not None}
 
 
 def answer_column(row: Mapping[str, Any], inputs: Iterable[str], names: Iterable[str] = ANSWERS) -> str | None:
@@ -145,7 +150,7 @@ def row_faults(
             yield "missing-key", f"the example has no {key!r}", "add it"
     if answer is not None:
         try:
-            output.check(answer_in(output, row[answer]))
+            output.check_for(answer_in(output, row[answer]), _given(row, inputs))
         except ValueError as error:
             yield "invalid-output", f"the example's output is not valid: {error}", ""
 

@@ -252,7 +252,7 @@ def _labelled(task: LabelledSignature, row: Mapping[str, Any], number: int, plac
             raise InputError(message, field=name, row=number)
     answer, also = value_at(row, place), row.get("accept") if places.target == "output" else None
     try:
-        truth, references = _truth(task.output, answer, also)
+        truth, references = _truth(task.output, answer, also, inputs)
     except ValueError as error:
         raise InputError(f"row {number}: {error}", field=places.target, row=number) from error
     return Labelled(inputs, truth, references, str(row.get("id", number)))
@@ -263,11 +263,11 @@ def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _truth(output: Output[Any], answer: Any, also: Any) -> tuple[Any, tuple[str, ...]]:
+def _truth(output: Output[Any], answer: Any, also: Any, inputs: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
     """Check an answer; a list means that each of its texts is right."""
     answer = answer_in(output, answer)
     if output.kind != "text":
-        return output.check(answer), ()
+        return output.check_for(answer, inputs), ()
     if isinstance(answer, Mapping) and isinstance(answer.get("text"), list):  # as SQuAD has it on the hub
         answer = list(dict.fromkeys(answer["text"]))
     missing = _missing(answer) or (answer == "" and getattr(output, "optional", None) is not None)  # as CSV has it

@@ -37,6 +37,10 @@ _ABOUT = {
     "coverage": "share of rows that were not held back",
     "ece": "how far confidence is from accuracy; lower is better",
     "ece_by_chance": "what `ece` would be if every confidence were exactly right: few rows never give 0",
+    "entity_f1": "F1 of all spans together: label and both ends are right",
+    "entity_f1_overlap": "the same, where a right label and a common character are enough",
+    "entity_precision": "share of the spans given that are right",
+    "entity_recall": "share of the right spans that are given",
     "exact_match": "share of answers equal to a reference",
     "exact_match_answerable": "the same, where there is an answer",
     "field_accuracy": "share of fields that are right",
@@ -61,8 +65,8 @@ _ABOUT = {
     "unanswerable_accuracy": "no answer given where there is none",
 }
 _TILES = (
-    "accuracy", "numeric_match", "exact_match", "token_f1", "micro_f1", "macro_f1", "chrf", "rougeL", "ece",
-    "unanswerable_accuracy", "automated_at_5", "coverage",
+    "accuracy", "numeric_match", "entity_f1", "exact_match", "token_f1", "micro_f1", "macro_f1", "chrf", "rougeL",
+    "ece", "unanswerable_accuracy", "automated_at_5", "coverage",
 )  # fmt: skip
 """What is shown large, in this order."""
 _NO_SHARE = frozenset({"nll", "brier", "bleu", "chrf"})

@@ -15,7 +15,19 @@ from fewshot.calibration.abstention import coverage_curve
 from fewshot.errors import ConfigError
 from fewshot.evaluation.intervals import Figure, average, bootstrap, mean
 from fewshot.evaluation.label_sets import label_ece, macro_f1_of_sets, micro_f1
-from fewshot.evaluation.metrics import auroc, brier_of, ece, macro_f1, macro_recall, nll_of, over, reliability
+from fewshot.evaluation.metrics import (
+    auroc,
+    brier_of,
+    ece,
+    entity_counts,
+    entity_f1,
+    macro_f1,
+    macro_recall,
+    nll_of,
+    over,
+    reliability,
+    spans_in,
+)
 from fewshot.evaluation.predictions import PRIMARY, Prediction
 from fewshot.evaluation.text_metrics import bleu, chrf, rouge
 from fewshot.outputs.kinds import Kind
@@ -49,6 +61,8 @@ def figures(
         found |= _of_probabilities(predictions)
     elif kind == "label_set":
         found |= _of_sets(predictions)
+    elif kind == "schema":
+        found |= _of_spans(predictions)
     elif kind == "text" and optional:
         found |= _of_unanswerable(predictions)
     if kind != "text" or optional:
@@ -88,6 +102,20 @@ def _measure(rows: Sequence[Any], statistic: Callable[[Sequence[Any]], float] | 
 
 def _samples(rows: int) -> int:
     return max(100, min(1000, _WORK // max(rows, 1)))
+
+
+def _of_spans(predictions: Sequence[Prediction]) -> dict[str, Figure]:
+    """Measure the spans of all rows together, where there are any."""
+    pairs = [(spans_in(p.truth), set() if p.error else spans_in(p.value)) for p in predictions]
+    if not any(true or said for true, said in pairs):
+        return {}
+    strict, overlap = ([entity_counts(*pair, overlap=way) for pair in pairs] for way in (False, True))
+    return {
+        "entity_f1": _measure(strict, over(entity_f1)),
+        "entity_precision": _measure(strict, lambda rows: sum(r[1] for r in rows) / max(sum(r[0] for r in rows), 1)),
+        "entity_recall": _measure(strict, lambda rows: sum(r[3] for r in rows) / max(sum(r[2] for r in rows), 1)),
+        "entity_f1_overlap": _measure(overlap, over(entity_f1)),
+    }
 
 
 def _of_probabilities(predictions: Sequence[Prediction]) -> dict[str, Figure]:

@@ -161,6 +161,7 @@ def _spec_of(task: Predictor[Any]) -> str:
     """Write a `task.toml`."""
     output: Any = list(task.output.labels) if task.output.labels is not None else task.output.kind
     output = {"any_of": output} if task.output.several else output
+    output = {"spans": list(task.output.span_labels)} if task.output.span_labels else output
     said = {"description": task.description or task.name, "version": task.version, "output": output}
     defaults = type(task.settings)()
     names = ("model", *_CHOSEN, "temperature", "max_tokens", "scoring", "votes", "min_confidence")

@@ -22,12 +22,13 @@ from fewshot.inference.label_tree import LabelTree, mean_logprob
 from fewshot.inference.question import Answer, Question, Talk
 from fewshot.inference.repair import refuse_unfinished, repaired
 from fewshot.inference.voting import majority
+from fewshot.outputs.spans import not_there
 from fewshot.types import Completion, Request
 
 if TYPE_CHECKING:
     from fewshot.models.client import Client
 
-__all__ = ["ask", "drive", "lessons", "probabilities", "side_by_side"]
+__all__ = ["ask", "drive", "left_out", "lessons", "probabilities", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ def ask(question: Question) -> Talk:
         warnings.append(f"{why}, so the answer was read as it was written")
     if answer.confidence is None and question.settings.min_confidence is not None:
         warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
-    return replace(answer, warnings=tuple(warnings)) if warnings else answer
+    return replace(answer, warnings=(*answer.warnings, *warnings)) if warnings else answer
 
 
 def _contradicted(question: Question, weighed: Weighed) -> bool:
@@ -75,7 +76,7 @@ def _contradicted(question: Question, weighed: Weighed) -> bool:
     if completion.finish_reason != "stop" or completion.text == weighed.tree.words[label]:
         return False
     try:
-        return bool(_read(question, completion.text, sent_schema=False) != label)
+        return bool(_read(question, completion.text, sent_schema=False)[0] != label)
     except OutputError:
         return True
 
@@ -213,14 +214,17 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
     request = said[0] if said else question.request(schema=schema, top_logprobs=question.listed_with_answers)
     first: Completion | None = None
     last: OutputError | None = None
+    lacking: Answer | None = None
     room = 0
-    for _ in range(settings.max_repairs + 1):
+    for repairs_left in range(settings.max_repairs, -1, -1):
         completion, said = (said[1] if said else (yield from send(question, request))), None
         first = first or completion
         try:
             refuse_unfinished(question, completion)
-            value = _read(question, completion.text, sent_schema=request.schema is not None)
+            value, missing = _read(question, completion.text, sent_schema=request.schema is not None)
         except OutputError as error:
+            if lacking is not None:
+                return lacking
             if error.reason in ("content_filter", "refusal", "loop"):
                 raise
             last = error
@@ -233,7 +237,12 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
         sure = None if mean is None else math.exp(mean)
         method = "schema" if request.schema and "response_format" not in completion.dropped else "answer"
         room = room if question.thoughts[-1] or not question.thoughts[0] else 0  # it was the thoughts that took it
-        return _or_none(question, first, Answer(value=value, method=method, confidence=sure, sure=sure, room=room))
+        answer = Answer(value=value, method=method, confidence=sure, sure=sure, room=room, warnings=left_out(missing))
+        if missing and repairs_left and lacking is None:
+            lacking = answer
+            request = repaired(question, request, OutputError(not_there(missing), raw=completion.text))
+            continue
+        return _or_none(question, first, answer)
     assert last is not None  # noqa: S101 - the loop ran at least once
     tries = settings.max_repairs + 1
     message = f"no valid answer in {tries} {'try' if tries == 1 else 'tries'}: {last}"
@@ -268,11 +277,14 @@ def _vote(question: Question) -> Talk:
     replies = [received(question, request, completion) for completion in came]
     value: Any
     values: list[Any] = []
+    missed: list[tuple[str, ...]] = []
     last: OutputError | None = None
     for completion in replies:
         try:
             refuse_unfinished(question, completion)
-            values.append(_read(question, completion.text, sent_schema=request.schema is not None))
+            value, missing = _read(question, completion.text, sent_schema=request.schema is not None)
+            values.append(value)
+            missed.append(missing)
         except OutputError as error:
             last = error
     if not values:
@@ -291,7 +303,8 @@ def _vote(question: Question) -> Talk:
         counts = Counter(values)
         value = max(labels, key=counts.__getitem__)
         count, shares = counts[value], {label: counts[label] / len(values) for label in labels}
-    return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes)
+    warnings = left_out(missed[values.index(value)])
+    return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes, warnings=warnings)
 
 
 def _scored(question: Question, tree: LabelTree, weighed: Weighed) -> Answer:
@@ -330,6 +343,13 @@ def _judged(
     )
 
 
-def _read(question: Question, text: str, *, sent_schema: bool) -> Any:
+def _read(question: Question, text: str, *, sent_schema: bool) -> tuple[Any, tuple[str, ...]]:
+    """Give the value of an answer, and the texts of the spans that were left out of it."""
     output = question.output
-    return output.parse_json(text) if sent_schema else output.parse(text, cue=question.prompt.cue)
+    value = output.parse_json(text) if sent_schema else output.parse(text, cue=question.prompt.cue)
+    return output.placed(value, question.inputs)
+
+
+def left_out(missing: Sequence[str]) -> tuple[str, ...]:
+    """Tell how many spans were left out, if any."""
+    return (f"spans left out that are not in the text: {len(missing)}",) if missing else ()

@@ -25,7 +25,7 @@ from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.answerable import classes_of
-from fewshot.inference.conversation import ask, drive, lessons
+from fewshot.inference.conversation import ask, drive, left_out, lessons
 from fewshot.inference.first_use import CONTENT_FREE, own_calibration
 from fewshot.inference.fits import failed, kept, key_of, place_of
 from fewshot.inference.own_questions import own_questions
@@ -35,6 +35,7 @@ from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of_all
 from fewshot.outputs.kinds import Output
+from fewshot.outputs.spans import source_text
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.template import Template
 from fewshot.result import Result, table_html
@@ -176,6 +177,7 @@ class Predictor(Generic[T]):
         Arguments:
             leave_out: where the question chooses its shots, an example with these inputs is none of them.
         """
+        given = inputs
         inputs, private = redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
@@ -187,6 +189,9 @@ class Predictor(Generic[T]):
         question = self.question(inputs, prompt, connection, calibration)
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
+            if private.originals:
+                restored, cut = self.output.placed(private.restore(found.value, source_text(inputs)), given)
+                found = replace(found, value=restored, warnings=(*found.warnings, *left_out(cut)))
         except (ServiceError, OutputError) as error:
             connection.facts.learn(**lessons(question))
             return self._failed(error, question, connection)
@@ -200,7 +205,7 @@ class Predictor(Generic[T]):
                 found = replace(found, value=said, confidence=(found.probabilities or {}).get(said))
         return replace(
             self._result(question, connection),
-            value=None if abstains else self.output.value(private.restore(found.value)),
+            value=None if abstains else self.output.value(found.value),
             abstained=abstains,
             probabilities=found.probabilities
             and {self.output.label_value(la): p for la, p in found.probabilities.items()},

@@ -25,7 +25,7 @@ from fewshot.outputs.json_schema import ANNOTATIONS, Validator, json_schema
 from fewshot.outputs.numbers import literal_number, read_number
 from fewshot.outputs.numerals import MAX_DIGITS, Value
 from fewshot.outputs.output import Kind, Output, json_text
-from fewshot.outputs.schema import Schema
+from fewshot.outputs.schema import Schema, spans_of
 from fewshot.outputs.strict_schema import answer_schema, strict_schema
 from fewshot.outputs.text import no_answer, quoted, read_text
 
@@ -154,6 +154,7 @@ _ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*([^\s"{},]+)\s*\}\s*')
 def output_of(spec: Any) -> Output[Any]:
     """Make an output of what a task says: labels, a type, a model, a JSON schema, `"text"` or `"number"`.
 
+    Spans come as `{"spans": [labels]}`, or as `list[Span[Literal[labels]]]`.
     Labels come as a list or tuple, a `Literal`, an enum class or `bool`: a call then gives one of the values listed, a
     member, or a truth, and the model is shown the texts, numbers, member's values, or "true" and "false". A `list` or
     `set` of a `Literal` or an enum, and `{"any_of": […]}`, give any of them.
@@ -172,7 +173,7 @@ def output_of(spec: Any) -> Output[Any]:
     if spec is int or spec is float or spec is Decimal:
         return Number(spec)
     if isinstance(spec, Mapping):
-        return _of_schema(spec)
+        return spans_of(spec["spans"]) if spec.keys() == {"spans"} else _of_schema(spec)
     if not isinstance(spec, str | bytes | int | float | None) and spec is not object and spec is not Any:
         return Schema(spec)
     raise InputError(

@@ -50,6 +50,26 @@ class Output(ABC, Generic[T]):
     def check(self, value: object) -> T:
         """Give the value that an example's output stands for; raises InputError (a ValueError) when it is none."""
 
+    @property
+    def span_labels(self) -> tuple[str, ...]:
+        """The labels that spans can have, where the output is a list of spans."""
+        return ()
+
+    def check_for(self, value: object, inputs: Mapping[str, Any]) -> T:  # noqa: ARG002 - spans must stand in them
+        """Give the value that stands for the right answer to these inputs; raises InputError when it is none."""
+        return self.check(value)
+
+    def placed(self, value: T, inputs: Mapping[str, Any]) -> tuple[T, tuple[str, ...]]:  # noqa: ARG002 - spans stand in them
+        """Find where in the inputs the spans of an answer stand.
+
+        Returns:
+            The answer with their places, and the texts of those that were left out since they stand nowhere.
+
+        Raises:
+            OutputError: the answer cannot do without one of those.
+        """
+        return value, ()
+
     def value(self, found: Any) -> Any:
         """Give what a call gives for a value that was read."""
         return found

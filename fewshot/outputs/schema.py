@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
-from fewshot._wording import enclosed, excerpt, json_in, json_objects, tidy
+from fewshot._wording import enclosed, excerpt, fold, json_in, json_objects, tidy
 from fewshot.errors import InputError, OutputError, TaskError
 from fewshot.outputs.json_schema import Validator, json_schema
 from fewshot.outputs.numbers import literal_number, read_number
 from fewshot.outputs.output import Kind, Output, json_text
+from fewshot.outputs.spans import Finder, Span, source_text, span_labels
 from fewshot.outputs.strict_schema import model_schema, root_type, strict_schema
 from fewshot.outputs.text import quoted, read_text
 from fewshot.result import plain
 
-__all__ = ["Schema"]
+__all__ = ["Schema", "spans_of"]
 
 M = TypeVar("M")
+_SPAN = {"label", "text", "start", "end"}
 
 
 class _Reader(Protocol):
@@ -132,6 +134,7 @@ class Schema(Output[M]):
     def render(self, value: object) -> str:
         """Write the value as one line of JSON; a text that is no record stands without its quotes."""
         written = plain(self.check(value))
+        written = _without_places(written) if self.has_spans else written
         return quoted(written) if self._root == "string" else json_text(written)
 
     def check(self, value: object) -> M:
@@ -146,6 +149,33 @@ class Schema(Output[M]):
         if not (same and self._is_read_back(found)):
             raise InputError(f"{value!r:.80} would be read back as something else from how it is written")
         return found
+
+    @cached_property
+    def has_spans(self) -> bool:
+        """Whether a value may hold a `Span`."""
+        return not isinstance(self.model, Mapping) and any(
+            part.get("cls") is Span for part in _dicts(self._adapter.core_schema)
+        )
+
+    @property
+    def span_labels(self) -> tuple[str, ...]:
+        """The labels that spans can have, where the output is a list of spans."""
+        return span_labels(self.model)
+
+    def check_for(self, value: object, inputs: Mapping[str, Any]) -> M:
+        """Take what `check` takes; spans must stand in the text, and where they say."""
+        found: M = self.check(value)
+        return Finder(source_text(inputs), exact=True).placed(found) if self.has_spans else found
+
+    def placed(self, value: M, inputs: Mapping[str, Any]) -> tuple[M, tuple[str, ...]]:
+        """Find where in the text the spans of an answer stand."""
+        if not self.has_spans:
+            return value, ()
+        finder = Finder(source_text(inputs))
+        found = finder.placed(value)
+        if finder.left_out:  # a list may be too short without them
+            found = self._loaded(json_text(plain(found)), "")
+        return found, tuple(span.text for span in finder.left_out)
 
     def _found(self, value: object) -> M:
         """Read a value that is given in code or stands in a file, where a text may be the value or its JSON."""
@@ -172,6 +202,17 @@ class Schema(Output[M]):
     def _strict(self) -> str | None:
         strict = strict_schema(self.described, absent_as_null=isinstance(self.model, Mapping))
         return None if strict is None else json_text(strict)
+
+
+def spans_of(labels: Sequence[str]) -> Schema[list[Span]]:
+    """Make an output of the labels that spans can have; raises InputError where there are none, or one stands twice."""
+    several = list(labels) if isinstance(labels, list | tuple) else []
+    if not several or not all(isinstance(label, str) and label == tidy(label) != "" for label in several):
+        raise InputError(f"spans need a list of labels, texts that are not blank, not {labels!r:.80}")
+    if len({*map(fold, several)}) < len(several):
+        raise InputError(f"two labels of spans cannot be told apart: {', '.join(several):.80}")
+    kind: Any = Literal[tuple(several)]
+    return Schema(list[Span[kind]])
 
 
 class _Typed:
@@ -211,6 +252,14 @@ def _dicts(value: Any) -> Any:
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         yield from _dicts(inner)
+
+
+def _without_places(written: Any) -> Any:
+    """Take from JSON the places of spans, which no model can count."""
+    if isinstance(written, dict):
+        kept = [name for name in written if written.keys() != _SPAN or name not in ("start", "end")]
+        return {name: _without_places(written[name]) for name in kept}
+    return [_without_places(item) for item in written] if isinstance(written, list) else written
 
 
 def _digits(number: int | float | Decimal) -> str:

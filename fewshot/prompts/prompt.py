@@ -99,7 +99,7 @@ class Prompt:
     @cached_property
     def _constants(self) -> dict[str, Any]:
         closed = self.output.labels is not None
-        labels = [*self.output.words_of_labels.values()]
+        labels = [*(self.output.words_of_labels.values() or self.output.span_labels)]
         descriptions = getattr(self.output, "descriptions", {}) if closed else {}
         return {**self.parameters, "labels": labels, "descriptions": descriptions, "no_label": self.output.no_label}
 
