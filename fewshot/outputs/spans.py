@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Generic, get_args, get_origin
+from typing import Any, Generic, cast, get_args, get_origin
 
 from typing_extensions import TypeVar
 
@@ -149,7 +149,7 @@ class Finder:
             if isinstance(value, Mapping):
                 return dict(zip(value, items, strict=True))
             return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-        names = _fields(value)
+        names, kind = _fields(value), cast("Any", type(value))
         if not names:
             return value
         items = self._together([getattr(value, name) for name in names])
@@ -157,7 +157,7 @@ class Finder:
         try:
             copied = value.model_copy(update=changes) if hasattr(value, "model_copy") else replace(value, **changes)
             if len(self.left_out) > before:  # None, or a shorter list, may be no value there
-                _adapter(type(value)).validate_json(json_text(plain(copied)), strict=True)
+                _adapter(kind).validate_json(json_text(plain(copied)), strict=True)
         except (ValueError, TypeError):
             return _NOWHERE
         return copied
