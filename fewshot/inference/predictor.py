@@ -177,8 +177,7 @@ class Predictor(Generic[T]):
         Arguments:
             leave_out: where the question chooses its shots, an example with these inputs is none of them.
         """
-        given = inputs
-        inputs, private = redact(inputs, detectors_of(self.settings.redact))
+        given, (inputs, private) = inputs, redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
             prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=leave_out)
@@ -278,11 +277,7 @@ class Predictor(Generic[T]):
         return Prompts(self.template, self.output, self.parameters, self.inputs, self.examples, self.settings)
 
     def question(
-        self,
-        inputs: Mapping[str, Any],
-        prompt: Prompt,
-        connection: Connection,
-        calibration: Calibration | None = None,
+        self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection, calibration: Calibration | None = None
     ) -> Question:
         """Join inputs, prompt, settings and endpoint to what a conversation needs."""
         return Question(
@@ -329,9 +324,7 @@ class Predictor(Generic[T]):
         calibration = None if found is None else found.calibration
         if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
             return calibration
-        if (
-            key in failed or self.output.kind != "labels"
-        ):  # few examples cannot tell of sets, or when there is no answer
+        if key in failed or self.output.kind != "labels":  # few examples cannot tell of sets, or when nothing answers
             return None
         labelled, simple = await own_questions(self, inputs, prompt, connection)
         _log.info("%s: %s", self.name, self.prompts.plan(inputs))
@@ -369,8 +362,8 @@ class Predictor(Generic[T]):
     def fitted_for(self, connection: Connection) -> dict[str, Any]:
         """Give what a fit is for, as plain JSON values, so that what differs later can be named."""
         labels = None if self.output.labels is None else list(self.output.labels)
-        place = place_of(connection, self.settings)
-        return {"labels": labels, "model": connection.model, "place": place, "prompt": self.fingerprint}
+        known = {"labels": labels, "model": connection.model, "prompt": self.fingerprint}
+        return known | {"place": place_of(connection, self.settings)}
 
     def _not_fitted(self, inputs: Mapping[str, Any], connection: Connection) -> tuple[str, ...]:
         """Tell why a task that was to be calibrated at first use is not, or only in part."""
