@@ -13,7 +13,16 @@ from uuid import UUID
 
 from fewshot.errors import InputError
 
-__all__ = ["REQUIRED", "check_count", "check_kind", "checked_input", "counts", "did_you_mean", "plain_input"]
+__all__ = [
+    "REQUIRED",
+    "check_count",
+    "check_kind",
+    "checked_input",
+    "counts",
+    "did_you_mean",
+    "placeholders",
+    "plain_input",
+]
 
 REQUIRED = ...
 """Stands for "no default" among the inputs of a task."""
@@ -79,6 +88,11 @@ def plain_input(name: str, value: Any) -> Any:
         return [plain_input(name, inner) for inner in value]
     message = f"{name} must be text, a number, a date, a list or a dict, not a {type(value).__name__}"
     raise InputError(message, field=name)
+
+
+def placeholders(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give for each input what stands in for it: its default, or `<name>`."""
+    return {name: f"<{name}>" if default is REQUIRED else default for name, default in inputs.items()}
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -30,21 +30,22 @@ MOVED = {
 
 
 class Moved:
-    """Finds a moved module under its old name; on `sys.meta_path`, asked only where nothing else is found."""
+    """Finds and loads a moved module under its old name; on `sys.meta_path`, asked only where nothing else is found."""
 
-    @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG004
+    @classmethod
+    def find_spec(cls, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG003
         """Give the spec of a module that moved, else None."""
-        loader: Any = _Loader()  # `importlib.abc` says that it is one, and is slow to import
+        loader: Any = cls  # `importlib.abc` says that it is one, and is slow to import
         return ModuleSpec(name, loader) if name in MOVED else None
 
-
-class _Loader:
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> ModuleType:
+        """Give the module at its new place."""
         module = import_module(MOVED[spec.name])
-        self._own = module.__spec__
+        spec.loader_state = module.__spec__
         return module
 
-    def exec_module(self, module: ModuleType) -> None:
-        """Nothing is left to run: the module is the one at the new place, and keeps its own spec."""
-        module.__spec__ = self._own
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """Nothing is left to run: the module keeps its own spec."""
+        module.__spec__ = getattr(module.__spec__, "loader_state", None)

@@ -26,6 +26,7 @@ __all__ = [
     "json_in",
     "json_objects",
     "sentences",
+    "squeeze",
     "tidy",
     "unquote",
 ]
@@ -64,10 +65,10 @@ def fold(text: str) -> str:
 def distinct_fold(words: Iterable[str]) -> Callable[[str], str]:
     """Choose the most forgiving comparison under which the words stay distinct: `fold`, else spacing alone."""
     words = list(words)
-    return fold if len({fold(word) for word in words}) == len(words) else _squeeze
+    return fold if len({fold(word) for word in words}) == len(words) else squeeze
 
 
-def _squeeze(text: str) -> str:
+def squeeze(text: str) -> str:
     """Normalise composition and spacing only."""
     return " ".join(unicodedata.normalize("NFC", text).split()) or text
 

@@ -156,17 +156,7 @@ class Settings:
     @property
     def asked_as(self) -> str:
         """The settings beside the prompt on which answers and their confidence depend: what a promise is made for."""
-        names = [
-            "scoring",
-            "decisions",
-            "votes",
-            "temperature",
-            "max_tokens",
-            "stop",
-            "reasoning_effort",
-            "max_repairs",
-            "extra_body",
-        ]
+        names = "scoring decisions votes temperature max_tokens stop reasoning_effort max_repairs extra_body".split()  # noqa: SIM905
         ours = Settings()
         changed = [name for name in names if getattr(self, name) != getattr(ours, name)]
         return ", ".join(f"{name}={getattr(self, name)}" for name in changed) or "defaults"

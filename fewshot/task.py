@@ -241,8 +241,8 @@ class Task(Predictor[T]):
 
     def render(self, *args: Any, form: Form = "chat", **inputs: Any) -> list[Message] | str:
         """Give exactly what would be sent, and send nothing: messages for a chat, one string for a completion."""
-        task, bound = self.bind(*args, **inputs)
-        prompt = task.prompt(bound)
+        task, bound = self._bind(*args, **inputs)
+        prompt = task._prompt(bound)
         return prompt.text(bound) if form == "text" else [*prompt.prefix.messages, prompt.turn(bound)]
 
 

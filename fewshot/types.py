@@ -117,10 +117,11 @@ class Request:
     """How much of the beginning other requests have as well, shortest first: characters of `text`, or turns of a chat.
     The embedded model keeps what it computed of that."""
 
-    @property
-    def form(self) -> Form:
-        """Which endpoint this is for: chat completions or plain completions."""
-        return "chat" if self.text is None else "text"
+    form: Form = field(init=False, repr=False, compare=False)
+    """Which endpoint this is for: chat completions or plain completions."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "form", "chat" if self.text is None else "text")
 
     @property
     def decides(self) -> bool:

@@ -594,7 +594,7 @@ def test_a_kept_calibration_that_is_broken_is_not_used_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = task(k=0, model="another model of this test")
-    key = asked.calibration_key(asyncio.run(connect(asked.settings)))
+    key = asked._calibration_key(asyncio.run(connect(asked.settings)))
     (tmp_path / "cache" / "calibrations").mkdir(parents=True)
     (tmp_path / "cache" / "calibrations" / f"{key}.json").write_text('{"broken')
     assert asked.run("a good day").calibration == "none"
@@ -771,7 +771,7 @@ def test_a_calibration_is_for_one_address_and_one_effort() -> None:
     def keys(**options: Any) -> str:
         service = {"client": None, "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key": "x"}
         asked = task().using(**{**service, **options})
-        return asked.calibration_key(asyncio.run(connect(asked.settings)))
+        return asked._calibration_key(asyncio.run(connect(asked.settings)))
 
     assert keys() == keys(base_url="http://127.0.0.1:1/v1/", api_key="y", timeout=5, cache=True)
     assert len({keys(), keys(base_url="http://127.0.0.2:1/v1"), keys(reasoning_effort="low")}) == 3

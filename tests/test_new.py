@@ -139,7 +139,7 @@ def test_the_kind_of_output_is_seen_from_the_rows(rows: list[tuple[str, Any]], o
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["Mine", "--labels", "a,b"], "'Mine' is no task name"),
+        (["Mine", "--labels", "a,b"], "'Mine' is not a task name"),
         (["mine", "--labels", "a"], "at least two labels"),
         (["mine"], "--labels a,b,c, or --output text, or --output number"),
         (["mine", "--output", "text", "--inputs", "a b"], "cannot be named 'a b'"),

@@ -121,7 +121,7 @@ def made(instruction: str, labels: Any, **options: Any) -> Callable[[Task[Any]],
     def changed(task: Task[Any]) -> Task[Any]:
         assert task.promise is not None
         there: dict[str, Any] = {"client": Leaning(), "k": 2, "model": "m", **options}
-        return Task.of(instruction, labels, OWN, **there).with_fit(task.promise)
+        return Task.of(instruction, labels, OWN, **there)._with_fit(task.promise)
 
     return changed
 
@@ -200,7 +200,7 @@ def test_a_promise_is_off_for_a_model_file_of_other_content_and_holds_wherever_t
         at = [Connection(Leaning(), Endpoint(model="own", local=True), place) for place in places]
         rows = read_labelled(plain, ROWS)
         fitted = await calibrated(plain, rows, at[0], risk=0.2)
-        return [await fitted.answer({"text": "a good new day"}, there, deadline=math.inf) for there in at]
+        return [await fitted._answer({"text": "a good new day"}, there, deadline=math.inf) for there in at]
 
     first, second, third = loop.run(answered(one, two, same))
     assert (first.value, second.value, third.value) == ("yes", None, "yes")

@@ -16,7 +16,7 @@ import pytest
 from fewshot import Example, ScriptedClient, ServiceError, Task
 from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError, InputError
-from fewshot.inference.shots import estimated_tokens
+from fewshot.models.tokens import estimated_tokens
 from fewshot.prompts.selection import Shelf, choose
 from fewshot.prompts.similarity import Bm25, Vectors, words
 from fewshot.settings import Settings
@@ -195,8 +195,8 @@ def test_estimates_err_on_the_long_side() -> None:
 def test_what_decides_the_prompt_decides_the_fingerprint() -> None:
     task = animals(ScriptedClient())
     others = [task.using(k=1), task.using(seed=9), task.using(select="bm25")]
-    assert len({t.fingerprint for t in [task, *others]}) == 4
-    assert task.using(timeout=5.0).fingerprint == task.fingerprint
+    assert len({t._fingerprint for t in [task, *others]}) == 4
+    assert task.using(timeout=5.0)._fingerprint == task._fingerprint
 
 
 @pytest.mark.parametrize("bad", [{"k": -1}, {"votes": 0}, {"timeout": 0}, {"form": "prose"}])
@@ -218,13 +218,13 @@ def test_settings_out_of_range_are_refused(bad: dict[str, Any]) -> None:
 def test_what_examples_are_used_for_depends_on_their_number(count: int, plan: str) -> None:
     rows = [(f"text {n}", "yes" if n < count - 2 else "no") for n in range(count)]
     task = Task.of("Nice?", ["yes", "no"], rows)
-    assert task.prompts.plan({"input": "x"}) == plan
-    shots = task.prompt({"input": "x"}).examples
+    assert task._prompts.plan({"input": "x"}) == plan
+    shots = task._prompt({"input": "x"}).examples
     assert {shot.output for shot in shots} == {"yes", "no"}  # though those of one label stand at the end
 
 
 def test_examples_that_do_not_fit_the_context_are_no_shots() -> None:
     texts = [(f"{n} " + "word " * 400, f"said {n}") for n in range(40)]
-    shots = Task.of("Repeat.", "text", texts).prompt({"input": "x"}).examples
+    shots = Task.of("Repeat.", "text", texts)._prompt({"input": "x"}).examples
     assert 5 < len(shots) < 15
-    assert len(Task.of("Repeat.", "text", texts, k=30).prompt({"input": "x"}).examples) == 30
+    assert len(Task.of("Repeat.", "text", texts, k=30)._prompt({"input": "x"}).examples) == 30

@@ -256,6 +256,13 @@ def test_a_mistake_of_the_caller_is_named(call: Any, says: str) -> None:
     assert says in str(caught.value)
 
 
+def test_a_task_shows_what_a_user_needs_and_nothing_of_the_machinery() -> None:
+    values = "name template output inputs parameters examples settings description about version path"
+    fitted = "calibrations promise fitted"
+    doors = "of using acall run arun map amap evaluate aevaluate calibrate acalibrate tune atune save render"
+    assert {name for name in dir(load("sentiment")) if name[0] != "_"} == {*f"{values} {fitted} {doors}".split()}
+
+
 def test_an_unknown_task_is_named_with_what_is_near() -> None:
     with pytest.raises(TaskError, match="did you mean 'sentiment'"):
         load("sentimnt")

@@ -109,7 +109,8 @@ def test_parameters_are_set_for_all_further_answers(server, task, monkeypatch, c
     typed(monkeypatch, task, ":set tone=merry", "It crashes.", ":prompt", ":set tune=merry", ":set tone")
     said = capsys.readouterr()
     assert "merry." in said.out
-    assert said.err.count("the parameters are tone") == 2
+    assert said.err.count("the parameters are tone") == 1
+    assert ":set 'tone' must be NAME=VALUE" in said.err
 
 
 def test_rows_of_several_inputs_come_as_json(server, task, monkeypatch, capsys):

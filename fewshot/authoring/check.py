@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import REQUIRED, did_you_mean
+from fewshot._checks import REQUIRED, did_you_mean, placeholders
 from fewshot._task_files import check_file, is_there
 from fewshot.authoring.check_examples import balance, examples_in, leaks, readable, repetitions
-from fewshot.authoring.check_spec import Spec, check_spec, idle_settings
+from fewshot.authoring.check_spec import idle_keys, idle_settings
 from fewshot.authoring.check_template import check_template
-from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.data.examples import matching
 from fewshot.errors import FewshotError, TaskError
-from fewshot.folders.loader import EXAMPLE_FILES, find
-from fewshot.inference.shots import estimated_tokens
+from fewshot.folders.findings import Finding, error, of_error, warning
+from fewshot.folders.loader import EXAMPLE_FILES, examples_file, find
+from fewshot.folders.spec import Spec, read_spec
+from fewshot.models.tokens import estimated_tokens
 from fewshot.prompts.prompt import Prompt
 from fewshot.task import Task, load
 from fewshot.types import Example
@@ -57,17 +58,8 @@ class Checkup:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the checkup as plain JSON values."""
-        return {
-            "name": self.name,
-            "path": self.path,
-            "ok": self.ok,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "examples": self.examples,
-            "labels": dict(self.labels),
-            "tokens": {str(k): tokens for k, tokens in self.tokens.items()},
-            "k": self.k,
-            "longest": self.longest,
-        }
+        tokens = {str(k): tokens for k, tokens in self.tokens.items()}
+        return asdict(self) | {"ok": self.ok, "tokens": tokens}
 
 
 def check(name: str | os.PathLike[str], *, against: str | os.PathLike[str] | None = None) -> Checkup:
@@ -84,16 +76,16 @@ def check(name: str | os.PathLike[str], *, against: str | os.PathLike[str] | Non
     folder = find(name)
     if unread := list(_unread(folder)):
         return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(unread, folder))
-    spec, found = check_spec(folder)
+    spec, found = read_spec(folder)
     found += _files(folder)
     if spec.unread:  # what it declares is not known, so nothing else can be held against it
         return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(found, folder))
-    path = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
+    path = examples_file(folder)
     examples, about_examples = examples_in(path, spec) if path else ([], [])
     in_rows = frozenset(key for example in examples for key in example.inputs)
     template, about_template = check_template(folder / "prompt.jinja", spec.inputs, spec.parameters, in_rows=in_rows)
     found += [*about_template, *about_examples]
-    found += idle_settings(spec, _most_shots(examples, spec))
+    found += [*idle_keys(spec), *idle_settings(spec, _most_shots(examples, spec))]
     facts: dict[str, Any] = {}
     if template is not None and spec.output is not None:
         cue, about_prompt = _prompt(Prompt(template, spec.output, spec.parameters, tuple(examples)), spec)
@@ -158,7 +150,7 @@ def _prompt(prompt: Prompt, spec: Spec) -> tuple[str, list[Finding]]:
     if missing:
         message = f"the instruction does not say the label{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
         found.append(warning("labels-unsaid", path, 1, message, 'print {{ labels | join(", ") }} in it'))
-    if spec.described and "descriptions" not in prompt.template.variables.get("instruction", {}):
+    if spec.said.get("descriptions") and "descriptions" not in prompt.template.variables.get("instruction", {}):
         message = "[descriptions] does nothing in the prompt"
         fix = "print {{ descriptions[label] }} for each label in the instruction"
         found.append(warning("idle-key", spec.path, spec.line("descriptions"), message, fix))
@@ -217,7 +209,7 @@ def _shown(task: Task[Any]) -> tuple[Example, ...]:
     """Give the shots of a prompt for which nothing is known of the question."""
     by_question = task.settings.select in ("bm25", "embedding")
     plain = task.using(select="first") if by_question else task
-    return plain.prompt(_placeholders(task)).examples
+    return plain._prompt(placeholders(task.inputs)).examples
 
 
 def _most_shots(examples: Sequence[Example], spec: Spec) -> int:
@@ -231,10 +223,6 @@ def _most_shots(examples: Sequence[Example], spec: Spec) -> int:
 
 def _parameters(example: Example, spec: Spec) -> dict[str, Any]:
     return {name: example.inputs.get(name, value) for name, value in spec.parameters.items()}
-
-
-def _placeholders(task: Task[Any]) -> Mapping[str, Any]:
-    return {name: f"<{name}>" if default is REQUIRED else default for name, default in task.inputs.items()}
 
 
 def _sorted(findings: list[Finding], folder: Path) -> tuple[Finding, ...]:

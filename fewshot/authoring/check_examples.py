@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import REQUIRED, checked_input, did_you_mean
-from fewshot.authoring.check_spec import PLACEHOLDER, Spec
-from fewshot.authoring.findings import Finding, error, of_error, warning
-from fewshot.data.examples import answer_column, check_examples, each_row, row_faults
+from fewshot._checks import REQUIRED, checked_input
+from fewshot._wording import fold
+from fewshot.authoring.check_spec import PLACEHOLDER
+from fewshot.data.examples import each_row, made_example, row_faults
 from fewshot.errors import InputError, OutputError, TaskError
+from fewshot.folders.findings import Finding, error, of_error, warning
+from fewshot.folders.spec import Spec
 from fewshot.outputs.kinds import Output
 from fewshot.types import Example
 
@@ -35,11 +37,13 @@ def examples_in(path: Path, spec: Spec) -> tuple[list[Example], list[Finding]]:
     found: list[Finding] = []
     try:
         for line, row in each_row(path):
-            wrong = [of_error("row", path, row)] if isinstance(row, TaskError) else list(_faults(row, line, path, spec))
+            if isinstance(row, TaskError):
+                found.append(of_error("row", path, row))
+                continue
+            wrong = list(_faults(row, line, path, spec))
             found += wrong
-            sound = not any(finding.severity == "error" for finding in wrong)
-            if sound and not isinstance(row, TaskError) and spec.output is not None:
-                valid += check_examples([row], spec.inputs, spec.parameters, spec.output, path=path, lines=[line])
+            if spec.output is not None and not any(finding.severity == "error" for finding in wrong):
+                valid.append(made_example(row, line, spec.inputs, spec.parameters, spec.output))
     except TaskError as problem:
         found.append(of_error("row", path, problem))
     found += _ids(valid, path)
@@ -48,13 +52,8 @@ def examples_in(path: Path, spec: Spec) -> tuple[list[Example], list[Finding]]:
 
 def _faults(row: Mapping[str, Any], line: int, path: Path, spec: Spec) -> Iterator[Finding]:
     """Find all that is wrong with one row."""
-    for code, message, fix in row_faults(row, spec.inputs, spec.parameters, spec.output or _Anything()):
-        closed = code == "invalid-output" and spec.output is not None and spec.output.labels is not None
-        if closed and spec.output is not None and spec.output.labels is not None:
-            meant = did_you_mean(str(row[answer_column(row, spec.inputs) or "output"]), spec.output.labels)
-            yield error("unknown-label", path, line, message, f"write one of them{meant}, or add it to output")
-        else:
-            yield error(code, path, line, message, fix)
+    for code, message, fix in row_faults(row, spec.inputs, spec.parameters, spec.output):
+        yield error(code, path, line, message, fix)
     for name, default in spec.inputs.items():
         if name in row:
             try:
@@ -63,21 +62,6 @@ def _faults(row: Mapping[str, Any], line: int, path: Path, spec: Spec) -> Iterat
                 yield error("invalid-input", path, line, str(problem), "put it right or take the example out")
     if PLACEHOLDER in json.dumps(list(row.values()), ensure_ascii=False, default=str):
         yield warning("placeholder", path, line, "is still as `fewshot new` wrote it", "write an example of your own")
-
-
-class _Anything(Output[Any]):
-    """Stands for an output that is not valid itself, so that the rest of a row can be checked."""
-
-    kind = "text"
-
-    def parse(self, text: str, *, cue: str = "") -> Any:  # noqa: ARG002
-        return text
-
-    def render(self, value: object) -> str:
-        return str(value)
-
-    def check(self, value: object) -> Any:
-        return value
 
 
 def readable(examples: Sequence[Example], output: Output[Any], cue: str, path: Path) -> Iterator[Finding]:
@@ -150,11 +134,11 @@ def leaks(examples: Sequence[Example], spec: Spec, path: Path, against: Path) ->
     for line, row in each_row(against):
         if isinstance(row, TaskError):
             raise row
-        texts = frozenset(_plain(value) for value in row.values() if isinstance(value, str))
+        texts = frozenset(fold(value) for value in row.values() if isinstance(value, str))
         for text in texts:
             tested[text].append((line, texts))
     for example in examples:
-        asked = {_plain(given) for name in spec.inputs if isinstance(given := example.inputs.get(name), str)}
+        asked = {fold(given) for name in spec.inputs if isinstance(given := example.inputs.get(name), str)}
         same = next((line for text in asked for line, texts in tested[text] if asked <= texts), None)
         if same is not None:
             message = f"also stands in the test file {against} (line {same}): the test would measure memory"
@@ -192,12 +176,8 @@ def _alike(examples: Sequence[Example], text_of: Callable[[Example], str]) -> It
 
 
 def _key(inputs: Mapping[str, Any]) -> str:
-    return json.dumps({name: _plain(str(value)) for name, value in inputs.items()}, sort_keys=True)
+    return json.dumps({name: fold(str(value)) for name, value in inputs.items()}, sort_keys=True)
 
 
 def _text(given: Mapping[str, Any], inputs: Iterable[str]) -> str:
     return " ".join(str(given[name]) for name in inputs if name in given)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())

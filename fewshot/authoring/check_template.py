@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewshot._checks import did_you_mean
-from fewshot.authoring.findings import Finding, error, of_error, warning
 from fewshot.errors import TaskError
-from fewshot.folders.loader import line_of
+from fewshot.folders.findings import Finding, error, of_error, warning
+from fewshot.folders.spec import line_of
 from fewshot.prompts.sandbox import environment, problems
 from fewshot.prompts.template import BLOCKS, Template, faults, variables_of
 
@@ -42,7 +41,6 @@ def check_template(
     except RecursionError:
         return None, [error("template", path, None, "the template is nested too deep")]
     found = [error("not-allowed", path, line, problem) for line, problem in problems(tree)]
-    found += _tests(tree, path)
     found += _order(tree, path)
     variables = _variables_of(tree)
     found += [error(code, path, line, said, fix) for code, line, said, fix in faults(tree, inputs, parameters)]
@@ -61,17 +59,6 @@ def _order(tree: nodes.Template, path: Path) -> Iterator[Finding]:
     if known != sorted(known, key=BLOCKS.index):
         message = "the blocks stand in another order than they are sent"
         yield warning("block-order", path, names[known[0]], message, f"write them as {', '.join(BLOCKS)}")
-
-
-def _tests(tree: nodes.Template, path: Path) -> Iterator[Finding]:
-    """Find tests (`is …`) that there are not."""
-    from jinja2 import nodes
-
-    known = environment().tests
-    for node in tree.find_all(nodes.Test):
-        if node.name not in known:
-            message = f"No test named {node.name!r}{did_you_mean(node.name, known)}"
-            yield error("not-allowed", path, node.lineno, message, "write for instance {% if text is defined %}")
 
 
 def _variables_of(tree: nodes.Template) -> Mapping[str, Mapping[str, int]]:

@@ -21,6 +21,7 @@ from fewshot.data.examples import answer_column
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.loader import NAME
 from fewshot.outputs.numbers import literal_number
+from fewshot.prompts.sandbox import environment, rendered
 from fewshot.prompts.template import PROVIDED
 from fewshot.task import load
 
@@ -57,7 +58,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
-            raise InputError(f"{self.name!r} is no task name: use lower-case letters, digits, _ and -", field="name")
+            raise InputError(f"{self.name!r} is not a task name: use lower-case letters, digits, _ and -", field="name")
         if isinstance(self.output, tuple) and len(set(self.output)) < 2:
             raise InputError("give at least two labels, separated by commas, or 'text' or 'number'", field="labels")
         if isinstance(self.output, str) and self.output not in ("text", "number"):
@@ -138,7 +139,11 @@ def write_folder(plan: Plan, into: Path = Path("templates")) -> Path:
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another name or edit its files", field="name")
     into.mkdir(parents=True, exist_ok=True)
-    files = {"task.toml": _toml(plan), "prompt.jinja": _prompt(plan), "examples.jsonl": _rows(_examples(plan))}
+    files = {
+        "task.toml": _rendered("scaffold_task.jinja", plan),
+        "prompt.jinja": _rendered("scaffold_prompt.jinja", plan),
+        "examples.jsonl": _rows(_examples(plan)),
+    }
     if plan.tests:
         files[TEST_FILE] = _rows(plan.tests)
     draft = Path(tempfile.mkdtemp(prefix=f".{plan.name}-", dir=into))
@@ -151,7 +156,7 @@ def write_folder(plan: Plan, into: Path = Path("templates")) -> Path:
     except TaskError as error:
         shutil.rmtree(draft, ignore_errors=True)
         fault = str(error).replace(f"{draft}{os.sep}", "")
-        raise InputError(f"this makes no task: {fault}; choose other names or labels", field="inputs") from error
+        raise InputError(f"this does not make a task: {fault}; choose other names or labels", field="inputs") from error
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -174,69 +179,15 @@ def _output_of(values: Sequence[Any]) -> tuple[str, ...] | str:
     return "number" if all(numbers) else "text"
 
 
-def _toml(plan: Plan) -> str:
+def _rendered(name: str, plan: Plan) -> str:
+    """Write one of the files from its template, whose signs are `<%` and `<<`: what it makes is a template too."""
+    made = environment().overlay("<%", "%>", "<<", ">>", "<#", "#>")
     labels = plan.output if isinstance(plan.output, tuple) else ()
     shots = len(_examples(plan))
-    k = min(shots, _SHOTS_PER_LABEL * len(labels) if labels else _SHOTS)
-    inputs = "\n".join(f"{_key(name)} = {_quoted(plan.say('an_input', name=_spoken(name)))}" for name in plan.inputs)
-    lines = [
-        f"# {plan.say('about_file', name=plan.name)}",
-        f"description = {_quoted(plan.description)}",
-        f'version = "1"        # {plan.say("version")}',
-        f"output = {_quoted(plan.output)}        # {plan.say('labels_or') if labels else plan.say('kind_or')}",
-        "",
-        f"[inputs]             # {plan.say('inputs')}",
-        inputs,
-        "",
-    ]
-    if labels:
-        lines += [
-            f"# [descriptions]     # {plan.say('descriptions')}",
-            *(f'# {_key(label)} = "…"' for label in labels),
-            "",
-        ]
-    lines += [f"[settings]           # {plan.say('settings')}", f"k = {k}{' ' * (17 - len(str(k)))}# {plan.say('k')}"]
-    if labels:
-        lines += [
-            f'select = "balanced"  # {plan.say("select")}',
-            f"# min_confidence = 0.7   # {plan.say('min_confidence')}",
-        ]
-    else:
-        lines += [f"# max_tokens = 256   # {plan.say('max_tokens')}"]
-    return "\n".join(lines) + "\n"
-
-
-def _prompt(plan: Plan) -> str:
-    labels = isinstance(plan.output, tuple)
-    instruction = [plan.description if "{" not in plan.description else f"{{{{ {_quoted(plan.description)} }}}}"]
-    if labels:
-        instruction += [
-            f'{plan.say("one_of")} {{{{ labels | join(", ") }}}}.',
-            "{% for label in labels if label in descriptions %}",
-            "{{ label }}: {{ descriptions[label] }}",
-            "{% endfor %}",
-        ]
-    elif plan.output == "number":
-        instruction += [plan.say("number_only")]
-    shown = [f"{_spoken(name).capitalize()}: {{{{ {name} }}}}" for name in plan.inputs]
-    cue = plan.say("label_cue") if labels else plan.say("answer_cue")
-    return "\n".join(
-        [
-            f"{{# {plan.say('instruction')} #}}",
-            "{% block instruction %}",
-            *instruction,
-            "{% endblock %}",
-            "",
-            f"{{# {plan.say('input_block')} #}}",
-            "{% block input %}",
-            *shown,
-            "{% endblock %}",
-            "",
-            f"{{# {plan.say('output_block')} #}}",
-            f"{{% block output %}}{cue}: {{{{ output }}}}{{% endblock %}}",
-            "",
-        ]
-    )
+    k = str(min(shots, _SHOTS_PER_LABEL * len(labels) if labels else _SHOTS))
+    template = made.from_string(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    known = {"say": plan.say, "quoted": _quoted, "spoken": _spoken, "key": _key}
+    return rendered(template.generate(plan=plan, labels=labels, k=k, **known))
 
 
 def _examples(plan: Plan) -> Sequence[Mapping[str, Any]]:

@@ -222,8 +222,8 @@ class Run(Generic[T]):
             if isinstance(given, InputError):
                 raise given
             if isinstance(given, Mapping) and not isinstance(given, Row):
-                given = self._task.columns.row(given)
-            task, inputs = self._task.bind_row(given)
+                given = self._task._columns.row(given)
+            task, inputs = self._task._bind_row(given)
             return _Row(position, given, key_of_row(task, inputs), task, inputs)
         except InputError as problem:
             error = _in_row(position, problem)
@@ -281,7 +281,7 @@ class Run(Generic[T]):
     async def _answer(self, row: _Row) -> Result[T]:
         task = row.task
         try:
-            result = await task.answer(
+            result = await task._answer(
                 row.inputs, self._connection, deadline=self._connection.deadline(task.settings.timeout)
             )
         except InputError as problem:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from fewshot import _background_loop as loop
@@ -19,36 +18,14 @@ from fewshot.inference.question import Question
 from fewshot.models.cache import canonical
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import Price, price_of
+from fewshot.models.tokens import Span, request_tokens, text_tokens
 from fewshot.prompts.prompt import Prompt
-from fewshot.types import Message, Prefix, Request, Usage
+from fewshot.types import Request, Usage
 
 __all__ = ["Estimate", "Span", "estimate"]
 
-_ASCII_A_TOKEN = (5.5, 4.2, 3.2)
-_TOKENS_A_SIGN = (0.5, 0.9, 2.6)
-"""Fewest, likeliest and most tokens: ASCII characters in a token, and tokens for a character of any other script.
-
-Measured with a small vocabulary (49,152 tokens): English prose has 3.5 to 5.3 characters in a token, Korean takes 2.5
-tokens for a character; larger vocabularies take fewer.
-"""
-_TOKENS_A_TURN = 4
 _FOLLOW_UPS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A figure that is not known: the least, the likeliest and the most."""
-
-    low: float = 0.0
-    likely: float = 0.0
-    high: float = 0.0
-
-    def __add__(self, other: Span) -> Span:
-        return Span(self.low + other.low, self.likely + other.likely, self.high + other.high)
-
-    def times(self, low: float, likely: float, high: float) -> Span:
-        """Multiply each figure by its own factor."""
-        return Span(self.low * low, self.likely * likely, self.high * high)
+_NOTHING = Span()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +115,9 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
 class _Load:
     """What some rows take."""
 
-    requests: Span = Span()
-    tokens_in: Span = Span()
-    tokens_out: Span = Span()
+    requests: Span = _NOTHING
+    tokens_in: Span = _NOTHING
+    tokens_out: Span = _NOTHING
 
     def __add__(self, other: _Load) -> _Load:
         return _Load(
@@ -152,15 +129,15 @@ def _load(question: Question, first: tuple[Request, ...]) -> _Load:
     """Tell what one row takes that begins with these requests."""
     factors = len(first), len(first), len(first) * _most_rounds(question, first[0])
     return _Load(
-        Span(*factors), _input_tokens(first[0]).times(*factors), _output_tokens(question, first[0]).times(*factors)
+        Span(*factors), request_tokens(first[0]).times(*factors), _output_tokens(question, first[0]).times(*factors)
     )
 
 
 def _question(task: Predictor[Any], row: Any, connection: Connection) -> Question:
-    task, inputs = task.bind_row(row)
+    task, inputs = task._bind_row(row)
     if task.settings.select == "embedding":  # only the endpoint could tell the shots: take others of the same number
         task = task.using(select="first")
-    return task.question(inputs, task.prompts.offline(inputs), connection)
+    return task._question(inputs, task._prompts.offline(inputs), connection)
 
 
 def _most_rounds(question: Question, first: Request) -> int:
@@ -171,13 +148,6 @@ def _most_rounds(question: Question, first: Request) -> int:
         return 1 + question.settings.max_repairs
     openings = [question.output.render(label)[:1].casefold() for label in question.output.labels or ()]
     return 1 + min(_FOLLOW_UPS, len(openings) - len(set(openings)))
-
-
-def _input_tokens(request: Request) -> Span:
-    if request.text is not None:
-        return _tokens(request.text)
-    turns = [*request.messages, Message("system", request.schema)] if request.schema else request.messages
-    return sum((_turn_tokens(turn) for turn in turns), _prefix_tokens(request.prefix))
 
 
 def _output_tokens(question: Question, request: Request) -> Span:
@@ -191,25 +161,10 @@ def _output_tokens(question: Question, request: Request) -> Span:
     return Span(1, min(max(1.0, typical.likely) if typical.likely else most / 2, most), most)
 
 
-@lru_cache(maxsize=64)
-def _prefix_tokens(prefix: Prefix) -> Span:
-    return sum(map(_turn_tokens, prefix.messages), Span())
-
-
 def _answer_tokens(prompt: Prompt) -> Span:
     """Give the mean length of the answers that the prompt shows."""
-    answers = [_tokens(prompt.output.render(example.output)) for example in prompt.examples]
+    answers = [text_tokens(prompt.output.render(example.output)) for example in prompt.examples]
     return sum(answers, Span()).times(*[1 / len(answers)] * 3) if answers else Span()
-
-
-def _turn_tokens(turn: Message) -> Span:
-    return _tokens(turn.content) + Span(_TOKENS_A_TURN, _TOKENS_A_TURN, 2 * _TOKENS_A_TURN)
-
-
-def _tokens(text: str) -> Span:
-    plain = len(text.encode("ascii", "ignore"))
-    other = len(text) - plain
-    return Span(*(plain / a + other * b for a, b in zip(_ASCII_A_TOKEN, _TOKENS_A_SIGN, strict=True)))
 
 
 def _cost(price: Price, load: _Load, share: float = 1.0) -> Span:

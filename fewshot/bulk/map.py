@@ -136,7 +136,7 @@ def _is_path(rows: Any) -> bool:
 
 def _checked(task: Predictor[Any], rows: Any) -> Iterable[Any]:
     if _is_path(rows):
-        return read_rows(Path(rows), task.columns)
+        return read_rows(Path(rows), task._columns)
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         raise InputError(f"rows must be many rows, not one {type(rows).__name__}: give a list", field="rows")
     return rows

@@ -78,7 +78,7 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
             what = f"row {about['row'] + 1} of the saved results is not what this task gives ({error})"
             raise InputError(f"{what}: name another output, or start over with --fresh", row=about["row"]) from error
     chances, usage = about["probabilities"], about["usage"]
-    shots = task.shots_by_id
+    shots = task._shots_by_id
     return Result(
         value=value,
         probabilities=chances and {task.output.label_value(label): chances[label] for label in chances},
@@ -113,7 +113,7 @@ def copy_of(result: Result[Any], position: int) -> Result[Any]:
 
 def key_of_row(task: Predictor[Any], inputs: Mapping[str, Any]) -> bytes:
     """Give the digest of everything in which one row of a run can differ from another: 16 bytes."""
-    content = json.dumps([task.fingerprint, inputs], default=str)
+    content = json.dumps([task._fingerprint, inputs], default=str)
     return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 

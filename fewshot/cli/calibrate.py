@@ -11,8 +11,7 @@ from typing import Any
 from fewshot._storage import cache_dir
 from fewshot.calibration.abstention import Threshold
 from fewshot.cli.eval import add_labelled_options, labelled
-from fewshot.cli.options import add_task_options
-from fewshot.errors import InputError
+from fewshot.cli.options import add_task_options, shares
 from fewshot.evaluation.calibrate import kept_calibration
 from fewshot.folders.writer import check_writable, write_fit
 
@@ -42,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     cache_dir("calibrations")  # where no folder can be made, that is told before anything is asked
     task = task.calibrate(
         rows,
-        prior=None if args.prior is None else _shares("prior", args.prior),
+        prior=shares(args.prior, "--prior"),
         risk=args.risk,
         average_risk=args.average_risk,
-        recall=None if args.recall is None else _shares("recall", args.recall),
-        precision=None if args.precision is None else _shares("precision", args.precision),
+        recall=shares(args.recall, "--recall"),
+        precision=shares(args.precision, "--precision"),
         unlabelled=args.unlabelled,
         encoding=args.encoding,
         confidence=args.confidence,
@@ -88,17 +87,3 @@ def _show(found: dict[str, Any], threshold: Threshold | None) -> None:
             f"--min-confidence {threshold.threshold} accepts {threshold.coverage:.1%} of the {of}; "
             f"of these {threshold.error:.1%} were wrong: {threshold.sentence}"
         )
-
-
-def _shares(option: str, text: str) -> dict[str, float]:
-    """Read `positive=0.7,negative=0.3`."""
-    shares = {}
-    for part in text.split(","):
-        label, equals, share = part.rpartition("=")
-        try:
-            shares[label.strip()] = float(share)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise InputError(f"--{option} {part!r} must be LABEL=SHARE", field=option)
-    return shares

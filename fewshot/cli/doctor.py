@@ -73,7 +73,7 @@ def _plan(name: str) -> str:
     try:
         task = load(name)
         inputs = {each: "" for each, default in task.inputs.items() if default is REQUIRED}
-        return task.prompts.plan(inputs) + (f"; fitted on {task.promise.told}" if task.promise is not None else "")
+        return task._prompts.plan(inputs) + (f"; fitted on {task.promise.told}" if task.promise is not None else "")
     except FewshotError as error:
         return f"cannot be loaded: {error}"
 

@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         output=_listed(labels) if labels else output,
         inputs=_listed(inputs or ""),
         description=description or "",
-        rows=examples_from(args.source, dict(assigned(args.map, "--map")) or None, encoding=args.encoding)
+        rows=examples_from(
+            args.source, dict(assigned(args.map, "--map", "NAME=COLUMN")) or None, encoding=args.encoding
+        )
         if args.source
         else (),
         hold_out=args.hold_out,

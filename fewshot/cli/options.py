@@ -49,6 +49,7 @@ __all__ = [
     "relabelled",
     "renamed",
     "setting_of",
+    "shares",
     "task_of",
 ]
 
@@ -155,14 +156,26 @@ _STANDS_IN = {"classify": "labels", "pattern": "examples"}
 _FOR_EXAMPLE = {"labels": "--labels bug,question,refund", "examples": "--examples pairs.jsonl"}
 
 
-def assigned(assignments: Iterable[str], option: str) -> Iterator[tuple[str, str]]:
-    """Read `NAME=VALUE`s; raises InputError, which names the option, for one that is not."""
+def assigned(assignments: Iterable[str], option: str, form: str = "NAME=VALUE") -> Iterator[tuple[str, str]]:
+    """Read `NAME=VALUE`s; raises InputError, which names the option and the form, for one that is not."""
+    part = str.rpartition if form == "LABEL=SHARE" else str.partition  # a label may hold an equals sign, a name may not
     for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals or not name or (option == "--map" and not value):
-            form = "NAME=COLUMN" if option == "--map" else "NAME=VALUE"
-            raise InputError(f"{option} {assignment!r} must be {form}", field=option.lstrip("-"))
-        yield name, value
+        name, equals, value = part(assignment, "=")
+        if not equals or not name or not (value or form == "NAME=VALUE"):
+            raise InputError(f"{option} {assignment!r} must be {form}", field=option.lstrip("-:"))
+        yield name.strip(), value
+
+
+def shares(text: str | None, option: str) -> dict[str, float] | None:
+    """Read `positive=0.7,negative=0.3`; None stays None. Raises InputError for anything else."""
+    if text is None:
+        return None
+    try:
+        return {label: float(share) for label, share in assigned(text.split(","), option, "LABEL=SHARE")}
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} must be LABEL=SHARE: {error}", field=option.lstrip("-")) from error
 
 
 def setting_of(name: str, text: str) -> Any:
@@ -253,7 +266,7 @@ def columns_of(task: Task[Any], args: argparse.Namespace) -> Columns:
 
 def renamed(task: Task[Any], args: argparse.Namespace) -> dict[str, str]:
     """Read which column is meant for which name; whether the task has these is not looked at."""
-    columns = dict(assigned(args.map, "--map"))
+    columns = dict(assigned(args.map, "--map", "NAME=COLUMN"))
     if args.input_column:
         needed = Columns(task).needed
         if len(needed) != 1:

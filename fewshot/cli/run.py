@@ -119,7 +119,7 @@ def _rows(task: Task[Any], args: argparse.Namespace) -> _Rows:
         _tell_of_files(args.input)
         rows = [dict(zip(task.inputs, args.input, strict=False))] if len(task.inputs) > 1 else list(args.input)
         if len(task.inputs) > 1:
-            task.bind(*args.input)  # refuses too many
+            task._bind(*args.input)  # refuses too many
         digest = hashlib.sha256("\0".join(args.input).encode("utf-8", "replace")).hexdigest()[:12]
         return _Rows(rows, len(rows), f"words, sha256 {digest}", few=True)
     if args.file in (None, "-"):

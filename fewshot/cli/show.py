@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fewshot import _background_loop as loop
-from fewshot._checks import REQUIRED
+from fewshot._checks import placeholders
 from fewshot.cli.options import add_task_options, task_of
 from fewshot.cli.terminal import shown, tell_line
 from fewshot.errors import ConfigError
@@ -29,14 +29,14 @@ def run(args: argparse.Namespace) -> int:
     """Print what would be sent; nothing is."""
     task = task_of(args)
     given = dict(zip(task.inputs, args.input, strict=False))
-    task, inputs = task.bind({**_placeholders(task), **given})
-    prompt = task.prompt(inputs)
+    task, inputs = task._bind({**placeholders(task.inputs), **given})
+    prompt = task._prompt(inputs)
     turns = [*prompt.prefix.messages, prompt.turn(inputs)]
     if args.json:
         chat = [{"role": turn.role, "content": turn.content} for turn in turns]
         print(json.dumps({"chat": chat, "text": prompt.text(inputs)}, ensure_ascii=False))
         return 0
-    tell_line(task.prompts.plan(inputs))
+    tell_line(task._prompts.plan(inputs))
     if told := loop.run(_fit(task, inputs)):
         tell_line(f"fit in use: {told}")
     if args.form != "text":
@@ -61,8 +61,4 @@ async def _fit(task: Task[Any], inputs: Mapping[str, Any]) -> str:
         return f"not known, since nobody could be asked ({error})"
     if connection is None:
         return "known by the model file's content when it is loaded; a result tells it"
-    return task.fit_told(inputs, connection)
-
-
-def _placeholders(task: Task[Any]) -> Mapping[str, str]:
-    return {name: f"<{name}>" for name, default in task.inputs.items() if default is REQUIRED}
+    return task._fit_told(inputs, connection)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fewshot._checks import REQUIRED
-from fewshot.cli.options import add_task_options, task_of
+from fewshot.cli.options import add_task_options, assigned, task_of
 from fewshot.cli.terminal import tell_line
 from fewshot.errors import FewshotError, InputError
 from fewshot.result import Result
@@ -50,7 +50,11 @@ def run(args: argparse.Namespace) -> int:
             elif line == ":prompt":
                 _show_prompt(last)
             elif line.startswith(":set "):
-                args.set = _with(task_of(args), args.set, line.removeprefix(":set ").strip())
+                assignment = line.removeprefix(":set ").strip()
+                [(name, _)] = assigned([assignment], ":set")
+                if name not in task_of(args).parameters:
+                    raise InputError(f":set {assignment!r}: the parameters are {', '.join(task.parameters) or 'none'}")
+                args.set.append(assignment)  # the last one of a name holds
             else:
                 print(_HELP, file=sys.stderr)
         except FewshotError as error:
@@ -88,15 +92,6 @@ def _inputs(task: Task[Any], line: str) -> Mapping[str, Any]:
         if text := input(f"{name}{optional}> ").strip():
             given[name] = text
     return given
-
-
-def _with(task: Task[Any], assignments: list[str], assignment: str) -> list[str]:
-    """Add a parameter to those set; raises InputError where the task has none of that name."""
-    name = assignment.partition("=")[0]
-    if name not in task.parameters or "=" not in assignment:
-        there = ", ".join(task.parameters) or "none"
-        raise InputError(f":set {assignment!r} must be NAME=VALUE; the parameters are {there}")
-    return [kept for kept in assignments if kept.partition("=")[0] != name] + [assignment]
 
 
 def _show(result: Result[Any]) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "check_examples",
     "each_row",
     "example_of",
+    "made_example",
     "matching",
     "read_examples",
     "row_faults",
@@ -95,10 +96,18 @@ def check_examples(
         line = lines[position - 1] if lines else position
         for _, message, fix in row_faults(row, inputs, parameters, output):
             raise TaskError(f"{message}; {fix}" if fix else message, path=path or "examples", line=line)
-        given = _given(row, [*inputs, *parameters])
-        answer = answer_in(output, row[answer_column(row, [*inputs, *parameters]) or "output"])
-        found.append(Example(given, output.check_for(answer, given), id=str(row.get("id", line)), line=line))
+        found.append(made_example(row, line, inputs, parameters, output))
     return tuple(found)
+
+
+def made_example(
+    row: Mapping[str, Any], line: int, inputs: Iterable[str], parameters: Iterable[str], output: Output[Any]
+) -> Example:
+    """Make the example of a row with which nothing is wrong."""
+    names = [*inputs, *parameters]
+    given = _given(row, names)
+    answer = answer_in(output, row[answer_column(row, names) or "output"])
+    return Example(given, output.check_for(answer, given), id=str(row.get("id", line)), line=line)
 
 
 def _given(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -134,9 +143,13 @@ def answer_in(output: Output[Any], value: Any) -> Any:
 
 
 def row_faults(
-    row: Mapping[str, Any], inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any]
+    row: Mapping[str, Any], inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any] | None
 ) -> Iterator[tuple[str, str, str]]:
-    """Give all that is wrong with a row as an example: a code, the fault, and how to put it right (may be empty)."""
+    """Give all that is wrong with a row as an example: a code, the fault, and how to put it right (may be empty).
+
+    Arguments:
+        output: what the answer must be; None leaves that open.
+    """
     known = [*inputs, *parameters, "output", "id"]
     answer = answer_column(row, [*inputs, *parameters])
     missing = [name for name in (*inputs, *parameters) if column(row, name) is None]
@@ -148,11 +161,16 @@ def row_faults(
     for key in missing:
         if key == "output" or inputs.get(key) is ...:
             yield "missing-key", f"the example has no {key!r}", "add it"
-    if answer is not None:
+    if answer is not None and output is not None:
         try:
             output.check_for(answer_in(output, row[answer]), _given(row, inputs))
         except ValueError as error:
-            yield "invalid-output", f"the example's output is not valid: {error}", ""
+            message = f"the example's output is not valid: {error}"
+            if output.labels is None:
+                yield "invalid-output", message, ""
+            else:
+                near = did_you_mean(str(row[answer]), output.labels)
+                yield "unknown-label", message, f"write one of them{near}, or add it to output"
 
 
 def example_of(shot: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:

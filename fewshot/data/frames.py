@@ -19,19 +19,20 @@ __all__ = ["COLUMNS", "facts", "frame_records", "is_frame", "map_frame", "own_va
 
 COLUMNS: Mapping[str, type | None] = {
     "value": None,
-    "probabilities": None,
     "confidence": float,
     "abstained": bool,
     "error": str,
     "warnings": str,
+    "probabilities": None,
     "method": str,
     "model": str,
+    "task": str,
     "input_tokens": int,
     "output_tokens": int,
     "cost": float,
     "cached": bool,
 }
-"""The columns of a result, and their types; None where it depends on the task."""
+"""What tables tell of a result, in this order, and the types; None where the type depends on the task."""
 
 _LIBRARIES = ("pandas", "polars", "pyarrow", "duckdb", "modin", "cudf", "ibis")
 _log = logging.getLogger("fewshot")
@@ -120,13 +121,14 @@ def facts(result: Result[Any]) -> dict[str, Any]:
     about = result.to_dict()
     return {
         "value": about["value"],
-        "probabilities": about["probabilities"],
         "confidence": result.confidence,
         "abstained": result.abstained,
         "error": None if result.error is None else f"{type(result.error).__name__}: {result.error}",
         "warnings": "; ".join(result.warnings) or None,
+        "probabilities": about["probabilities"],
         "method": result.method,
         "model": result.model,
+        "task": result.task,
         "input_tokens": result.usage.input_tokens,
         "output_tokens": result.usage.output_tokens,
         "cost": result.cost,

@@ -25,7 +25,7 @@ _FORMULA = re.compile("'*[ \u00a0\u200b\ufeff]*[-=+@\t\r\n＝＋－＠]")
 """How a text begins that a spreadsheet takes for a formula: it passes over blanks. One that has the apostrophe against
 that gets a further one, so that each text is read back as it was."""
 _BEFORE = ("row",)
-_AFTER = ("value", "confidence", "abstained", "error", "warnings", "probabilities", "model", "task", "cost", "cached")
+_AFTER = tuple(name for name in COLUMNS if name not in ("method", "input_tokens", "output_tokens"))
 _LINES, _TABLES = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv", ".parquet")
 
 

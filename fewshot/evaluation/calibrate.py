@@ -128,20 +128,20 @@ async def calibrated(
     if unlabelled is not None and (task.output.kind != "labels" or (goal.given and not rows)):
         message = "unlabelled rows tell of one label's probability only, and a risk is promised on labelled ones"
         raise InputError(message, field="unlabelled")
-    further = [] if unlabelled is None else [task.bind_row(row) for row in unlabelled_rows(unlabelled)]
+    further = [] if unlabelled is None else [task._bind_row(row) for row in unlabelled_rows(unlabelled)]
     judged = rows_to_judge(task, rows) if rows or not further else []
     once = distinct(task, rows)
     if classes_of(task.output) is None or not _reads(task, connection):
         return await _thresholded(task, judged, connection, goal, rows)
     started = time.monotonic()
-    more = [await one.question_for(inputs, connection) for one, inputs in further]
+    more = [await one._question_for(inputs, connection) for one, inputs in further]
     if judged:
         asked = [(one, inputs) for one, inputs, _ in judged]
-        questions, simple = [await one.question_for(inputs, connection) for one, inputs in asked], False
+        questions, simple = [await one._question_for(inputs, connection) for one, inputs in asked], False
         truths = [row.truth for *_, row in judged]
     else:
         asked = further[:1]
-        pairs, simple = await own_questions(task, further[0][1], task.prompts.offline(further[0][1]), connection)
+        pairs, simple = await own_questions(task, further[0][1], task._prompts.offline(further[0][1]), connection)
         questions, truths = [question for question, _ in pairs], [answer for _, answer in pairs]
     if task.output.labels is None:
         fitting = await fit_answerable(questions, truths, connection)
@@ -155,7 +155,7 @@ async def calibrated(
     calibration = fit.calibration if prior is None else _for_prior(fit, prior)
     usage = sum((c.usage for q in (*questions, *more) for c in q.completions if not c.cached), Usage())
     fitted = Calibrated(
-        keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs in asked)),
+        keys=tuple(dict.fromkeys(one._calibration_key(connection, inputs) for one, inputs in asked)),
         calibration=calibration,
         fit=fit,
         threshold=None if task.output.several and (goal.recall or goal.precision) else goal.threshold(outcomes),
@@ -212,7 +212,7 @@ async def _thresholded(
         raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")
     costs = [result.cost for result in found]
     fitted = Calibrated(
-        keys=tuple(dict.fromkeys(one.calibration_key(connection, inputs) for one, inputs, _ in judged)),
+        keys=tuple(dict.fromkeys(one._calibration_key(connection, inputs) for one, inputs, _ in judged)),
         calibration=None,
         fit=None,
         threshold=goal.threshold(outcomes),
@@ -239,7 +239,7 @@ async def answered(
     async def one(task: Predictor[Any], inputs: Mapping[str, Any]) -> Result[Any]:
         async with gate:
             deadline = connection.deadline(task.settings.timeout)
-            return await task.answer(inputs, connection, deadline=deadline, leave_out=True)
+            return await task._answer(inputs, connection, deadline=deadline, leave_out=True)
 
     found = await side_by_side(one(task, inputs) for task, inputs, _ in judged)
     pairs = zip(judged, found, strict=True)
@@ -257,7 +257,7 @@ def _with(task: Predictor[Any], fitted: Calibrated, connection: Connection) -> P
         about=json.dumps(
             {
                 "task": task.name,
-                **task.fitted_for(connection),
+                **task._fitted_for(connection),
                 "rows": fitted.rows,
                 "rows_hash": fitted.data,
                 "figures": None if fitted.figures is None else asdict(fitted.figures),
@@ -265,7 +265,7 @@ def _with(task: Predictor[Any], fitted: Calibrated, connection: Connection) -> P
             }
         ),
     )
-    return replace(task.with_fit(promise), fitted=fitted)
+    return replace(task._with_fit(promise), fitted=fitted)
 
 
 def _unheld(task: Predictor[Any]) -> Predictor[Any]:

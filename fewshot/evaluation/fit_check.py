@@ -100,7 +100,7 @@ async def _promise_of(task: Predictor[Any], rows: Sequence[Mapping[str, Any]]) -
     if task.promise is not None:
         return task.promise
     connection = await connect(task.settings)
-    keys = dict.fromkeys(task.calibration_key(connection, inputs) for inputs in rows)
+    keys = dict.fromkeys(task._calibration_key(connection, inputs) for inputs in rows)
     found = {key: fit for key in keys if (fit := kept(key)) is not None}
     if not found:
         raise InputError(f"{task.name} has no fit for this prompt and model: make one with `fewshot calibrate`")
@@ -112,7 +112,7 @@ async def _promise_of(task: Predictor[Any], rows: Sequence[Mapping[str, Any]]) -
 
 def _unheld(task: Predictor[Any], promise: Promise) -> Predictor[Any]:
     """Put a fit in force, without holding anything back."""
-    return replace(task.with_fit(promise), settings=replace(task.settings, min_confidence=None))
+    return replace(task._with_fit(promise), settings=replace(task.settings, min_confidence=None))
 
 
 def _off(result: Result[Any]) -> list[str]:

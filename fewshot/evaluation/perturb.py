@@ -55,7 +55,7 @@ def shots_permuted(task: Predictor[Any], inputs: Mapping[str, Any], *, seed: int
     """Give the task with the very same shots in another order; None where there is none, or the question chooses it."""
     if task.settings.select in BY_QUESTION or len(task.examples) < 2:
         return None
-    shots = _shuffled(task.prompts.offline(inputs).examples, seed)
+    shots = _shuffled(task._prompts.offline(inputs).examples, seed)
     rest = [example for example in task.examples if not any(example is shot for shot in shots)]
     return _set(replace(task, examples=(*shots, *rest)), k=len(shots), select="first")
 

@@ -69,7 +69,7 @@ def digest(rows: Sequence[Labelled]) -> str:
 def asked(task: Predictor[Any], inputs: Mapping[str, Any]) -> Hashable:
     """Give what two rows have in common when they ask the same: inputs and parameters, white space round them aside."""
     try:
-        one, bound = task.bind(dict(inputs))
+        one, bound = task._bind(dict(inputs))
     except InputError:  # it is told of where it is asked
         return frozenset((name, str(value).strip()) for name, value in inputs.items())
     fixed = {name: str(value).casefold() for name, value in one.parameters.items()}
@@ -81,7 +81,7 @@ def _bound(task: Predictor[Any], row: Labelled) -> tuple[Predictor[Any], Mapping
     try:
         for value in row.inputs.values():
             check_characters(str(value))
-        return task.bind(dict(row.inputs))
+        return task._bind(dict(row.inputs))
     except InputError as error:
         raise InputError(f"row {row.id}: {error}", field=error.field) from error
 
@@ -91,9 +91,9 @@ def _is_shot(task: Predictor[Any], inputs: Mapping[str, Any], shown: dict[int, s
 
     `shown` keeps what each prompt shows.
     """
-    if task.prompts.shelf(inputs).by_question:
+    if task._prompts.shelf(inputs).by_question:
         return False
-    prompt = task.prompts.offline(inputs)  # the same object for the same shots, which lives as long as the task
+    prompt = task._prompts.offline(inputs)  # the same object for the same shots, which lives as long as the task
     if id(prompt) not in shown:
         shown[id(prompt)] = {asked(task, shot.inputs) for shot in prompt.examples}
     return asked(task, inputs) in shown[id(prompt)]

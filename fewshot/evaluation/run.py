@@ -70,7 +70,7 @@ class Run:
     async def prepared(self, task: Predictor[Any], spare: Sequence[Labelled]) -> Predictor[Any]:
         """Calibrate a task on spare rows of the pool, where it has probabilities or a risk is promised."""
         if not self.calibrate:
-            return task.uncalibrated()
+            return task._uncalibrated()
         if not self.pool or (classes_of(task.output) is None and self.risk is None):
             return task
         try:
@@ -84,7 +84,7 @@ class Run:
             if self.risk is not None:  # what was asked for is a promise, and without a fit there is none
                 raise
             self.note(f"not calibrated: {error}")
-            return task.uncalibrated()
+            return task._uncalibrated()
         assert ready.fitted is not None  # noqa: S101 - `calibrated` has just set it
         self._count(ready.fitted.usage, ready.fitted.cost)
         return ready
@@ -99,7 +99,7 @@ class Run:
 
     async def steadiness(self, arm: Arm) -> dict[str, Figure]:
         """Measure how often an answer changes when nothing that matters does."""
-        inputs = arm.ready.bind(dict(self.rows[0].inputs))[1]
+        inputs = arm.ready._bind(dict(self.rows[0].inputs))[1]
         names = list(arm.ready.inputs)
         asked: dict[str, list[tuple[Predictor[Any], Sequence[Labelled]]]] = {"repeated": [(arm.ready, self.rows)]}
         orders = [shots_permuted(arm.plain, inputs, seed=seed) for seed in (0, 1)]

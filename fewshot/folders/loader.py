@@ -7,40 +7,32 @@ folders of `FEWSHOT_TEMPLATES` (separated as in PATH), installed packages that o
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fewshot._checks import REQUIRED, check_kind, did_you_mean
-from fewshot._options import table
-from fewshot._task_files import check_file, is_there, read_file, read_toml
+from fewshot._checks import check_kind, did_you_mean
+from fewshot._task_files import check_file, is_there, read_file
 from fewshot.calibration.promise import FIT_FILE, Promise
 from fewshot.data.examples import read_examples
-from fewshot.errors import ConfigError, InputError, TaskError
+from fewshot.errors import ConfigError, TaskError
+from fewshot.folders.findings import raise_first
+from fewshot.folders.spec import read_spec
 from fewshot.inference.predictor import Predictor
-from fewshot.outputs.kinds import LabelSet, Output, Text, labels_of, output_of
 from fewshot.prompts.template import Template
-from fewshot.settings import Settings
 
 __all__ = [
     "EXAMPLE_FILES",
-    "KEYS",
     "NAME",
-    "default_of",
+    "examples_file",
     "find",
     "hides",
-    "line_of",
     "names",
     "read_folder",
-    "read_output",
-    "read_settings",
     "search_path",
     "shipped",
     "ships",
@@ -48,7 +40,6 @@ __all__ = [
 
 P = TypeVar("P", bound=Predictor[Any])
 EXAMPLE_FILES = tuple(f"examples.{kind}" for kind in ("jsonl", "json", "csv", "tsv", "yaml", "yml"))
-KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
 NAME = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
 
 
@@ -72,10 +63,10 @@ def find(name: str | os.PathLike[str]) -> Path:
     if os.sep in text or (os.altsep and os.altsep in text) or isinstance(name, os.PathLike) or text.startswith("."):
         folder = Path(text)
         if not is_there(folder / "task.toml"):
-            raise TaskError("is no task folder: it has no task.toml; make one with `fewshot new NAME`", path=folder)
+            raise TaskError("is not a task folder: it has no task.toml; make one with `fewshot new NAME`", path=folder)
         return folder
     if not NAME.match(text):
-        raise TaskError(f"{text!r:.80} is no task name: use lower-case letters, digits, _ and -, or give a path")
+        raise TaskError(f"{text!r:.80} is not a task name: use lower-case letters, digits, _ and -, or give a path")
     for place in search_path():
         if (place / text / "task.toml").is_file():
             return place / text
@@ -142,35 +133,34 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 @lru_cache(maxsize=256)
 def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any:  # noqa: ARG001 - a part of the cache's key
     """Read a folder; `stamps` (time and size of its files) make an edited folder be read again."""
-    path = folder / "task.toml"
-    spec = read_toml(path)
-    for key in spec:
-        if key not in KEYS:
-            message = f"unknown key {key!r}{did_you_mean(key, KEYS)}; the keys are {', '.join(KEYS)}"
-            raise TaskError(message, path=path, line=line_of(path, key))
-    declared = _table(spec, "inputs", path) or {"text": "the text"}
-    inputs = {name: default_of(value) for name, value in declared.items()}
-    parameters = _table(spec, "parameters", path)
-    output = read_output(spec, folder, path)
+    spec, wrong = read_spec(folder)
+    raise_first(wrong)
+    assert spec.output is not None  # noqa: S101 - nothing is wrong with it
     template = Template.read(folder / "prompt.jinja")
-    template.check(inputs, parameters)
-    found = next((folder / name for name in EXAMPLE_FILES if is_there(folder / name)), None)
-    if found:
-        check_file(found)
+    template.check(spec.inputs, spec.parameters)
+    found = examples_file(folder)
     made = kind(
         name=folder.name,
         template=template,
-        output=output,
-        inputs=inputs,
-        parameters=parameters,
-        examples=read_examples(found, inputs, parameters, output) if found else (),
-        settings=read_settings(_table(spec, "settings", path), path),
-        description=str(spec.get("description", "")),
-        about={name: _about(value) for name, value in declared.items()},
-        version=str(spec.get("version", "1")),
+        output=spec.output,
+        inputs=spec.inputs,
+        parameters=spec.parameters,
+        examples=read_examples(found, spec.inputs, spec.parameters, spec.output) if found else (),
+        settings=spec.settings,
+        description=str(spec.said.get("description", "")),
+        about=spec.about,
+        version=str(spec.said.get("version", "1")),
         path=folder,
     )
     return _with_fit(made, folder / FIT_FILE)
+
+
+def examples_file(folder: Path) -> Path | None:
+    """Give the file of examples of a folder, the first of those that are read; raises TaskError for one that is not."""
+    found = next((folder / name for name in EXAMPLE_FILES if is_there(folder / name)), None)
+    if found:
+        check_file(found)
+    return found
 
 
 def _with_fit(task: Predictor[Any], path: Path) -> Predictor[Any]:
@@ -178,69 +168,6 @@ def _with_fit(task: Predictor[Any], path: Path) -> Predictor[Any]:
     if not is_there(path):
         return task
     try:
-        return task.with_fit(Promise.from_json(read_file(path)))
+        return task._with_fit(Promise.from_json(read_file(path)))
     except ConfigError as error:
         raise TaskError(f"cannot be read: {error}", path=path) from error
-
-
-def read_output(spec: Mapping[str, Any], folder: Path, path: Path) -> Output[Any]:
-    """Read what a `task.toml` says of its output; raises TaskError when it is none."""
-    wanted = spec.get("output")
-    if wanted is None:
-        raise TaskError('has no \'output\': a list of labels, "text", "number" or "schema.json"', path=path)
-    try:
-        if isinstance(wanted, str) and wanted.endswith(".json"):
-            return output_of(json.loads(read_file(folder / Path(wanted).name)))
-        if isinstance(wanted, list):
-            words, descriptions = _table(spec, "words", path), _table(spec, "descriptions", path)
-            return replace(labels_of(wanted), words=words, descriptions=descriptions)
-        if isinstance(wanted, dict) and "any_of" in wanted:
-            words, descriptions = _table(spec, "words", path), _table(spec, "descriptions", path)
-            several = output_of(wanted)
-            assert isinstance(several, LabelSet)  # noqa: S101 - `any_of` makes nothing else
-            return replace(several, of=replace(several.of, words=words, descriptions=descriptions))
-        if wanted == "text":
-            return Text(optional=spec.get("optional"))
-        return output_of(wanted)
-    except (ValueError, TypeError, OSError, RecursionError, InputError) as error:
-        raise TaskError(f"output: {error}", path=path, line=line_of(path, "output")) from error
-
-
-def read_settings(given: Mapping[str, Any], path: Path) -> Settings:
-    """Read the settings of a `task.toml`; raises TaskError for one that is not valid or has no place there."""
-    known = table(Settings)
-    for name in given:
-        if name in known and not known[name].in_folder:
-            message = f"{name!r} has no place in a task folder; set it in the environment or in the call"
-            raise TaskError(message, path=path, line=line_of(path, name))
-    try:
-        return Settings().updated(given)
-    except InputError as error:
-        raise TaskError(f"settings: {error}", path=path, line=line_of(path, error.field or "")) from error
-
-
-def _table(spec: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
-    table = spec.get(key, {})
-    if not isinstance(table, dict):
-        raise TaskError(f"{key!r} must be a table: [{key}]", path=path, line=line_of(path, key))
-    return table
-
-
-def default_of(value: Any) -> Any:
-    """Give the default of an input: one with `optional = true` or a `default` is a table, any other a description."""
-    if isinstance(value, dict):
-        return None if value.get("optional") else value.get("default", REQUIRED)
-    return REQUIRED
-
-
-def _about(value: Any) -> str:
-    return str(value.get("description", "")) if isinstance(value, dict) else str(value)
-
-
-def line_of(path: Path, key: str, *, after: str | None = None) -> int | None:
-    """Find the line of a key, the first or the first after another, for messages: tomllib does not tell."""
-    start = (line_of(path, after) or 0) if after else 0
-    for number, line in enumerate(read_file(path).split("\n"), start=1):
-        if number > start and re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[=\]]", line):
-            return number
-    return None

@@ -10,20 +10,20 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from fewshot._checks import REQUIRED
 from fewshot._storage import write_atomic
 from fewshot.calibration.promise import FIT_FILE
 from fewshot.errors import InputError, TaskError
-from fewshot.folders.loader import EXAMPLE_FILES, read_folder, ships
+from fewshot.folders.loader import examples_file, read_folder, ships
 from fewshot.inference.predictor import Predictor
 from fewshot.result import plain
 from fewshot.types import Example
@@ -32,7 +32,6 @@ __all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "save", 
 
 _CHOSEN = ("k", "select", "form", "seed", "embedding_model", "calibrate")
 """Settings that a search may change."""
-_TABLE = re.compile(r"\s*\[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,10 @@ def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
         for name, text in new.items():
             (copy / name).write_text(text, encoding="utf-8", newline="")
         written = read_folder(copy, type(chosen)).using(**chosen.parameters)
-        if written.fingerprint != chosen.fingerprint:
-            settings = ", ".join(f"{name} = {_toml(value)}" for name, value in chosen_settings(on_disk, chosen).items())
-            raise InputError(
-                f"{folder} is not changed, since it would not come back the same; set yourself: {settings}"
-            )
+        if written._fingerprint != chosen._fingerprint:
+            settings = ", ".join(f"{n} = {json.dumps(v)}" for n, v in chosen_settings(on_disk, chosen).items())
+            message = f"{folder} is not changed, since it would not come back the same"
+            raise InputError(f"{message}; set yourself: {settings}")
     copies = tuple(_kept(folder / name) for name in new if (folder / name).is_file())
     for name, text in new.items():
         with write_atomic(folder / name) as scratch:
@@ -122,15 +120,15 @@ def save(task: Predictor[Any], folder: str | os.PathLike[str]) -> Path:
         raise InputError(f"{target} is there already: give the name of a folder that is not")
     with tempfile.TemporaryDirectory(prefix="fewshot-") as aside:
         copy = Path(aside) / target.name
-        if task.path is not None:
-            shutil.copytree(task.path, copy)
-        else:
-            _write_parts(task, copy)
-        if task.promise is not None:
-            (copy / FIT_FILE).write_text(_fit_of(task), encoding="utf-8")
         try:
-            same = read_folder(copy, Predictor).fingerprint == task.fingerprint
-        except TaskError as error:
+            if task.path is not None:
+                shutil.copytree(task.path, copy)
+            else:
+                _write_parts(task, copy)
+            if task.promise is not None:
+                (copy / FIT_FILE).write_text(_fit_of(task), encoding="utf-8")
+            same = read_folder(copy, Predictor)._fingerprint == task._fingerprint
+        except (TaskError, TypeError) as error:  # a parameter that TOML has no word for is a TypeError
             raise InputError(f"{task.name} cannot be written as a folder: {error}") from error
         if not same:
             message = "its output, parameters or settings would not come back the same"
@@ -162,72 +160,30 @@ def _spec_of(task: Predictor[Any]) -> str:
     output: Any = list(task.output.labels) if task.output.labels is not None else task.output.kind
     output = {"any_of": output} if task.output.several else output
     output = {"spans": list(task.output.span_labels)} if task.output.span_labels else output
-    said = {"description": task.description or task.name, "version": task.version, "output": output}
     defaults = type(task.settings)()
-    names = ("model", *_CHOSEN, "temperature", "max_tokens", "scoring", "votes", "min_confidence")
-    settings = {name: getattr(task.settings, name) for name in dict.fromkeys(names)}
+    names = dict.fromkeys(("model", *_CHOSEN, "temperature", "max_tokens", "scoring", "votes", "min_confidence"))
+    settings = {name: getattr(task.settings, name) for name in names}
     tables = {
         "inputs": {name: task.about.get(name) or f"the {name}" for name in task.inputs},
         "parameters": dict(task.parameters),
         "descriptions": dict(getattr(task.output, "descriptions", {})),
         "settings": {n: v for n, v in settings.items() if v != getattr(defaults, n) and v != math.inf},
     }
-    lines = [f"{name} = {_toml(value)}" for name, value in said.items()]
-    for name, table in tables.items():
-        if table:
-            lines += ["", f"[{name}]", *(f"{json.dumps(key)} = {_toml(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+    said = {"description": task.description or task.name, "version": task.version, "output": output}
+    return tomlkit.dumps(said | {name: table for name, table in tables.items() if table})
 
 
 def with_settings(source: str, changes: Mapping[str, Any]) -> str:
-    """Give the text of a `task.toml` with some settings changed in place; None takes one out.
-
-    Raises:
-        InputError: the settings stand there in a way that cannot be edited line by line.
-    """
-    end = "\r\n" if "\r\n" in source else "\n"
-    lines = source.split(end)
-    header = next((n for n, line in enumerate(lines) if re.match(r"\s*\[\s*settings\s*\]", line)), None)
-    if header is None:
-        lines = [*"\n".join(lines).rstrip("\n").split("\n"), "", "[settings]", ""]
-        header = len(lines) - 2
-    stop = next((n for n in range(header + 1, len(lines)) if _TABLE.match(lines[n])), len(lines))
-    table = lines[header + 1 : stop]
+    """Give the text of a `task.toml` with some settings changed in place; None takes one out."""
+    document = tomlkit.parse(source.replace("\r\n", "\n"))
+    settings: Any = document.setdefault("settings", tomlkit.table())
     for name, value in changes.items():
-        table = _with_setting(table, name, value)
-    text = end.join([*lines[: header + 1], *table, *lines[stop:]])
-    before, after = _parsed(source), _parsed(text)
-    wanted = {**(before or {}).get("settings", {}), **changes}
-    wanted = {name: value for name, value in wanted.items() if value is not None}
-    if after is None or before is None or {**before, "settings": wanted} != {**after, "settings": after["settings"]}:
-        said = ", ".join(f"{name} = {_toml(value)}" for name, value in changes.items() if value is not None)
-        raise InputError(f"the [settings] of task.toml cannot be edited line by line; set yourself: {said}")
-    return text
-
-
-def _with_setting(table: list[str], name: str, value: Any) -> list[str]:
-    for place, line in enumerate(table):
-        if re.match(rf"\s*{name}\s*=", line):
-            comment = re.search(r"\s+#.*$", line)
-            new = [] if value is None else [f"{name} = {_toml(value)}{comment[0] if comment else ''}"]
-            return [*table[:place], *new, *table[place + 1 :]]
-    if value is None:
-        return table
-    filled = max((n for n, line in enumerate(table, start=1) if line.strip()), default=0)
-    return [*table[:filled], f"{name} = {_toml(value)}", *table[filled:]]
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{name} = {_toml(inner)}' for name, inner in value.items())} }}"
-    return json.dumps(value)  # numbers, true, false and plain strings are written alike
-
-
-def _parsed(source: str) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(source)
-    except tomllib.TOMLDecodeError:
-        return None
+        if value is None:
+            settings.pop(name, None)
+        else:
+            settings[name] = value
+    text = tomlkit.dumps(document)
+    return text.replace("\n", "\r\n") if "\r\n" in source else text
 
 
 def _new_files(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any]) -> Iterator[tuple[str, str]]:
@@ -242,7 +198,7 @@ def _new_files(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any]) ->
 
 def _examples(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any]) -> str:
     """Put the examples in their new order; those that were there keep their lines as they are."""
-    there = next((folder / name for name in EXAMPLE_FILES if (folder / name).is_file()), None)
+    there = examples_file(folder)
     lines = _text(there).split("\n") if there is not None and there.suffix == ".jsonl" else []
     own = {_key(e, on_disk): lines[e.line - 1].strip() if lines else _line(e, e.id) for e in on_disk.examples}
     return "".join(f"{own.get(_key(e, on_disk)) or _line(e, f'tuned:{e.id}')}\n" for e in chosen.examples)

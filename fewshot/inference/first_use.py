@@ -22,9 +22,10 @@ from fewshot.inference.answerable import class_of
 from fewshot.inference.conversation import ask, drive, lessons, probabilities, side_by_side
 from fewshot.inference.fits import failed, keep, keep_here
 from fewshot.inference.question import Answer, Question
-from fewshot.inference.shots import ENOUGH, FEWEST, estimated_tokens
+from fewshot.inference.shots import ENOUGH, FEWEST
 from fewshot.models.cache import cached_client
 from fewshot.models.rate_limits import beside_rows
+from fewshot.models.tokens import estimated_tokens
 
 if TYPE_CHECKING:
     from fewshot.models.connection import Connection

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fewshot.inference.question import Question
-from fewshot.inference.shots import ENOUGH, FEWEST, MOST, Prompts, estimated_tokens
+from fewshot.inference.shots import ENOUGH, FEWEST, MOST, Prompts
 from fewshot.models.connection import Connection
+from fewshot.models.tokens import estimated_tokens
 from fewshot.prompts.prompt import Prompt
 
 __all__ = ["Asks", "own_questions"]
@@ -23,15 +24,15 @@ class Asks(Protocol):
     """What makes questions: a `Predictor`."""
 
     @property
-    def prompts(self) -> Prompts:
+    def _prompts(self) -> Prompts:
         """What chooses shots and builds prompts."""
         ...
 
-    def question(self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection) -> Question:
+    def _question(self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection) -> Question:
         """Make a question of inputs and a prompt."""
         ...
 
-    async def question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
+    async def _question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
         """Make a question of labelled inputs."""
         ...
 
@@ -47,7 +48,7 @@ async def own_questions(
     Returns:
         Questions with their labels, and whether they are shots, so that only simple remedies may be fitted.
     """
-    shelf = task.prompts.shelf(inputs)
+    shelf = task._prompts.shelf(inputs)
     spare = [example for example in shelf.examples if shelf.by_question or example not in prompt.examples]
     shots = prompt.examples
     if shelf.by_question or len(spare) >= ENOUGH or len(shots) < FEWEST:
@@ -59,13 +60,13 @@ async def own_questions(
                 break
             taken.append(place)
         rows = [spare[place] for place in sorted(taken)]
-        return [(await task.question_for(row.inputs, connection), row.output) for row in rows], False
+        return [(await task._question_for(row.inputs, connection), row.output) for row in rows], False
     parts = min(len(shots), _PARTS)
-    without = [task.prompts.of([s for n, s in enumerate(shots) if n % parts != part]) for part in range(parts)]
+    without = [task._prompts.of([s for n, s in enumerate(shots) if n % parts != part]) for part in range(parts)]
     left_out = [
-        (task.question(shots[place].inputs, without[part], connection), shots[place].output)
+        (task._question(shots[place].inputs, without[part], connection), shots[place].output)
         for part in range(parts)  # a prompt's beginning is read once
         for place in range(part, len(shots), parts)
     ]
-    shown = [(task.question(e.inputs, prompt, connection), e.output) for e in (*shots, *spare)]
+    shown = [(task._question(e.inputs, prompt, connection), e.output) for e in (*shots, *spare)]
     return [*left_out, *shown], True

@@ -78,7 +78,7 @@ class Predictor(Generic[T]):
     version: str = "1"
     path: Path | None = None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
-    """Fitted calibrations, each under its `calibration_key`, so that none is applied to another prompt or model."""
+    """Fitted calibrations, each under its key, so that none is applied to another prompt or model."""
     promise: Promise | None = None
     """The fit that `calibrate` made or that stands in `fit.json`: where it is for something else, that is told."""
     fitted: Any = field(default=None, repr=False, compare=False)
@@ -110,10 +110,11 @@ class Predictor(Generic[T]):
         Raises:
             InputError: an unknown option, a bad value, or an example that is not valid.
         """
-        check_kind("examples", examples, Iterable, type(None), what="pairs or dicts of inputs and output")
+        if examples is not None:
+            check_kind("examples", examples, Iterable, what="pairs or dicts of inputs and output")
         if output is not None and not hasattr(output, "check"):
             raise InputError(f"output={output!r:.80}: give one that `fewshot.outputs` makes", field="output")
-        shots = None if examples is None else tuple(examples or ())
+        shots = None if examples is None else tuple(examples)
         key = (shots, output, tuple(sorted(changes.items(), key=itemgetter(0))))
         try:
             known = self._variants.get(key)
@@ -136,7 +137,7 @@ class Predictor(Generic[T]):
             output=output or self.output,
         )
         if changes.get("calibrate") is False:
-            task = task.uncalibrated()
+            task = task._uncalibrated()
         if "min_confidence" in changes:  # a threshold of the caller's own promises nothing
             task = replace(task, promise=None)
         if examples is None:
@@ -147,7 +148,7 @@ class Predictor(Generic[T]):
         except TaskError as error:  # the caller's mistake here, not an author's
             raise InputError(str(error), field="examples", row=error.line) from error
 
-    def with_fit(self, promise: Promise) -> Self:
+    def _with_fit(self, promise: Promise) -> Self:
         """Give the same with a fit in force, and with the threshold that was promised with it."""
         calibrations = dict(self.calibrations)
         if promise.calibration is not None:
@@ -159,17 +160,17 @@ class Predictor(Generic[T]):
             settings = replace(settings, min_confidence=of_all)
         return replace(self, calibrations=calibrations, promise=promise, settings=settings)
 
-    def uncalibrated(self) -> Self:
+    def _uncalibrated(self) -> Self:
         """Give the same with probabilities as they come, whatever was fitted; what was promised is off."""
         return replace(self, calibrations={}, settings=replace(self.settings, calibrate=False))
 
     async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
         """Give the result for an input, without blocking; see `run`."""
-        task, bound = self.bind(*args, **inputs)
+        task, bound = self._bind(*args, **inputs)
         connection = await connect(task.settings)  # fetching and loading the embedded model is not charged to the call
-        return await task.answer(bound, connection, deadline=connection.deadline(task.settings.timeout))
+        return await task._answer(bound, connection, deadline=connection.deadline(task.settings.timeout))
 
-    async def answer(
+    async def _answer(
         self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float, leave_out: bool = False
     ) -> Result[T]:
         """Answer bound inputs over an open connection: the one path of single calls and bulk runs.
@@ -180,12 +181,12 @@ class Predictor(Generic[T]):
         given, (inputs, private) = inputs, redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
-            prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=leave_out)
+            prompt = await self._prompts.chosen(inputs, connection, deadline=deadline, leave_out=leave_out)
         except ServiceError as error:
-            return self._failed(error, self.question(inputs, self.prompts.of(()), connection), connection)
-        calibration = await self.calibration_for(inputs, prompt, connection)
+            return self._failed(error, self._question(inputs, self._prompts.of(()), connection), connection)
+        calibration = await self._calibration_for(inputs, prompt, connection)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
-        question = self.question(inputs, prompt, connection, calibration)
+        question = self._question(inputs, prompt, connection, calibration)
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
             if private.originals:
@@ -212,12 +213,12 @@ class Predictor(Generic[T]):
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
-            fit="" if missing else self.fit_told(inputs, connection),
+            fit="" if missing else self._fit_told(inputs, connection),
             warnings=(*found.warnings, *missing, *self._not_fitted(inputs, connection)),
         )
 
     @cached_property
-    def fingerprint(self) -> str:
+    def _fingerprint(self) -> str:
         """Content hash of everything that decides the prompt and the reading of answers: 12 hex digits."""
         shots = [[dict(e.inputs), self.output.render(e.output)] for e in self.examples]
         settings = self.settings.deciding_the_prompt
@@ -225,23 +226,23 @@ class Predictor(Generic[T]):
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
     @cached_property
-    def shots_by_id(self) -> Mapping[str, Example]:
+    def _shots_by_id(self) -> Mapping[str, Example]:
         """The examples, each under its id."""
         return {example.id: example for example in self.examples}
 
-    def bind_row(self, row: Any) -> tuple[Self, Mapping[str, Any]]:
-        """Bind a row of many, which may have other columns beside its inputs. Raises as `bind`."""
+    def _bind_row(self, row: Any) -> tuple[Self, Mapping[str, Any]]:
+        """Bind a row of many, which may have other columns beside its inputs. Raises as `_bind`."""
         if isinstance(row, Mapping):
-            row = row if isinstance(row, Row) else self.columns.row(row)
+            row = row if isinstance(row, Row) else self._columns.row(row)
             row = {name: value for name, value in row.items() if name in self.inputs or name in self.parameters}
-        return self.bind(row)
+        return self._bind(row)
 
     @cached_property
-    def columns(self) -> Columns:
+    def _columns(self) -> Columns:
         """Finds the inputs among the columns of a row."""
         return Columns(self)
 
-    def bind(self, *args: Any, **given: Any) -> tuple[Self, Mapping[str, Any]]:
+    def _bind(self, *args: Any, **given: Any) -> tuple[Self, Mapping[str, Any]]:
         """Check the inputs of a call and fill in defaults; parameters and settings among them make a task with those.
 
         Raises:
@@ -267,16 +268,16 @@ class Predictor(Generic[T]):
             for name, default in self.inputs.items()
         }
 
-    def prompt(self, inputs: Mapping[str, Any]) -> Prompt:
+    def _prompt(self, inputs: Mapping[str, Any]) -> Prompt:
         """Give the constant part of the prompt for these inputs; the same object whenever the shots are the same."""
-        return self.prompts.offline(inputs)
+        return self._prompts.offline(inputs)
 
     @cached_property
-    def prompts(self) -> Prompts:
+    def _prompts(self) -> Prompts:
         """The prompts of this task, made when they are first needed."""
         return Prompts(self.template, self.output, self.parameters, self.inputs, self.examples, self.settings)
 
-    def question(
+    def _question(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection, calibration: Calibration | None = None
     ) -> Question:
         """Join inputs, prompt, settings and endpoint to what a conversation needs."""
@@ -295,29 +296,29 @@ class Predictor(Generic[T]):
             calibration=calibration,
         )
 
-    async def question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
+    async def _question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
         """Make a question of labelled inputs, which are never among its own shots where the question chooses them."""
         deadline = connection.deadline(self.settings.timeout)
-        prompt = await self.prompts.chosen(inputs, connection, deadline=deadline, leave_out=True)
-        return self.question(inputs, prompt, connection)
+        prompt = await self._prompts.chosen(inputs, connection, deadline=deadline, leave_out=True)
+        return self._question(inputs, prompt, connection)
 
-    def calibration_key(self, connection: Connection, inputs: Mapping[str, Any] | None = None) -> str:
+    def _calibration_key(self, connection: Connection, inputs: Mapping[str, Any] | None = None) -> str:
         """Name what a calibration is for: content, which optional inputs are given, model, address and way.
 
         Examples that have an optional input are shots for questions that have it, so that these are another prompt. A
         distribution over labels that the endpoint makes itself is another one than that of tokens.
         """
         filled = [n for n in sorted(self.inputs) if self.inputs[n] is None and (inputs or {}).get(n) is not None]
-        return key_of(self.fingerprint, filled, self.settings, connection, closed=self.output.labels is not None)
+        return key_of(self._fingerprint, filled, self.settings, connection, closed=self.output.labels is not None)
 
-    async def calibration_for(
+    async def _calibration_for(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
     ) -> Calibration | None:
         """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
         settings = self.settings
         if classes_of(self.output) is None or not settings.scoring:
             return None
-        key = self.calibration_key(connection, inputs)
+        key = self._calibration_key(connection, inputs)
         if key in self.calibrations or settings.calibrate is False:  # what was fitted on purpose holds all the same
             return self.calibrations.get(key)
         found = kept(key)
@@ -327,17 +328,17 @@ class Predictor(Generic[T]):
         if key in failed or self.output.kind != "labels":  # few examples cannot tell of sets, or when nothing answers
             return None
         labelled, simple = await own_questions(self, inputs, prompt, connection)
-        _log.info("%s: %s", self.name, self.prompts.plan(inputs))
+        _log.info("%s: %s", self.name, self._prompts.plan(inputs))
         required = [name for name, default in self.inputs.items() if default is REQUIRED]
         content_free = [
-            self.question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
+            self._question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
         ]
         about = {"task": self.name, "model": connection.model, "by": "first use"}
         return await own_calibration(key, labelled, content_free, connection, simple=simple, about=about)
 
-    def fit_told(self, inputs: Mapping[str, Any], connection: Connection) -> str:
+    def _fit_told(self, inputs: Mapping[str, Any], connection: Connection) -> str:
         """Say which fit is in force for a question: on how many rows, by what, and where; nothing without one."""
-        key = self.calibration_key(connection, inputs)
+        key = self._calibration_key(connection, inputs)
         if self.promise is not None and key in self.promise.keys:
             told = self.promise.told
             return told if self.fitted is None else told.replace(FIT_FILE, "in this process")
@@ -351,23 +352,23 @@ class Predictor(Generic[T]):
         if self.promise is None:
             return ()
         return self.promise.missing(
-            self.calibration_key(connection, inputs),
-            self.fitted_for(connection),
+            self._calibration_key(connection, inputs),
+            self._fitted_for(connection),
             asked=self.settings.asked_as,
             text=text_of(inputs),
             calibration=calibration,
             scored=self.output.labels is None or method in ("logprobs", "decisions"),
         )
 
-    def fitted_for(self, connection: Connection) -> dict[str, Any]:
+    def _fitted_for(self, connection: Connection) -> dict[str, Any]:
         """Give what a fit is for, as plain JSON values, so that what differs later can be named."""
         labels = None if self.output.labels is None else list(self.output.labels)
-        known = {"labels": labels, "model": connection.model, "prompt": self.fingerprint}
+        known = {"labels": labels, "model": connection.model, "prompt": self._fingerprint}
         return known | {"place": place_of(connection, self.settings)}
 
     def _not_fitted(self, inputs: Mapping[str, Any], connection: Connection) -> tuple[str, ...]:
         """Tell why a task that was to be calibrated at first use is not, or only in part."""
-        reason = failed.get(self.calibration_key(connection, inputs)) if failed else None
+        reason = failed.get(self._calibration_key(connection, inputs)) if failed else None
         return () if reason is None else (reason,)
 
     def _result(self, question: Question, connection: Connection) -> Result[T]:
@@ -389,7 +390,7 @@ class Predictor(Generic[T]):
             seed=request.seed,
             completions=completions,
             examples=question.prompt.examples,
-            task=f"{self.name}@{self.version}#{self.fingerprint}",
+            task=f"{self.name}@{self.version}#{self._fingerprint}",
             inputs=question.inputs,
         )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from fewshot.calibration.ridge import Top
@@ -117,7 +118,11 @@ class Question:
         return 64 if output.kind == "number" else 512
 
     def request(self, **changes: Any) -> Request:
-        """Build the request for the question itself."""
+        """Build the request for the question itself, which is rendered once."""
+        return replace(self._plain, **changes) if changes else self._plain
+
+    @cached_property
+    def _plain(self) -> Request:
         settings = self.settings
         chosen_anew = settings.select in BY_QUESTION
         common: dict[str, Any] = {
@@ -137,7 +142,7 @@ class Question:
                 "stop": settings.stop,
                 "shared": (bool(self.prompt.instruction) if chosen_anew else len(self.prompt.prefix.messages),),
             }
-        return Request(**(common | changes))
+        return Request(**common)
 
 
 @dataclass(frozen=True, kw_only=True)

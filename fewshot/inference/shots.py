@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from fewshot.data.examples import matching
 from fewshot.models.connection import Connection
 from fewshot.models.embeddings import embed
+from fewshot.models.tokens import estimated_tokens
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.selection import BY_QUESTION, Shelf, choose
@@ -18,7 +19,7 @@ from fewshot.prompts.template import Template
 from fewshot.settings import Settings
 from fewshot.types import Example
 
-__all__ = ["ENOUGH", "FEWEST", "MOST", "Prompts", "estimated_tokens"]
+__all__ = ["ENOUGH", "FEWEST", "MOST", "Prompts"]
 
 _SHOTS = 16
 """Shots of a closed set where examples are many: with more, the answers got no better on any set measured."""
@@ -57,12 +58,13 @@ class Prompts:
             InputError: only the endpoint can tell the shots (`select="embedding"`).
         """
         shelf = self.shelf(inputs)
-        known = self._kept.get(shelf)
-        if known is None:
-            known = self.of(shelf.arranged(shelf.candidates(inputs)))
-            if not shelf.by_question:
-                self._kept[shelf] = known
-        return known
+        return self.of(shelf.arranged(shelf.candidates(inputs))) if shelf.by_question else self._fixed(shelf, inputs)
+
+    def _fixed(self, shelf: Shelf, inputs: Mapping[str, Any]) -> Prompt:
+        """Give the one prompt of all questions that have the same shots."""
+        if shelf not in self._kept:
+            self._kept[shelf] = self.of(shelf.arranged(shelf.candidates(inputs)))
+        return self._kept[shelf]
 
     async def chosen(
         self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float, leave_out: bool = False
@@ -77,7 +79,7 @@ class Prompts:
         """
         shelf = self.shelf(inputs)
         if not shelf.by_question:
-            return self.offline(inputs)
+            return self._fixed(shelf, inputs)
         vector = await self._vector(shelf, inputs, connection, deadline)
         return self.of(shelf.arranged(shelf.candidates(inputs, vector, leave_out=leave_out)))
 
@@ -133,12 +135,6 @@ class Prompts:
 def _length(example: Example) -> int:
     """Estimate the tokens of an example and of the words round it in the prompt."""
     return estimated_tokens(" ".join(map(str, (*example.inputs.values(), example.output)))) + 8
-
-
-def estimated_tokens(text: str) -> int:
-    """Estimate a text's tokens from above: one for 3.5 ASCII characters or for one of any other script."""
-    ascii_characters = sum(map(str.isascii, text))
-    return round(ascii_characters / 3.5) + len(text) - ascii_characters + 4
 
 
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakKeyDictionary[Shelf, asyncio.Lock]] = WeakKeyDictionary()

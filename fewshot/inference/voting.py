@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from decimal import Decimal
 from typing import Any
+
+from fewshot._wording import squeeze
 
 __all__ = ["majority"]
 
@@ -29,8 +30,7 @@ def majority(values: Sequence[Any]) -> tuple[Any, int]:
 def _meaning(value: Any) -> Hashable:
     """Give what two values have in common that say the same."""
     if isinstance(value, str):
-        plain = unicodedata.normalize("NFC", " ".join(value.split())).strip(_ROUND)
-        return str, plain.casefold() or value
+        return str, squeeze(value).strip(_ROUND).casefold() or value
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return Decimal, Decimal(str(value))
     return repr(value)

@@ -22,9 +22,9 @@ from fewshot.task import Task
 
 __all__ = ["COLUMNS", "Partition", "inputs_of", "portable", "record_of"]
 
-_TOLD = ("value", "error", "confidence", "abstained", "probabilities")
-_NAMES = (*_TOLD, "method", "model", "input_tokens", "output_tokens", "cost")
-COLUMNS: Mapping[str, type] = {name: frames.COLUMNS[name] or str for name in _NAMES}
+COLUMNS: Mapping[str, type] = {
+    name: kind or str for name, kind in frames.COLUMNS.items() if name not in ("warnings", "task", "cached")
+}
 """The columns of an answer, every one in every row: texts are empty and numbers NaN where there is nothing to tell."""
 
 

@@ -103,13 +103,13 @@ class TaskRunner:
     async def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a row."""
         try:
-            task, inputs = self._task.bind(inputs_of(self._task, row))
+            task, inputs = self._task._bind(inputs_of(self._task, row))
             if self._connected is None:
                 self._connected = asyncio.ensure_future(self._connect())
             connection = await self._connected
             if self._gate is not None:
                 await self._gate.prepay()
-            result = await task.answer(inputs, connection, deadline=connection.deadline(task.settings.timeout))
+            result = await task._answer(inputs, connection, deadline=connection.deadline(task.settings.timeout))
         except FewshotError as error:  # one exception would fail the block, and in the end the job
             result = Result(error=error)
         return {**row, **record_of(result, self._prefix)}

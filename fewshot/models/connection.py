@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.cache import cached_client
-from fewshot.models.client import Client, ClientWrapper
+from fewshot.models.client import Client
 from fewshot.models.endpoint import DEFAULT_MODEL, EMBEDDED_MODEL, OWN, Endpoint, resolve, route_of
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
@@ -44,29 +44,22 @@ class Connection:
     learnt: ModelFacts | None = None
     """What is known of the model, where that is not what all share."""
 
-    @property
-    def model(self) -> str:
-        """The model's name, as the endpoint knows it."""
-        return self.endpoint.model
+    model: str = field(init=False)
+    """The model's name, as the endpoint knows it."""
+    local: bool = field(init=False)
+    """Whether this is the embedded model."""
+    form: Form = field(init=False)
+    """The form that suits the endpoint."""
+    extra: tuple[tuple[str, Any], ...] = field(init=False)
+    """Body parameters that the endpoint's models want."""
 
-    @property
-    def local(self) -> bool:
-        """Whether this is the embedded model."""
-        return self.endpoint.local
+    def __post_init__(self) -> None:
+        for name in ("model", "local", "form", "extra"):
+            object.__setattr__(self, name, getattr(self.endpoint, name))
 
     def deadline(self, timeout: float | None) -> float:
         """Give the `time.monotonic()` value by which a call that begins now is over."""
         return time.monotonic() + self.endpoint.seconds(timeout)
-
-    @property
-    def form(self) -> Form:
-        """The form that suits the endpoint."""
-        return self.endpoint.form
-
-    @property
-    def extra(self) -> tuple[tuple[str, Any], ...]:
-        """Body parameters that the endpoint's models want."""
-        return self.endpoint.extra
 
     def top_logprobs(self, form: Form | None) -> int | None:
         """How many log-probabilities to ask for; None where the model is known to give none."""
@@ -79,7 +72,7 @@ class Connection:
 
     def decides(self, wanted: bool | None) -> bool:
         """Whether to ask the decisions endpoint: when wanted, or by default where it is known to be."""
-        known = self.endpoint.host == "api.openai.com" and self.model == DEFAULT_MODEL
+        known = self.model == DEFAULT_MODEL and self.endpoint.host == "api.openai.com"
         return (known if wanted is None else wanted) and not self.facts.undecided
 
     def through(self, client: Client) -> Connection:
@@ -103,8 +96,8 @@ async def connect(settings: Settings) -> Connection:
     connection = await _uncached(settings)
     extra = {**dict(connection.extra), **_fields(settings)}
     connection = replace(connection, endpoint=replace(connection.endpoint, extra=tuple(extra.items())))
-    if getattr(connection.client, "asks_gate", False):
-        await ClientWrapper(connection.client).ready()
+    if getattr(connection.client, "asks_gate", False) and (ready := getattr(connection.client, "ready", None)):
+        await ready()
     if not settings.cache:
         return connection
     client = cached_client(connection.client, connection.endpoint, connection.place)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.models.client import ClientWrapper, pass_through
 from fewshot.models.token_bucket import Rate, announced, asked_to_wait
+from fewshot.models.tokens import request_tokens
 from fewshot.types import Request, Usage
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Limits:
         self.sending += 1
         ticket.begun = self._clock()
         if request is not None and (rates := self._rates("tokens")):
-            tokens = _likely_tokens(request)
+            tokens = request_tokens(request).likely + (request.max_tokens or _LONGEST_ANSWER) * request.n
             self._typical_tokens = self._typical_tokens or tokens
             ticket.charged += tokens - ticket.expected
             for rate in rates:
@@ -332,14 +333,6 @@ def limited(connection: Connection, limits: Limits) -> Connection:
     if heard and not any(announced(heard[-1], what) for what in ("requests", "tokens")):
         limits.skip_first_round()
     return connection if getattr(client, "asks_gate", False) else connection.through(ClientWrapper(client))
-
-
-def _likely_tokens(request: Request) -> float:
-    if request.text is not None:
-        size = len(request.text)
-    else:
-        size = len(request.prefix.json) + sum(len(turn.content) for turn in request.messages)
-    return size / 4 + (request.max_tokens or _LONGEST_ANSWER) * request.n
 
 
 def beside_rows() -> Context:

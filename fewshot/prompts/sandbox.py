@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from fewshot._checks import did_you_mean
 from fewshot.errors import TaskError
 
 if TYPE_CHECKING:
@@ -23,37 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["FILTERS", "environment", "problems", "rendered", "vet"]
 
 FILTERS = frozenset(
-    [
-        "abs",
-        "capitalize",
-        "count",
-        "d",
-        "default",
-        "dictsort",
-        "first",
-        "float",
-        "int",
-        "items",
-        "join",
-        "last",
-        "length",
-        "list",
-        "lower",
-        "max",
-        "min",
-        "reverse",
-        "round",
-        "sort",
-        "string",
-        "sum",
-        "title",
-        "tojson",
-        "trim",
-        "truncate",
-        "unique",
-        "upper",
-        "wordcount",
-    ]
+    "abs capitalize count d default dictsort first float int items join last length list lower max min reverse round "  # noqa: SIM905
+    "sort string sum title tojson trim truncate unique upper wordcount".split()
 )
 """Filters that a template may use: each gives about as much as it takes."""
 _TURNS = 100_000
@@ -138,6 +110,9 @@ def _problem(node: nodes.Node, macros: set[str]) -> str | None:
             return "arithmetic is not allowed here; compute it before the call and pass it as an input"
         case nodes.Filter(name=str(name)) if name not in FILTERS:
             return f"No filter named {name!r}; the filters are {', '.join(sorted(FILTERS))}"
+        case nodes.Test(name=str(name)) if name not in environment().tests:
+            near = did_you_mean(name, environment().tests)
+            return f"No test named {name!r}{near}; write for instance {{% if text is defined %}}"
         case nodes.Getattr(attr=str(name)) | nodes.Name(name=str(name)) if name.startswith("_"):
             return f"{name!r}: names that begin with an underscore are not for templates"
         case nodes.Call():

@@ -65,19 +65,13 @@ class Shelf:
     def __init__(self, examples: Sequence[Example], names: Iterable[str], settings: Settings) -> None:
         self.examples = tuple(examples)
         self.settings = settings
+        self.by_question = settings.select in BY_QUESTION
+        """Whether the choice depends on the question."""
+        self.wants_vectors = settings.select == "embedding"
+        """Whether texts are compared by a model's vectors."""
         self._names = tuple(names)
         self._vectors: Vectors | None = None
         self._fixed = () if self.by_question else choose(examples, None, settings.select, seed=settings.seed)
-
-    @property
-    def by_question(self) -> bool:
-        """Whether the choice depends on the question."""
-        return self.settings.select in BY_QUESTION
-
-    @property
-    def wants_vectors(self) -> bool:
-        """Whether texts are compared by a model's vectors."""
-        return self.settings.select == "embedding"
 
     @property
     def wants_index(self) -> bool:

@@ -43,7 +43,7 @@ class Space:
 
 def candidates(start: Predictor[Any], pool: Sequence[Labelled], space: Space) -> Iterator[Candidate]:
     """Give prompts to try, each once: the start, then all combinations in random order."""
-    inputs = start.bind(dict(pool[0].inputs))[1]
+    inputs = start._bind(dict(pool[0].inputs))[1]
     ways = [
         (k, draw, form)
         for k, form in product(sorted(set(space.ks)), space.forms)
@@ -53,8 +53,8 @@ def candidates(start: Predictor[Any], pool: Sequence[Labelled], space: Space) ->
     random.Random(space.seed).shuffle(ways)  # noqa: S311 - a search is no secret
     seen: set[object] = set()
     for candidate in chain([Candidate("start", start)], (_made(start, pool, *way, space.seed) for way in ways)):
-        by_question = candidate.task.prompts.shelf(inputs).by_question
-        shown = candidate.task.fingerprint if by_question else candidate.task.prompts.offline(inputs).prefix
+        by_question = candidate.task._prompts.shelf(inputs).by_question
+        shown = candidate.task._fingerprint if by_question else candidate.task._prompts.offline(inputs).prefix
         if (candidate.task.settings.form, shown) not in seen:
             seen.add((candidate.task.settings.form, shown))
             yield candidate

@@ -114,7 +114,7 @@ async def tune(
     usable = apart(task, distinct(task, given), (example.inputs for example in task.examples))
     connection = await connect(task.settings)
     split = _parted(task, usable, budget, seed)
-    plain = task if calibrate else task.uncalibrated()
+    plain = task if calibrate else task._uncalibrated()
     allowance = Allowance(connection.client)
     space = Space(
         ks=_counts(k, task),
@@ -124,7 +124,7 @@ async def tune(
     )
     own = _own_calibration(plain, connection)
     allowance.limit = _for_search(budget, _BOTH * len(split.held_out) + own)
-    start = replace(_through(plain.uncalibrated(), connection, allowance, calibrate=False), fitted=None, promise=None)
+    start = replace(_through(plain._uncalibrated(), connection, allowance, calibrate=False), fitted=None, promise=None)
     tried = _affordable(candidates(start, split.pool, space), allowance.limit)
     run = Run(
         rows=split.search,

@@ -192,8 +192,8 @@ def micro() -> dict[str, float]:
     from fewshot.types import TokenLogprob
 
     task = load("sentiment", k=32)
-    _, inputs = task.bind("A fine day.")
-    prompt = task.prompts.of(task.examples[:32])
+    _, inputs = task._bind("A fine day.")
+    prompt = task._prompts.of(task.examples[:32])
     labels = output_of(["positive", "negative", "neutral"])
     top = (*tuple((f" w{i}".encode(), math.log(0.01)) for i in range(17)), (b" positive", math.log(0.5)))
 
@@ -207,11 +207,11 @@ def micro() -> dict[str, float]:
     ]
     shelf = [(f"The {word} arrived, number {i}.", ("good", "bad")[i % 2]) for i, word in enumerate(words)]
     similar = Task.of("Judge it.", ["good", "bad"], shelf, select="bm25", k=8)
-    _, asked = similar.bind("My blue lamp 41 came today.")
-    similar.prompt(asked)
+    _, asked = similar._bind("My blue lamp 41 came today.")
+    similar._prompt(asked)
 
     jobs: dict[str, Callable[[], object]] = {
-        "8 shots of 10,000, bm25": lambda: similar.prompt(asked),
+        "8 shots of 10,000, bm25": lambda: similar._prompt(asked),
         "render chat, 32 shots": lambda: (prompt.prefix, prompt.turn(inputs)),
         "render text, 32 shots": lambda: prompt.text(inputs),
         "parse a label": lambda: labels.parse("positive"),

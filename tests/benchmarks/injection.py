@@ -125,14 +125,14 @@ def texts_of(way: Way) -> list[tuple[str, str, int, str]]:
 
 async def ask_way(way: Way, task: Task[Any], connection: Connection, limit: int | None) -> list[Asked]:
     """Ask all texts of a way, two at a time."""
-    shots = task.prompt({"text": "x"}).examples if way.k else ()
+    shots = task._prompt({"text": "x"}).examples if way.k else ()
     taught = tuple(Example({"text": text}, label) for text, label in TAUGHT) if way.taught else ()
     prompt = Rendered(Template(way.template), task.output, task.parameters, taught + shots, way=way)
     calibration = await fitted(way, task, prompt, connection) if way.calibrated else None
     places = asyncio.Semaphore(2)
 
     async def one(attack: str, label: str, number: int, text: str) -> Asked:
-        question = task.using(form=way.form).question({"text": text}, prompt, connection)
+        question = task.using(form=way.form)._question({"text": text}, prompt, connection)
         request = question.request(max_tokens=8, top_logprobs=connection.top_logprobs(question.form))
         async with places:
             completion = await connection.client.complete(request, deadline=time.monotonic() + 300)
@@ -145,9 +145,9 @@ async def ask_way(way: Way, task: Task[Any], connection: Connection, limit: int 
 async def fitted(way: Way, task: Task[Any], prompt: Prompt, connection: Connection) -> Calibration | None:
     """Calibrate a way as a task does at first use: on those of its own examples that are not among the shots."""
     spare = [example for example in task.examples if example not in prompt.examples]
-    labelled = [(task.question(e.inputs, prompt, connection), e.output) for e in spare]
+    labelled = [(task._question(e.inputs, prompt, connection), e.output) for e in spare]
     name = next(name for name, other in WAYS.items() if other is way)
-    key = f"injection-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{task.calibration_key(connection)[:40]}"
+    key = f"injection-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{task._calibration_key(connection)[:40]}"
     if (known := kept(key)) is not None:
         return known.calibration
     return await own_calibration(key, labelled, [], connection)

@@ -71,15 +71,8 @@ class LabServer(ThreadingHTTPServer):
     @property
     def calls(self) -> Mapping[str, Callable[..., dict[str, Any]]]:
         """What can be called, by the last part of its path."""
-        bench = self.workbench
-        return {
-            "tasks": bench.tasks,
-            "open": bench.open,
-            "look": bench.look,
-            "run": bench.run,
-            "compare": bench.compare,
-            "save": bench.save,
-        }
+        names = ("tasks", "open", "look", "run", "compare", "save")
+        return {name: getattr(self.workbench, name) for name in names}
 
 
 class _Handler(BaseHTTPRequestHandler):

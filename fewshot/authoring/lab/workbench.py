@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import REQUIRED
+from fewshot._checks import placeholders
 from fewshot._storage import write_atomic
 from fewshot._task_files import is_there, read_file
 from fewshot.authoring.check import TEST_FILE, check
 from fewshot.errors import FewshotError, InputError
 from fewshot.evaluation.report import Report
-from fewshot.folders.loader import EXAMPLE_FILES, find, names
+from fewshot.folders.loader import EXAMPLE_FILES, examples_file, find, names
 from fewshot.result import Result
 from fewshot.task import Task, load
 
@@ -80,7 +80,7 @@ class Workbench:
             made = load(draft)
             seen |= {"inputs": list(made.inputs), "parameters": dict(made.parameters)}
             rows = _rows(made, inputs)
-            seen["prompt"] = _prompt(made, rows[0] if rows else _placeholders(made))
+            seen["prompt"] = _prompt(made, rows[0] if rows else placeholders(made.inputs))
         except FewshotError as error:
             seen["error"] = _in_words(error, draft)
         return seen
@@ -174,8 +174,7 @@ class Workbench:
 
 def _files_of(folder: Path) -> dict[str, str]:
     """Read the files that are edited."""
-    examples = next((name for name in EXAMPLE_FILES if (folder / name).is_file()), EXAMPLE_FILES[0])
-    paths = [folder / "task.toml", folder / "prompt.jinja", folder / examples]
+    paths = [folder / "task.toml", folder / "prompt.jinja", examples_file(folder) or folder / EXAMPLE_FILES[0]]
     return {path.name: read_file(path) if is_there(path) else "" for path in paths}
 
 
@@ -204,14 +203,10 @@ def _rows(task: Task[Any], text: str) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _placeholders(task: Task[Any]) -> Mapping[str, Any]:
-    return {name: f"<{name}>" for name, default in task.inputs.items() if default is REQUIRED}
-
-
 def _prompt(task: Task[Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """Render both forms, each in its constant part and the rest."""
-    bound, inputs = task.bind({**_placeholders(task), **row})
-    prompt = bound.prompt(inputs)
+    bound, inputs = task._bind({**placeholders(task.inputs), **row})
+    prompt = bound._prompt(inputs)
     question = prompt.turn(inputs)
     return {
         "chat": [{"role": turn.role, "content": turn.content} for turn in prompt.prefix.messages],

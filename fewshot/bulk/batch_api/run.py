@@ -1,6 +1,6 @@
 """Many rows through OpenAI's Batch API, at half the price, with the same answers in the same order as live.
 
-A conversation is not cut up for this: every row goes down the one path of an answer (`Task.answer`), with a client
+A conversation is not cut up for this: every row goes down the one path of an answer (`_answer`), with a client
 that knows the replies which have come so far. What it does not know yet goes into the next batch. So one round
 answers most rows; a row that needs another question (after an invalid answer, or for labels that begin alike) is asked
 in the next round, or live at the end, which costs the full price and saves a day.

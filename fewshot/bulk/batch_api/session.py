@@ -303,7 +303,7 @@ class Session:
         await asyncio.sleep(0)  # the loop is shared with other calls
         try:
             task, inputs = self._bound(row)
-            result = await task.answer(inputs, connection, deadline=connection.deadline(task.settings.timeout))
+            result = await task._answer(inputs, connection, deadline=connection.deadline(task.settings.timeout))
         except InputError as problem:
             error = InputError(f"row {position + 1}: {problem}", field=problem.field, row=position)
             given = row if isinstance(row, Mapping) else {"given": row}
@@ -316,7 +316,7 @@ class Session:
         """Bind a row as a bulk run does."""
         if isinstance(row, InputError):
             raise row
-        return self.task.bind_row(row)
+        return self.task._bind_row(row)
 
     async def _calibrate(self) -> None:
         """Fit a calibration first, live, where one is wanted: replies come too late for that."""
@@ -327,7 +327,7 @@ class Session:
                 task, inputs = self._bound(row)
             except InputError:  # an error of that row alone, told where its result is
                 continue
-            await task.answer(inputs, self.connection, deadline=self.connection.deadline(task.settings.timeout))
+            await task._answer(inputs, self.connection, deadline=self.connection.deadline(task.settings.timeout))
             self.store.note("calibrated", value=True)
             return
 

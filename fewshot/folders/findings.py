@@ -1,14 +1,18 @@
-"""What a linter says about one place: where, what is wrong, and how to put it right."""
+"""What is wrong in one place of a task folder: where, what, and how to put it right.
+
+Loading raises the first error of them; `fewshot check` shows all, warnings included.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from fewshot.errors import TaskError
 
-__all__ = ["Finding", "Severity", "error", "of_error", "warning"]
+__all__ = ["Finding", "Severity", "error", "of_error", "raise_first", "warning"]
 
 Severity = Literal["error", "warning"]
 
@@ -27,8 +31,12 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line else self.path
-        told = f"{self.message}; {self.fix}" if self.fix else self.message
-        return f"{place}: {self.severity}: {told} [{self.code}]"
+        return f"{place}: {self.severity}: {self.said} [{self.code}]"
+
+    @property
+    def said(self) -> str:
+        """What is wrong, then what to do."""
+        return f"{self.message}; {self.fix}" if self.fix else self.message
 
     def to_dict(self) -> dict[str, Any]:
         """Give the finding as plain JSON values."""
@@ -46,6 +54,13 @@ def warning(code: str, path: Path | str, line: int | None, message: str, fix: st
 
 
 def of_error(code: str, path: Path | str, problem: TaskError) -> Finding:
-    """Make a finding of an error that reading a folder would raise, without the place that its text begins with."""
+    """Make a finding of an error that reading a file raised, without the place that its text begins with."""
     place = f"{problem.path}:{problem.line}: " if problem.line else f"{problem.path}: "
-    return error(code, path, problem.line, str(problem).removeprefix(place))
+    return error(code, problem.path or path, problem.line, str(problem).removeprefix(place))
+
+
+def raise_first(findings: Iterable[Finding]) -> None:
+    """Raise TaskError for the first error among findings."""
+    for finding in findings:
+        if finding.severity == "error":
+            raise TaskError(finding.said, path=finding.path, line=finding.line)
