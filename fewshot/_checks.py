@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import difflib
 import enum
+import inspect
 import operator
 from collections.abc import Iterable, Mapping
 from datetime import date, time
 from decimal import Decimal
-from typing import Any, SupportsIndex
+from numbers import Real
+from typing import Any
 from uuid import UUID
 
 from fewshot.errors import InputError
 
 __all__ = [
     "REQUIRED",
+    "brief",
     "check_count",
+    "check_function",
     "check_kind",
+    "check_number",
     "checked_input",
     "counts",
     "did_you_mean",
@@ -27,14 +32,17 @@ __all__ = [
 REQUIRED = ...
 """Stands for "no default" among the inputs of a task."""
 _MAX_INPUT = 2_000_000
+_MOST_SHOWN = 80
 
 
 def check_count(name: str, value: Any, *, least: int) -> None:
     """Raise `InputError` for anything but a whole number of at least so many; numpy's are as good as Python's."""
-    if not isinstance(value, SupportsIndex):
-        raise InputError(f"{name}={value!r}: must be a whole number", field=name)
-    if operator.index(value) < least:
-        raise InputError(f"{name}={value!r}: must be {least} or more", field=name)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name}={brief(value)}: must be a whole number", field=name) from None
+    if number < least:
+        raise InputError(f"{name}={brief(value)}: must be {least} or more", field=name)
 
 
 def counts(name: str, value: Any, *, least: int) -> list[int]:
@@ -60,7 +68,10 @@ def checked_input(task: str, name: str, value: Any, *, optional: bool) -> Any:
     if value is None or isinstance(value, bool | tuple | set | frozenset):
         what = "None" if value is None else f"a {type(value).__name__}"
         raise InputError(f"{name} must be text, not {what}", field=name)
-    given = plain_input(name, value)
+    try:
+        given = plain_input(name, value)
+    except RecursionError:
+        raise InputError(f"{name} is nested too deep", field=name) from None
     if given in ([], {}) or (isinstance(given, str) and not given.strip()):
         raise InputError(f"{name} is empty; give it some text", field=name)
     if (length := len(given if isinstance(given, str) else repr(given))) > _MAX_INPUT:
@@ -104,4 +115,29 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 def check_kind(name: str, value: object, *kinds: type, what: str) -> None:
     """See that an argument is of one of these kinds; raises InputError that says what to give."""
     if not isinstance(value, kinds):
-        raise InputError(f"{name}={value!r:.80}: give {what}", field=name)
+        raise InputError(f"{name}={brief(value)}: give {what}", field=name)
+
+
+def check_function(name: str, value: object, arguments: int) -> None:
+    """See that an argument is a function of so many arguments, or None; raises InputError that says what to give."""
+    try:
+        if value is None or (callable(value) and inspect.signature(value).bind(*[None] * arguments)):
+            return
+    except (TypeError, ValueError):
+        pass
+    raise InputError(f"{name}={brief(value)}: give a function of {arguments} arguments", field=name)
+
+
+def check_number(name: str, value: object, what: str) -> None:
+    """See that an argument is a number, and not True or NaN; raises InputError that says what to give."""
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal) or value != value:
+        raise InputError(f"{name}={brief(value)}: give {what}", field=name)
+
+
+def brief(value: object) -> str:
+    """Show the beginning of a value as code, or its type where it cannot be shown."""
+    try:
+        shown = repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"

@@ -17,7 +17,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import did_you_mean
+from fewshot._checks import brief, did_you_mean
 from fewshot.errors import InputError
 
 __all__ = ["Setting", "check_all", "meant", "setting", "synonym", "table"]
@@ -93,10 +93,8 @@ class Setting:
         return low <= number <= high and (self.above is None or number > self.above)
 
     def _refusal(self, name: str, value: object, wanted: str) -> InputError:
-        shown = repr(value)
-        shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
         verb = " is not" if wanted.startswith("one of ") else ": must be"
-        return InputError(f"{name}{'' if self.secret else f'={shown}'}{verb} {wanted}", field=name)
+        return InputError(f"{name}{'' if self.secret else f'={brief(value)}'}{verb} {wanted}", field=name)
 
 
 def setting(kind: str, default: Any, meaning: str, **more: Any) -> Any:
@@ -172,6 +170,7 @@ def _price(value: Any) -> tuple[float, float]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
+    value.encode()  # half a character is a ValueError
     return value
 
 

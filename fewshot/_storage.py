@@ -29,14 +29,16 @@ def cache_dir(*parts: str) -> Path:
     Raises:
         ConfigError: it cannot be made.
     """
-    folder = Path(os.environ.get("FEWSHOT_CACHE_DIR") or _default())
+    folder = None
     try:
+        folder = Path(os.environ.get("FEWSHOT_CACHE_DIR") or _default())
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for part in parts:
             folder /= part
             folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        message = f"the cache folder {folder} cannot be made: {error.strerror}"
+    except (OSError, RuntimeError, ValueError) as error:  # without a home folder, Python raises a RuntimeError
+        reason = getattr(error, "strerror", None) or error
+        message = f"the cache folder {folder or ''} cannot be made: {reason}"
         raise ConfigError(f"{message}; name one that can be written in FEWSHOT_CACHE_DIR") from error
     return folder
 

@@ -12,6 +12,7 @@ from functools import lru_cache, update_wrapper
 from inspect import Parameter, cleandoc, signature
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, get_origin, overload
 
+from fewshot._checks import brief, check_count, check_kind
 from fewshot._options import table
 from fewshot.errors import InputError
 from fewshot.folders.loader import shipped
@@ -248,6 +249,7 @@ def complete_pattern(examples: Iterable[Any], query: str, **options: Unpack[Opti
     Raises:
         InputError: no examples, so there is no pattern.
     """
+    check_kind("examples", examples, Iterable, what="pairs of input and output")
     pairs = list(examples.items()) if isinstance(examples, Mapping) else list(examples)
     if not pairs:
         raise InputError("a pattern needs at least one example pair", field="examples")
@@ -257,8 +259,7 @@ def complete_pattern(examples: Iterable[Any], query: str, **options: Unpack[Opti
 @Function
 def summarize(text: str, max_sentences: int = 2, **options: Unpack[Options]) -> Call[str]:
     """Summarize a text in at most so many sentences."""
-    if max_sentences < 1:
-        raise InputError("max_sentences must be 1 or more", field="max_sentences")
+    check_count("max_sentences", max_sentences, least=1)
     return Call(_own("summarize", max_sentences=max_sentences, **options), {"text": text})
 
 
@@ -284,7 +285,7 @@ def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **o
     """
     output, fields = _schema(schema) if isinstance(schema, Hashable) else (None, "")
     if not isinstance(output, Schema):
-        message = f"schema must be a pydantic model class, or another type of records, not {schema!s:.60}"
+        message = f"schema must be a pydantic model class, or another type of records, not {brief(schema)}"
         raise InputError(message, field="schema")
     return Call(_own("extract", output=output, examples=examples, fields=fields, **options), {"text": text})
 
@@ -322,13 +323,13 @@ def detect_injection(text: str, **options: Unpack[Options]) -> Call[Literal["inj
 def _labels(given: Any) -> Output[Any]:
     """Make the output of some labels, the same object for the same labels."""
     if isinstance(given, str | bytes | set | frozenset):
-        what = "a set, which has no order" if isinstance(given, set | frozenset) else f"the text {given!r:.60}"
+        what = "a set, which has no order" if isinstance(given, set | frozenset) else f"the text {brief(given)}"
         raise InputError(f"labels is {what}; give a list of labels", field="labels")
     descriptions = {label_of(label): text for label, text in given.items()} if isinstance(given, Mapping) else {}
     if isinstance(given, Iterable) and not isinstance(given, type) and get_origin(given) is None:
         given = tuple(given)
         if len(given) < 2:
-            raise InputError(f"labels={list(given)!r}: give at least two labels", field="labels")
+            raise InputError(f"labels={brief(list(given))}: give at least two labels", field="labels")
     try:
         # 1, 1.0 and True are equal, and so one key of a cache, unless their types stand beside them.
         kinds = tuple(map(type, given)) if isinstance(given, tuple) else ()
@@ -336,7 +337,7 @@ def _labels(given: Any) -> Output[Any]:
     except (ValueError, TypeError) as error:
         raise InputError(f"labels: {error}", field="labels") from error
     if output.labels is None or len(output.labels) < 2:
-        raise InputError(f"labels={given!r:.60}: give at least two labels", field="labels")
+        raise InputError(f"labels={brief(given)}: give at least two labels", field="labels")
     return output
 
 

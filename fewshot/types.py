@@ -85,6 +85,10 @@ class Decision:
     choices: tuple[tuple[str, str], ...] = ()
 
 
+_TOKENS_A_TURN = 8
+"""What a chat template puts round a turn, at most: signs for its beginning, role and end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One question to one model: everything that can change the answer, and nothing else.
@@ -132,6 +136,18 @@ class Request:
     def chat(self) -> tuple[Message, ...]:
         """All turns of the chat, the constant ones first."""
         return self.prefix.messages + self.messages
+
+    @property
+    def most_tokens(self) -> int:
+        """A number of input tokens that it cannot exceed: its bytes, and the signs round its turns."""
+        if self.text is not None:
+            return len(self.text.encode("utf-8", "replace")) + 1
+        own = sum(len(turn.content.encode("utf-8", "replace")) for turn in self.messages)
+        told = [*self.choices, *((q.name, q.instructions) for q in self.questions)]
+        told += [choice for question in self.questions for choice in question.choices]
+        schema = len(self.schema or "") + sum(len(f"{v}{about}".encode()) + 16 for v, about in told)
+        again = len(self.prefix.json) * max(0, len(self.questions) - 1)  # each question has the instructions
+        return len(self.prefix.json) + again + own + schema + _TOKENS_A_TURN * (len(self.chat) + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.errors import ConfigError, ServiceError
-from fewshot.models.budget import OVER_BUDGET, Budget, BudgetClient, most_tokens, with_budget
+from fewshot.models.budget import OVER_BUDGET, Budget, BudgetClient, with_budget
 from fewshot.models.cache import CachedClient
 from fewshot.models.completion_store import Answers
 from fewshot.models.connection import Connection
@@ -34,9 +34,9 @@ def ask(budget: Budget, client: ScriptedClient, times: int = 1) -> list[Completi
 
 
 def test_a_request_is_bounded_by_its_bytes() -> None:
-    assert most_tokens(ASKED) == 100
-    assert most_tokens(Request(model="m", text="맛있다")) == 10
-    assert most_tokens(Request(model="m", prefix=Prefix((Message("system", "shots"),)))) > 5
+    assert ASKED.most_tokens == 100
+    assert Request(model="m", text="맛있다").most_tokens == 10
+    assert Request(model="m", prefix=Prefix((Message("system", "shots"),))).most_tokens > 5
 
 
 def test_what_was_set_aside_gives_way_to_what_was_paid() -> None:

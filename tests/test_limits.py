@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -361,3 +364,73 @@ def test_a_row_that_holds_a_slot_does_not_wait_behind_one_that_wants_it() -> Non
         return story
 
     assert [who for who, _ in simulate(main)] == ["holds", "holds", "retries"]
+
+
+@pytest.mark.parametrize("used", [Usage(10**8, 10**8), Usage(10**400, 0)])
+def test_an_absurd_number_of_tokens_makes_no_debt_beyond_a_minute(used: Usage) -> None:
+    async def main(loop: Simulated) -> float:
+        limits = Limits(tpm=1000, clock=loop.time)
+        ticket = await limits.admit()
+        await limits.enter(REQUEST)
+        limits.leave(REQUEST, 200, {})
+        limits.release(ticket, used)
+        await limits.admit()
+        return loop.now
+
+    assert simulate(main) <= 121
+
+
+@pytest.mark.parametrize("left", ["1e300", "inf", "600"])
+def test_what_is_left_is_never_more_than_the_limit(left: str) -> None:
+    headers = {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": left}
+    assert announced(headers, "requests") == (600, 600)
+
+
+@pytest.mark.parametrize("limit", ["1e-9", "0", "-1", "inf", "nan", "1e12", "9" * 400])
+def test_a_rate_that_cannot_be_is_not_believed(limit: str) -> None:
+    headers = {"x-ratelimit-limit-requests": limit, "x-ratelimit-remaining-requests": "0"}
+    assert announced(headers, "requests") is None
+
+
+def test_a_wait_of_more_than_a_minute_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(loop: Simulated) -> None:
+        limits = Limits(clock=loop.time)
+        limits.host = "slow.example"
+        ticket = await limits.admit()
+        await limits.enter(REQUEST)
+        limits.leave(REQUEST, 429, {"retry-after": "300"})
+        limits.release(ticket)
+        await asyncio.gather(limits.admit(), limits.admit())
+
+    simulate(main)
+    assert [record.getMessage() for record in caplog.records] == [
+        "fewshot: nothing is sent to slow.example for the next 5 min, by its limits or yours"
+    ]
+
+
+RUN_OUT = """
+import resource, sys
+from fewshot import Task
+from fewshot.models import rate_limits
+task = Task.of("Say it again: {{ text }}", output=str, base_url=sys.argv[1], model="m")
+task("first")
+resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+for way in ("foreseen", "found out"):
+    rows = [f"{way} {number}" for number in range(60)]
+    results = list(task.map(rows, concurrency=60, out=f"{sys.argv[2]}/{way}.jsonl"))
+    print(sum(f"{row}\\n" in str(result.value) for row, result in zip(rows, results)))
+    rate_limits._room = lambda: sys.maxsize
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of Unix")
+def test_files_that_run_out_lower_the_rows_in_flight(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        server.work = 0.3
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_OUT, server.base_url, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+    assert (done.stdout, "Traceback" in done.stderr) == ("60\n60\n", False), done.stderr
+    assert done.stderr.count("`ulimit -n`") >= 2
+    for way in ("foreseen", "found out"):
+        assert (tmp_path / f"{way}.jsonl").read_bytes().count(b"\n") == 60

@@ -62,3 +62,47 @@ def test_what_looks_like_a_placeholder_in_the_text_itself_stays_as_it_is() -> No
     inputs, kept = redact({"text": "Template: reply to [EMAIL_1]. Contact: ada@example.com"}, detectors_of(["email"]))
     assert inputs["text"] == "Template: reply to [EMAIL_1]. Contact: [EMAIL_2]"
     assert kept.restore("Reply to [EMAIL_1] or [EMAIL_2]") == "Reply to [EMAIL_1] or ada@example.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("to DE89 3704 0044 0532 0130 00 AND soon", "to [IBAN_1] AND soon"),
+        ("GB82WEST12345698765432.", "[IBAN_1]."),
+        ("gb82-west-1234-5698-7654-32", "[IBAN_1]"),
+        ("DE88 3704 0044 0532 0130 00", "DE88 3704 0044 0532 0130 00"),  # a wrong check digit
+        ("123-45-6789 and 000-12-3456", "[SSN_1] and 000-12-3456"),
+        ("900101-1234568, 9001011234568, 9001011234567", "[RESIDENT_1], [RESIDENT_2], 9001011234567"),
+        ("order 1234 4111 1111 1111 1111 2027", "order 1234 [CARD_1] 2027"),
+        ("4111 1111 1111 1111 5500 0000 0000 0004", "[CARD_1] [CARD_2]"),
+    ],
+)
+def test_numbers_are_known_by_their_check_digits(text: str, sent: str) -> None:
+    assert redact({"text": text}, detectors_of(["iban", "ssn", "resident", "card"]))[0] == {"text": sent}
+
+
+def raises(_: str) -> list[Find]:
+    raise KeyError
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        raises,
+        lambda _: None,
+        lambda _: 3,
+        lambda _: ["Ada"],
+        lambda _: [(0, 3, "name")],
+        lambda _: [Find("0", 3, "name")],  # type: ignore[arg-type]
+        lambda _: [Find(0, 3, None)],  # type: ignore[arg-type]
+        lambda _: [Find(0, 10**9, "name")],
+        lambda _: [Find(3, 3, "name")],
+        lambda _: [Find(-1, 3, "name")],
+        list,
+    ],
+)
+def test_a_detector_that_gives_something_else_is_the_callers_mistake(detector: Any) -> None:
+    client = ScriptedClient("x")
+    with pytest.raises(InputError, match="redact"):
+        summarize(TEXT, client=client, redact=["email", detector])
+    assert client.requests == []

@@ -36,6 +36,16 @@ def test_everything_that_is_used_is_read() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("used", [10**12, 10**6, 10**400, 1e12, "7", True, -3])
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens", "cached_tokens"])
+def test_a_count_is_believed_within_what_was_sent(name: str, used: object) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 8}}
+    (usage["prompt_tokens_details"] if name == "cached_tokens" else usage)[name] = used
+    found = read_completion(reply({"choices": [{"message": {"content": "hi"}}], "usage": usage}), CHAT).usage
+    assert 0 <= found.cached_tokens <= found.input_tokens <= 9
+    assert found.output_tokens in (0, 1, 2)
+
+
 @pytest.mark.parametrize("usage", [None, "x", {}, {"prompt_tokens": None, "completion_tokens": -1}])
 def test_missing_usage_counts_as_nothing(usage: object) -> None:
     body = {"choices": [{"message": {"content": "hi"}}], "usage": usage}

@@ -47,7 +47,7 @@ def test_only_failures_of_the_service_that_may_pass_are_tried_again() -> None:
 
 
 def waits(error: ServiceError, attempts: int) -> list[float]:
-    policy = retrying(max_retries=9, deadline=time.monotonic() + 60)
+    policy = retrying("host", max_retries=9, left=lambda: 60.0)
     found = []
     for number in range(1, attempts + 1):
         state = RetryCallState(policy, None, (), {})
@@ -72,7 +72,7 @@ def test_no_wait_is_shorter_than_the_service_asked() -> None:
 def attempts(error: ServiceError, *, max_retries: int, seconds: float) -> int:
     async def count() -> int:
         tries = 0
-        policy = retrying(max_retries=max_retries, deadline=time.monotonic() + seconds)
+        policy = retrying("host", max_retries=max_retries, left=lambda: seconds)
         policy.sleep = lambda _: asyncio.sleep(0)
         try:
             async for attempt in policy:

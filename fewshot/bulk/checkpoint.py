@@ -11,6 +11,7 @@ never holds more, less or other than the record says.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -88,6 +89,8 @@ class Checkpoint:
         self.path = record_of(out)
         self._lines = lines
         self._next = 0
+        self._behind = False
+        """A line whose turn has come is not in the output yet."""
         self._asks_failed = retry
         with self._telling("open"):
             if out.is_dir():
@@ -154,8 +157,13 @@ class Checkpoint:
                 self._store.executemany(_INSERT, values)
                 if besides:
                     self._store.execute("insert into besides values (?)", (besides,))
-            if self._lines and any(row.position == self._next for row in rows):
-                self._append()
+            self._behind = self._behind or any(row.position == self._next for row in rows)
+            if self._lines and self._behind:
+                try:
+                    self._append()
+                except OSError as error:  # the record has it, and the next rows bring the output in step
+                    if error.errno not in (errno.EMFILE, errno.ENFILE):
+                        raise
 
     @property
     def spent(self) -> float:
@@ -306,6 +314,7 @@ class Checkpoint:
             for line in self._in_order(self._next):
                 file.write(line)
                 self._next += 1
+        self._behind = False
 
     def _replace(self) -> None:
         """Write the output anew beside it and put it in its place, so that a kill leaves the old one or the new."""

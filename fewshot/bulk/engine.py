@@ -27,6 +27,7 @@ from fewshot.inference.predictor import Predictor
 from fewshot.models.budget import with_budget
 from fewshot.models.connection import Connection, connect
 from fewshot.models.rate_limits import LONGEST_HOLD, Limits, limited
+from fewshot.models.wire.protocol import NO_FILES
 from fewshot.result import Result
 
 __all__ = ["Run", "Source"]
@@ -268,7 +269,7 @@ class Run(Generic[T]):
             try:
                 result = await self._answer(row)
                 for _ in range(_HOLDS):
-                    if not _is_held(result.error, ticket.waited / self._patience):
+                    if not self._is_held(result.error, ticket.waited / self._patience):
                         break
                     await self._limits.again(ticket)
                     result = await self._answer(row)
@@ -287,6 +288,16 @@ class Run(Generic[T]):
         except InputError as problem:
             result = Result(error=_in_row(row.position, problem), inputs=row.inputs, task=task.name)
         return replace(result, row=row.position)
+
+    def _is_held(self, error: FewshotError | None, waited: float) -> bool:
+        """Tell whether a row failed only since the run was held up: by the rate, by files, or it `waited` too long."""
+        if not isinstance(error, ServiceError):
+            return False
+        if error.code == NO_FILES:
+            self._limits.crowded()
+            return True
+        refused = error.status == 429 and (error.retry_after is None or error.retry_after <= LONGEST_HOLD)
+        return error.transient and (refused or waited > _HELD)
 
     def _settle(self, row: _Row, result: Result[T]) -> None:
         """A row has its answer, or failed for good, and its equals with it."""
@@ -356,14 +367,6 @@ class Run(Generic[T]):
         if self._plan.watch is not None:
             self.tally.in_flight, self.tally.refusals = self._limits.busy, self._limits.refusals
             self._plan.watch(self.tally)
-
-
-def _is_held(error: FewshotError | None, waited: float) -> bool:
-    """Tell whether a row failed only since the run was held up: it was refused for its rate, or `waited` too long."""
-    if not isinstance(error, ServiceError) or not error.transient:
-        return False
-    refused = error.status == 429 and (error.retry_after is None or error.retry_after <= LONGEST_HOLD)
-    return refused or waited > _HELD
 
 
 def _is_of_every_row(error: ServiceError) -> bool:

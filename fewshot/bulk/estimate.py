@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fewshot import _background_loop as loop
+from fewshot._checks import check_kind
 from fewshot.errors import InputError
 from fewshot.inference.conversation import ask
 from fewshot.inference.predictor import Predictor
@@ -73,6 +74,9 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
         rows: strings or dicts of the task's inputs, as for `map`; read one by one.
         connection: which model would answer; by default as the task's settings say.
     """
+    check_kind("task", task, Predictor, what="a Task")
+    check_kind("rows", rows, Iterable, what="many rows")
+    check_kind("connection", connection, Connection, type(None), what="a Connection, or leave it out")
     connection = connection or loop.run(connect(task.settings))
     seen: set[bytes] = set()
     total, bad, equal = 0, 0, 0

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from fewshot import _background_loop as loop
+from fewshot._checks import check_kind
 from fewshot._options import meant, table
 from fewshot.bulk.engine import Run
 from fewshot.bulk.plan import Plan
@@ -118,6 +119,8 @@ def rows_of(task: Predictor[Any], rows: Any, columns: Mapping[str, str] | None, 
     Raises:
         InputError: `encoding` is given, and the rows are not a file.
     """
+    check_kind("columns", columns, Mapping, type(None), what="a dict of names and columns")
+    check_kind("encoding", encoding, str, type(None), what="the name of an encoding")
     if encoding is not None and not _is_path(rows):
         raise InputError("encoding= says how a file is read, and the rows are not one: leave it away", field="encoding")
     if not columns and encoding is None:

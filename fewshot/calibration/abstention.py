@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fewshot._checks import check_number
 from fewshot.errors import InputError
 
 __all__ = [
@@ -198,6 +199,8 @@ def recall_threshold_for(
 
 def check_promise(risk: float, confidence: float) -> None:
     """Raise `InputError` for a risk or confidence outside (0, 1)."""
+    for name, share in (("risk", risk), ("confidence", confidence)):
+        check_number(name, share, "a share between 0 and 1, such as 0.05 for 5 %")
     if not 0 < risk < 1 or not 0 < confidence < 1:
         raise InputError(f"Risk and confidence lie between 0 and 1, not {risk!r} and {confidence!r}; say 0.05 for 5%.")
 

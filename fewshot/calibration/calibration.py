@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
+from fewshot._checks import brief
 from fewshot.errors import ConfigError, InputError
 
 __all__ = [
@@ -180,7 +181,7 @@ def check_prior(prior: Mapping[str, float], labels: Iterable[str]) -> None:
     numbers = isinstance(prior, Mapping) and all(isinstance(share, Real) for share in prior.values())
     sensible = numbers and set(prior) == set(names) and min(prior.values()) > 0
     if not sensible or not math.isclose(sum(prior.values()), 1, abs_tol=0.01):
-        message = f"prior must give each of {', '.join(names)} a share above 0, summing to 1, not {prior!r}"
+        message = f"prior must give each of {', '.join(names)} a share above 0, summing to 1, not {brief(prior)}"
         raise InputError(message, field="prior")
 
 

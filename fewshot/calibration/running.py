@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, 
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from fewshot._checks import check_kind, check_number
 from fewshot.calibration.calibration import Calibration, Running
 from fewshot.errors import ConfigError, InputError
 from fewshot.result import Result
@@ -41,6 +42,7 @@ def recalibrated(
     Raises:
         InputError: results are out of order, or calibrated already. ConfigError: a row has no label probabilities.
     """
+    check_kind("results", results, Iterable, what="the results of a map, in their order")
     stream = _Stream(prior, min_confidence)
     for result in results:
         yield from stream.take(result)
@@ -51,6 +53,7 @@ async def arecalibrated(
     results: AsyncIterable[Result[T]], *, prior: Mapping[str, float] | None = None, min_confidence: float | None = None
 ) -> AsyncGenerator[Result[T], None]:
     """Correct the results of `task.using(calibrate=False).amap(rows)`; see `recalibrated`."""
+    check_kind("results", results, AsyncIterable, what="the results of an amap, in their order")
     stream = _Stream(prior, min_confidence)
     async for result in results:
         for ready in stream.take(result):
@@ -63,6 +66,8 @@ class _Stream:
     """The mean so far, and the first rows until there is one."""
 
     def __init__(self, prior: Mapping[str, float] | None, min_confidence: float | None) -> None:
+        if min_confidence is not None:
+            check_number("min_confidence", min_confidence, "a number from 0 to 1")
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence={min_confidence!r}: must be from 0 to 1", field="min_confidence")
         self._running = Running(prior=prior)
@@ -72,6 +77,7 @@ class _Stream:
 
     def take(self, result: Result[Any]) -> list[Result[Any]]:
         """Take the next result; give those that are ready."""
+        check_kind("results", result, Result, what="the results of a map, in their order")
         self._check(result)
         if result.error is None:
             self._running.add(_logs(result))

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 some rows failed, 2 wrong use or configuration, 130 interr
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from keyword import iskeyword
 from typing import Any, NoReturn
 
 from fewshot._options import synonym, table
-from fewshot.cli.terminal import painted, tell_line
+from fewshot.cli.terminal import painted, shown, tell_line
 from fewshot.errors import ConfigError, FewshotError, InputError, TaskError
 from fewshot.settings import Settings
 
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Shown())
     asked = next((word for word in words if not word.startswith("-")), None)
     parser, commands = _parsers([asked] if asked in COMMANDS else [])
     args, later = parser.parse_known_args(words)
@@ -188,6 +191,13 @@ class _Completion:
 
         print(shtab.complete(parser_of(), shell=args.shell))
         return 0
+
+
+class _Shown(logging.Formatter):
+    """Writes what is logged as a terminal may show it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 class _Version(argparse.Action):

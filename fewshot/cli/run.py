@@ -30,7 +30,7 @@ from fewshot.cli.options import (
     given,
     task_of,
 )
-from fewshot.cli.terminal import painted, tell_line
+from fewshot.cli.terminal import painted, shown, tell_line
 from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.connection import connect
@@ -182,7 +182,7 @@ async def _run(task: Task[Any], rows: _Rows, options: dict[str, Any], args: argp
         if display is not None:
             display.close()
         if (tally.done or stopped) and not (rows.few or args.quiet):
-            print(summary(tally), file=sys.stderr)
+            print(shown(summary(tally)), file=sys.stderr)
         if stopped and not rows.few:
             _tell_how_to_go_on(args)
     if not tally.done:
@@ -264,7 +264,7 @@ def _tell_how_to_go_on(args: argparse.Namespace) -> None:
         print("fewshot: with --out FILE a run that is stopped can be gone on with", file=sys.stderr)
         return
     words = [word for word in args.words if word != "--fresh"]
-    print(f"fewshot: go on with: {shlex.join(['fewshot', *words])}", file=sys.stderr)
+    print(shown(f"fewshot: go on with: {shlex.join(['fewshot', *words])}"), file=sys.stderr)
 
 
 def _dry_run(task: Task[Any], rows: _Rows, *, as_json: bool) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fewshot._checks import REQUIRED, did_you_mean
+from fewshot._checks import REQUIRED, brief, check_kind, did_you_mean
 from fewshot.data.formats import flat, is_plain
 from fewshot.data.readers import Record, read, read_open
 from fewshot.errors import InputError
@@ -91,7 +91,9 @@ class Columns:
 
     def __post_init__(self) -> None:
         known = [*self.task.inputs, *self.task.parameters]
-        for name in self.renamed:
+        for name, place in self.renamed.items():
+            check_kind("columns", name, str, what="names that are texts")
+            check_kind("columns", place, str, what="columns that are texts")
             if name not in known:
                 raise InputError(
                     f"{self.task.name} has no input {name!r}{did_you_mean(name, known)}; it takes {', '.join(known)}",
@@ -196,7 +198,7 @@ class Columns:
             elif isinstance(record, InputError):
                 yield record
             else:
-                yield InputError(f"{where}:{line}: is neither an object like {{…}} nor a text: {record!r:.60}")
+                yield InputError(f"{where}:{line}: is neither an object like {{…}} nor a text: {brief(record)}")
 
 
 def column(record: Mapping[str, Any], name: str) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import did_you_mean, plain_input
+from fewshot._checks import brief, did_you_mean, plain_input
 from fewshot.data.columns import ANSWERS, column
 from fewshot.data.formats import gold
 from fewshot.data.readers import read
@@ -192,7 +192,7 @@ def example_of(shot: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
             raise InputError(message, field="examples")
         return {**dict(zip(inputs, shot[0] if several else shot[:1], strict=False)), "output": shot[1]}
     raise InputError(
-        f"an example must be a pair (input, output) or a dict with an 'output', not {shot!r:.80}", field="examples"
+        f"an example must be a pair (input, output) or a dict with an 'output', not {brief(shot)}", field="examples"
     )
 
 

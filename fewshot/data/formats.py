@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from fewshot._checks import brief
 from fewshot.errors import InputError
 
 __all__ = ["flat", "gold", "is_plain"]
@@ -73,7 +74,7 @@ def gold(
         if isinstance(record, list) and len(record) == 2 and isinstance(record[1], Mapping):  # spaCy's training pairs
             record = {"text": record[0], **record[1]}
         if not isinstance(record, Mapping):
-            raise InputError(f'{where}:{line}: must be an object like {{"text": …, "output": …}}, not {record!r:.60}')
+            raise InputError(f'{where}:{line}: must be an object like {{"text": …, "output": …}}, not {brief(record)}')
         row, verdict = (dict(record), "") if is_plain(record) else flat(record)
         if isinstance(verdict, InputError):
             raise InputError(f"{where}: row {number}: {verdict}", row=number)

@@ -49,6 +49,7 @@ def examples_from(
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], number: int) -> dict[str, Any]:
     found = {}
     for name, wanted in columns.items():
+        check_kind("columns", wanted, str, what="columns that are texts")
         place = column(row, wanted)
         if place is None:
             there = names_in(row)

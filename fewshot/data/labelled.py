@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fewshot._checks import REQUIRED
+from fewshot._checks import REQUIRED, brief, check_kind
 from fewshot.data.columns import ANSWERS, Columns, Signature, column, names_in, value_at
 from fewshot.data.documents import class_names, named
 from fewshot.data.examples import answer_column, answer_in, example_of
@@ -102,6 +102,9 @@ def read_labelled(
         InputError: the file cannot be read; or a row lacks an input or the answer, or the answer is not valid; names
             the row, counted from 1.
     """
+    check_kind("target", target, str, type(None), what="the name of a column")
+    check_kind("columns", columns, Mapping, type(None), what="a dict of names and columns")
+    check_kind("encoding", encoding, str, type(None), what="the name of an encoding")
     if isinstance(rows, list) and rows and all(isinstance(row, Labelled) for row in rows):
         again = LabelledRows(rows)
         again.left_out = getattr(rows, "left_out", "")
@@ -186,7 +189,7 @@ def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]], inputs: Se
     found = answer_column(row, inputs, names)
     if found is None:
         there = names_in(row)
-        example = next((name for name in there if name.split(".")[0] not in (*inputs, "id")), there[-1])
+        example = next((name for name in there if name.split(".")[0] not in (*inputs, "id")), "NAME")
         raise InputError(
             f"row 1 has no 'output'; name the column of the answer with target= (or --target), "
             f"as --target {example}: {', '.join(there)}",
@@ -275,7 +278,7 @@ def _truth(output: Output[Any], answer: Any, also: Any, inputs: Mapping[str, Any
     several += [other for other in (also if isinstance(also, list) else []) if other not in several]
     for text in several:
         if text is None or isinstance(text, Mapping | list | tuple):
-            raise InputError(f"the answer must be a text or a list of texts, not {text!r:.60}")
+            raise InputError(f"the answer must be a text or a list of texts, not {brief(text)}")
     checked = [output.check(str(text)) for text in several]
     references = tuple(text for text in checked if text is not None)
     if not references:

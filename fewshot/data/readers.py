@@ -88,11 +88,18 @@ def read(path: Path, *, encoding: str | None = None) -> Iterator[Record]:
         ConfigError: it wants an extra that is missing.
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             yield from read_open(file, path.name, str(path), encoding)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read: {reason}; give a file that is there and whole") from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except ValueError as error:  # a name with NUL or half a character
+        raise InputError(f"{str(path)!r} cannot be the name of a file: {error}") from None
 
 
 def read_open(file: IO[bytes], name: str, where: str, encoding: str | None = None) -> Iterator[Record]:

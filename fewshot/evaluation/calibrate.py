@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+from fewshot._checks import check_kind
 from fewshot.calibration.calibration import Calibration, check_prior
 from fewshot.calibration.drift import figures_of
 from fewshot.calibration.fitting import Fitted, judged_rows
@@ -177,6 +178,7 @@ def unlabelled_rows(given: Any, encoding: str | None = None) -> list[Any]:
     """Give inputs without an answer: of a file each row, or the lines of a text file."""
     if isinstance(given, str | os.PathLike):
         return [record for _, record in read(Path(given), encoding=encoding)]
+    check_kind("unlabelled", given, Iterable, what="a file or a list of inputs")
     found = list(given)
     if not found:
         raise InputError("there are no unlabelled rows", field="unlabelled")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
 
-from fewshot._checks import check_count, counts
+from fewshot._checks import check_count, check_function, counts
 from fewshot.data.labelled import LabelledRows, read_labelled
 from fewshot.errors import InputError
 from fewshot.evaluation.intervals import Figure
@@ -103,6 +103,7 @@ async def evaluate(
     for name, number in (("draws", draws), ("limit", limit), ("calibration_rows", calibration_rows)):
         if number is not None:
             check_count(name, number, least=1)
+    check_function("progress", progress, 3)
     shot_counts = [None] if k is None else counts("k", k, least=0)
     if risk is not None and pool is None:
         message = "a risk is promised from labelled rows that are not evaluated: give pool= (or --pool)"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot.calibration.ridge import token_features
-from fewshot.errors import OutputError, ServiceError
+from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
 from fewshot.inference.label_scoring import Weighed, received, send, weigh
 from fewshot.inference.label_sets import decisions_of, judged_set, weigh_set
@@ -22,6 +22,7 @@ from fewshot.inference.label_tree import LabelTree, mean_logprob
 from fewshot.inference.question import Answer, Question, Talk
 from fewshot.inference.repair import refuse_unfinished, repaired
 from fewshot.inference.voting import majority
+from fewshot.models.deadline import Deadline
 from fewshot.outputs.spans import not_there
 from fewshot.types import Completion, Request
 
@@ -162,11 +163,12 @@ async def drive(
     Raises:
         ServiceError: the service failed; OutputError: no answer became valid.
     """
+    limit = Deadline(deadline)
     try:
         requests = next(talk)
         while True:
             try:
-                replies = await _send_all(client, requests, deadline)
+                replies = await _send_all(client, requests, limit.at)
             except ServiceError as error:
                 requests = talk.throw(error)
             else:
@@ -178,11 +180,11 @@ async def drive(
 
 async def _send_all(client: Client, requests: tuple[Request, ...], deadline: float) -> tuple[Completion, ...]:
     if len(requests) == 1:
-        return (await client.complete(requests[0], deadline=deadline),)
+        return (_checked(await client.complete(requests[0], deadline=deadline)),)
     came: list[Completion] = []
 
     async def one(request: Request) -> Completion:
-        completion = await client.complete(request, deadline=deadline)
+        completion = _checked(await client.complete(request, deadline=deadline))
         came.append(completion)
         return completion
 
@@ -191,6 +193,13 @@ async def _send_all(client: Client, requests: tuple[Request, ...], deadline: flo
     except ServiceError as error:
         error.beside = tuple(came)
         raise
+
+
+def _checked(completion: Completion) -> Completion:
+    if not isinstance(completion, Completion):
+        what = type(completion).__name__
+        raise InputError(f"client= gave a {what} as its answer: let `complete` give a Completion", field="client")
+    return completion
 
 
 async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

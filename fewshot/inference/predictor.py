@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from fewshot._checks import REQUIRED, check_kind, checked_input
+from fewshot._checks import REQUIRED, brief, check_kind, checked_input
 from fewshot._options import meant, table
 from fewshot.calibration.calibration import Calibration
 from fewshot.calibration.promise import FIT_FILE, Promise, text_of
@@ -113,7 +113,7 @@ class Predictor(Generic[T]):
         if examples is not None:
             check_kind("examples", examples, Iterable, what="pairs or dicts of inputs and output")
         if output is not None and not hasattr(output, "check"):
-            raise InputError(f"output={output!r:.80}: give one that `fewshot.outputs` makes", field="output")
+            raise InputError(f"output={brief(output)}: give one that `fewshot.outputs` makes", field="output")
         shots = None if examples is None else tuple(examples)
         key = (shots, output, tuple(sorted(changes.items(), key=itemgetter(0))))
         try:

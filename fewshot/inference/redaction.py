@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+from fewshot._checks import brief
 from fewshot._environment import missing
 from fewshot.errors import InputError
 from fewshot.outputs.spans import Span
@@ -36,7 +37,7 @@ Detector = Callable[[str], Iterable[Find]]
 PATTERNS: Mapping[str, str] = {
     "email": r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "secret": r"\b(?:sk|pk|ghp|gho|xox[abp])[-_][A-Za-z0-9_-]{16,}\b",
-    "iban": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",
+    "iban": r"\b[A-Za-z]{2}\d{2}(?:[ \u00a0-]?[A-Za-z0-9]){11,30}\b",
     "ssn": r"\b(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b",
     "resident": r"\b\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-?[1-8]\d{6}\b",
     "card": r"\b\d(?:[ -]?\d){12,18}\b",
@@ -46,6 +47,8 @@ PATTERNS: Mapping[str, str] = {
 """What `redact=True` looks for, in the order of precedence."""
 
 
+_GAP = re.compile("[ \u00a0-]")
+_NEXT = re.compile("[ \u00a0-](?=\\w{4})")
 _PLACEHOLDER = re.compile(r"\[\w+_\d+\]")
 
 
@@ -155,14 +158,29 @@ def _pattern(name: object) -> Detector:
         raise InputError(f"redact: {name!r} is neither a pattern's name nor a function", field="redact")
     if name not in PATTERNS:
         raise InputError(f"redact: no pattern {name!r}; there are {', '.join(PATTERNS)}", field="redact")
-    compiled = re.compile(PATTERNS[name])
+    compiled, holds = re.compile(PATTERNS[name]), _CHECKS.get(name)
 
-    def detect(text: str) -> Iterable[Find]:
-        found = (Find(*match.span(), name) for match in compiled.finditer(text))
-        holds = {"card": _is_card, "resident": _is_resident}.get(name)
-        return (f for f in found if holds is None or holds(text[f.start : f.end]))
+    def detect(text: str) -> Iterator[Find]:
+        place = 0
+        while (found := compiled.search(text, place)) is not None:
+            start, end = found.span()
+            if holds is not None:  # what follows a number may look as if it went on
+                ends = (end, *(start + gap.start() for gap in reversed([*_GAP.finditer(found[0])])))
+                end = next((e for e in ends if compiled.fullmatch(text, start, e) and holds(text[start:e])), start)
+            if end > start:
+                yield Find(start, end, name)
+                place = end
+            else:
+                further = _NEXT.search(text, start, found.end())
+                place = further.end() if further else found.end()
 
     return detect
+
+
+def _is_iban(found: str) -> bool:
+    """Check the two digits after the country (ISO 7064, mod 97-10, as ISO 13616 says)."""
+    signs = [sign for sign in found.upper() if sign.isalnum()]
+    return int("".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])) % 97 == 1
 
 
 def _is_resident(found: str) -> bool:
@@ -174,7 +192,7 @@ def _is_resident(found: str) -> bool:
 
 def _redact_text(text: str, detectors: Iterable[Detector], kept: Redacted) -> str:
     """Replace the finds, the longest first where they overlap."""
-    found = sorted((f for detect in detectors for f in detect(text)), key=lambda f: (f.start, f.start - f.end))
+    found = sorted((f for detect in detectors for f in _finds(detect, text)), key=lambda f: (f.start, f.start - f.end))
     parts, done = [], 0
     for find in found:
         if find.start >= done:
@@ -183,8 +201,28 @@ def _redact_text(text: str, detectors: Iterable[Detector], kept: Redacted) -> st
     return "".join([*parts, text[done:]])
 
 
+def _finds(detect: Detector, text: str) -> list[Find]:
+    """Give what a detector finds; raises InputError where a function of the caller's own does not what it should."""
+    name = getattr(detect, "__name__", type(detect).__name__)
+    try:
+        found = list(detect(text))
+    except Exception as error:
+        raise InputError(f"redact: {name} failed ({type(error).__name__}: {error!s:.80})", field="redact") from error
+    for find in found:
+        places = (getattr(find, "start", None), getattr(find, "end", None))
+        if not (all(type(p) is int for p in places) and isinstance(getattr(find, "kind", None), str)):
+            raise InputError(f"redact: {name} gave {brief(find)}: give each find as a `Find`", field="redact")
+        if not 0 <= find.start < find.end <= len(text):
+            raise InputError(f"redact: {name} gave {brief(find)}, which is not in the text", field="redact")
+    return found
+
+
 def _is_card(digits: str) -> bool:
     """Check the last digit of a card number (Luhn, ISO/IEC 7812-1, annex B)."""
     numbers = [int(d) for d in reversed(digits) if d.isdigit()]
     doubled = (sum(divmod(2 * n, 10)) for n in numbers[1::2])
     return (sum(numbers[::2]) + sum(doubled)) % 10 == 0
+
+
+_CHECKS: Mapping[str, Callable[[str], bool]] = {"iban": _is_iban, "resident": _is_resident, "card": _is_card}
+"""By their check digits, numbers that a pattern alone cannot tell from others."""

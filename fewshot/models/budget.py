@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from fewshot.models.client import Client
     from fewshot.models.connection import Connection
 
-__all__ = ["OVER_BUDGET", "Budget", "BudgetClient", "most_tokens", "with_budget"]
+__all__ = ["OVER_BUDGET", "Budget", "BudgetClient", "with_budget"]
 
 OVER_BUDGET = "max_cost"
 """The `code` of the ServiceError for a request that was not sent because the budget is spent."""
-_TOKENS_A_TURN = 8
-"""What a chat template puts round a turn, at most: signs for its beginning, role and end."""
 _LONGEST_ANSWER = 4096
 _ROUNDING = 1e-12
 
@@ -60,7 +58,7 @@ class Budget:
         Raises:
             ServiceError: there is no room, and no request in flight that could make some; the code is `OVER_BUDGET`.
         """
-        amount = self.price_for(request).cost(Usage(most_tokens(request), _longest_answer(request)))
+        amount = self.price_for(request).cost(Usage(request.most_tokens, _longest_answer(request)))
         while self.spent + self.reserved + amount > self.max_cost + _ROUNDING:
             if self.spent + amount > self.max_cost + _ROUNDING or not self.reserved:
                 raise self._refusal(amount, request)
@@ -152,18 +150,6 @@ def with_budget(
     client = connection.client
     before = client.before if isinstance(client, ClientWrapper) else ClientWrapper(client).before
     return connection.through(before(lambda inner: BudgetClient(inner, budget))), budget
-
-
-def most_tokens(request: Request) -> int:
-    """Give a number of input tokens that a request cannot exceed: its bytes, and the signs round its turns."""
-    if request.text is not None:
-        return len(request.text.encode("utf-8", "replace")) + 1
-    own = sum(len(turn.content.encode("utf-8", "replace")) for turn in request.messages)
-    told = [*request.choices, *((q.name, q.instructions) for q in request.questions)]
-    told += [choice for question in request.questions for choice in question.choices]
-    schema = len(request.schema or "") + sum(len(f"{v}{about}".encode()) + 16 for v, about in told)
-    again = len(request.prefix.json) * max(0, len(request.questions) - 1)  # each question has the instructions
-    return len(request.prefix.json) + again + own + schema + _TOKENS_A_TURN * (len(request.chat) + 1)
 
 
 def _longest_answer(request: Request) -> int:

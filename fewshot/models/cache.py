@@ -10,7 +10,7 @@ import asyncio
 import copy
 import hashlib
 import json
-import time
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -22,6 +22,7 @@ from fewshot._storage import cache_dir
 from fewshot.errors import ServiceError
 from fewshot.models.client import Client, ClientWrapper
 from fewshot.models.completion_store import Answers, answers_in
+from fewshot.models.deadline import Deadline
 from fewshot.models.endpoint import Endpoint, route_of
 from fewshot.models.wire.decisions import decision_body
 from fewshot.models.wire.request import parameters
@@ -98,10 +99,13 @@ class CachedClient(ClientWrapper):
 
 async def _follow(ahead: asyncio.Future[Completion], deadline: float | None) -> Completion | None:
     """Wait for an equal request; None when nothing came of it, so that this call must ask itself."""
-    left = None if deadline is None else deadline - time.monotonic()
-    await asyncio.wait([ahead], timeout=None if left is None else max(0.0, left))
-    if not ahead.done():
-        raise ServiceError("an equal request was in flight and not answered in time: ask again later", transient=True)
+    try:
+        async with Deadline(math.inf if deadline is None else deadline).kept():
+            await asyncio.wait([ahead])
+    except TimeoutError:
+        raise ServiceError(
+            "an equal request was in flight and not answered in time: ask again later", transient=True
+        ) from None
     if ahead.cancelled():
         return None
     if (error := ahead.exception()) is not None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections import deque
@@ -15,8 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot import _background_loop as loop
+from fewshot._checks import check_count, check_kind, check_number
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.models.client import Gate, gate_at
+from fewshot.models.deadline import Deadline
 from fewshot.models.endpoint import OWN, Endpoint, Secret, offline, resolve
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.wire import audit
@@ -74,6 +75,12 @@ class OpenAIClient:
         Raises:
             ConfigError: the settings contradict each other, or the endpoint may not be used.
         """
+        check_kind("endpoint", endpoint, Endpoint, type(None), what="an Endpoint, or leave it out")
+        if client is not None and not hasattr(client, "base_url"):
+            raise InputError(f"client={type(client).__name__}: give an openai.OpenAI or AsyncOpenAI", field="client")
+        check_count("max_retries", max_retries, least=0)
+        if timeout is not None:
+            check_number("timeout", timeout, "seconds")
         if endpoint is None:
             endpoint = resolve(base_url=str(client.base_url), api_key=OWN) if client else resolve()
         if offline() and not endpoint.local:
@@ -219,15 +226,17 @@ class OpenAIClient:
         """Close the connections of blocking calls; the client stays usable."""
         loop.run(self.aclose())
 
-    def _deadline(self, deadline: float | None) -> float:
-        return time.monotonic() + self.timeout if deadline is None else deadline
+    def _deadline(self, deadline: float | None) -> Deadline:
+        return Deadline(time.monotonic() + self.timeout if deadline is None else deadline)
 
     async def _persist(self, once: Callable[[_Tries], Awaitable[T]], tries: _Tries) -> T:
         """Try until it works, cannot work, or time is up."""
         error, allowed = None, tries.left
         try:
-            async with asyncio.timeout(max(0.0, tries.left)):
-                async for attempt in retrying(max_retries=self.max_retries, deadline=tries.deadline):
+            async with tries.deadline.kept():
+                async for attempt in retrying(
+                    self.endpoint.host, max_retries=self.max_retries, left=lambda: tries.left
+                ):
                     with attempt:
                         return await once(tries)
         except TimeoutError:
@@ -257,20 +266,17 @@ class OpenAIClient:
         reply: Reply | None = None
         error: FewshotError
         try:
-            async with asyncio.timeout(limit):
+            tries.sent += 1
+            try:
+                reply = await self._wire.post(path, body, timeout=limit, fresh=tries.found_stale)
+            except StaleConnectionError:
                 tries.sent += 1
-                try:
-                    reply = await self._wire.post(path, body, timeout=limit, fresh=tries.found_stale)
-                except StaleConnectionError:
-                    tries.sent += 1
-                    tries.found_stale = True  # once a call: who breaks off after the work would be paid for each
-                    reply = await self._wire.post(path, body, timeout=limit, fresh=True)
+                tries.found_stale = True  # once a call: who breaks off after the work would be paid for each
+                reply = await self._wire.post(path, body, timeout=limit, fresh=True)
             self.heard.append(reply.headers)
             if 200 < reply.status < 300:  # some gateways answer with 201
                 reply = replace(reply, status=200)
             return reply
-        except TimeoutError:
-            error = ServiceError(f"{self.endpoint.host} gave no answer within {limit:.3g} s: try later", transient=True)
         except FewshotError as failed:
             error = failed
         except Exception as odd:
@@ -305,7 +311,7 @@ class _Tries:
     """The state of one call: what is asked, until when, and how many HTTP requests it took so far."""
 
     request: Request | None
-    deadline: float
+    deadline: Deadline
     sent: int = 0
     last: ServiceError | None = None
     found_stale: bool = False
@@ -314,7 +320,7 @@ class _Tries:
     @property
     def left(self) -> float:
         """Seconds until the deadline."""
-        return self.deadline - time.monotonic()
+        return self.deadline.left
 
 
 @lru_cache(maxsize=128)

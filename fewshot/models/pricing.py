@@ -99,14 +99,17 @@ def price_of(model: str, *, decisions: bool = False, own: Own = None) -> Price |
 def _table(own: str | None) -> Mapping[str, Price]:
     """Read the shipped table, then the user's own file (`FEWSHOT_PRICES`), which wins."""
     shipped = _read(_SHIPPED)
-    return {**shipped, **_read(Path(own).expanduser())} if own else shipped
+    return {**shipped, **_read(Path(own))} if own else shipped
 
 
 def _read(path: Path) -> dict[str, Price]:
     try:
+        path = path.expanduser()
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")
         models: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["models"]
         return {name: Price(**{k: float(v[k]) for k in _KNOWN if k in v}) for name, v in models.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         message = f"the price table {path} cannot be read ({error}); it must look like "
         raise ConfigError(message + '{"models": {"NAME": {"input": 0.1, "output": 0.5}}}') from error
 

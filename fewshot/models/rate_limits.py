@@ -10,6 +10,9 @@ Jain, "Analysis of the increase and decrease algorithms", 1989).
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING
 from fewshot.models.client import ClientWrapper, pass_through
 from fewshot.models.token_bucket import Rate, announced, asked_to_wait
 from fewshot.models.tokens import request_tokens
+from fewshot.models.wire.retry import tell_of_wait
 from fewshot.types import Request, Usage
 
 if TYPE_CHECKING:
@@ -41,6 +45,11 @@ _SLOWER, _TOO_SLOW = 2.0, 3.0
 """Replies slower than these multiples of the best round end the doubling, and the growth."""
 _JITTER = 0.005
 _LONGEST_ANSWER = 512
+_MOST_USED = 10**9
+_SPARE_FILES = 16
+"""Files that are left to others: the output, its record, the audit log, certificates."""
+
+_log = logging.getLogger("fewshot")
 
 
 class Ticket:
@@ -90,7 +99,9 @@ class Limits:
         self.host = ""
         """The host whose limits these are; `limited` tells it."""
         self._clock = clock
-        self.most = concurrency or (_MOST_LOCALLY if local else _MOST)
+        self.most = min(concurrency or (_MOST_LOCALLY if local else _MOST), room := _room())
+        if concurrency and room < concurrency:
+            self._tell_of_files()
         self.limit = min(self.most, _FIRST)
         self.busy = 0
         """Rows that hold a slot: asked, or answered and not yet safe."""
@@ -134,12 +145,12 @@ class Limits:
 
     def release(self, ticket: Ticket, usage: Usage | None = None) -> None:
         """Take a ticket back; tokens that were counted and not used are given back."""
-        used = 0 if usage is None else usage.input_tokens + usage.output_tokens
+        used = 0 if usage is None else min(usage.input_tokens + usage.output_tokens, _MOST_USED)
         if ticket.prepaid:
             self._give_back(ticket.expected)
         elif used and ticket.charged:
             for rate in self._rates("tokens"):
-                rate.give(ticket.charged - used)
+                rate.take(used - ticket.charged)
             self._typical_tokens += 0.1 * (used - self._typical_tokens)
         if ticket.has_slot:
             ticket.has_slot = False
@@ -149,6 +160,16 @@ class Limits:
         """Begin with the caller's own level: the service is known to announce no rate."""
         if self._wanted:
             self.limit, self._first_reply = self.most, False
+
+    def crowded(self) -> None:
+        """No file was free for a connection: from now on no more rows are in flight than have one."""
+        most = max(1, min(self.limit, self.sending - _SPARE_FILES // 4))
+        if most < self.most:
+            self.most = self.limit = most
+            self._tell_of_files()
+
+    def _tell_of_files(self) -> None:
+        _log.warning("fewshot: the files that may be open allow %d rows at once: raise it with `ulimit -n`", self.most)
 
     def close(self) -> None:
         """Let no further request begin; those on the wire go on."""
@@ -271,6 +292,7 @@ class Limits:
         return max(self._not_before - now, 0.0, *waits)
 
     def _wake_in(self, seconds: float) -> None:
+        tell_of_wait(self.host, seconds)
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = asyncio.get_running_loop().call_later(seconds, self._pump)
@@ -333,6 +355,17 @@ def limited(connection: Connection, limits: Limits) -> Connection:
     if heard and not any(announced(heard[-1], what) for what in ("requests", "tokens")):
         limits.skip_first_round()
     return connection if getattr(client, "asks_gate", False) else connection.through(ClientWrapper(client))
+
+
+def _room() -> int:
+    """Tell how many rows can be in flight with the files that may still be opened: two each, as connections rest."""
+    try:
+        import resource
+
+        most, there = resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(os.listdir("/dev/fd"))  # noqa: PTH208
+    except (ImportError, OSError):  # Windows has neither
+        return sys.maxsize
+    return sys.maxsize if most == resource.RLIM_INFINITY else max(1, (most - there - _SPARE_FILES) // 2)
 
 
 def beside_rows() -> Context:

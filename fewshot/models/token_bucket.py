@@ -38,7 +38,7 @@ class Rate:
         """Make the bucket that a service announces; what is in flight may not have been counted yet."""
         rate = cls(per_minute, now, pace=_PACE)
         rate._holds = max(1.0, remaining)
-        rate._level = remaining - in_flight - rate._reserve
+        rate._level = max(remaining - in_flight - rate._reserve, -per_minute)
         return rate
 
     def hear(self, per_minute: float, remaining: float, now: float) -> None:
@@ -55,12 +55,12 @@ class Rate:
         return missing / self._a_second if missing > 1e-9 else 0.0
 
     def take(self, amount: float = 1.0) -> None:
-        """Take some out; more than there is makes a debt, of a minute at most: no service counts longer than that."""
-        self._level = max(self._level - amount, -self.per_minute)
+        """Take some out, or put back less than nothing; a debt is of a minute at most: no service counts longer."""
+        self._level = min(max(self._level - amount, -self.per_minute), self._holds)
 
     def give(self, amount: float = 1.0) -> None:
         """Put back what was not used after all."""
-        self._level = min(self._level + amount, self._holds)
+        self.take(-amount)
 
     @property
     def _a_second(self) -> float:
@@ -86,7 +86,7 @@ def announced(headers: Mapping[str, str], what: str) -> tuple[float, float] | No
         remaining = float(headers[f"x-ratelimit-remaining-{what}"])
     except (KeyError, ValueError):
         return None
-    return (limit, remaining) if 1 <= limit < _LONGEST_MINUTES and remaining >= 0 else None
+    return (limit, min(remaining, limit)) if 1 <= limit < _LONGEST_MINUTES and remaining >= 0 else None
 
 
 def asked_to_wait(headers: Mapping[str, str]) -> float | None:

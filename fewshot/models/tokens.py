@@ -1,6 +1,6 @@
 """How many tokens a text or a request has, estimated from characters, since no service tells its tokeniser.
 
-What a request has at most, for a budget that must hold, is worked out from its bytes: see `fewshot.models.budget`.
+What a request has at most, for a budget that must hold, is worked out from its bytes: see `Request.most_tokens`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, TypedDict, get_args
 
-from fewshot._checks import check_count, counts, did_you_mean
+from fewshot._checks import brief, check_count, check_function, check_kind, counts, did_you_mean
 from fewshot.calibration.fitting import folds
 from fewshot.data.labelled import Labelled, read_labelled
 from fewshot.errors import InputError
@@ -110,6 +110,7 @@ async def tune(
     """
     started = time.monotonic()
     _check(budget, draws, forms)
+    check_function("progress", progress, 3)
     given = read_labelled(task, rows, target=target)
     usable = apart(task, distinct(task, given), (example.inputs for example in task.examples))
     connection = await connect(task.settings)
@@ -177,9 +178,10 @@ def _check(budget: int, draws: int, forms: Sequence[str] | None) -> None:
         raise InputError(f"budget={budget}: a search takes {_LEAST_BUDGET} requests or more", field="budget")
     check_count("draws", draws, least=1)
     known = get_args(Form)
+    check_kind("forms", forms, list, tuple, type(None), what=f"a list of {', '.join(known)}")
     for name in forms or ():
         if name not in known:
-            message = f"forms: {name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}"
+            message = f"forms: {brief(name)} is not one of {', '.join(known)}{did_you_mean(brief(name), known)}"
             raise InputError(message, field="forms")
 
 

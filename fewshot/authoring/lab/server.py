@@ -14,6 +14,7 @@ import inspect
 import json
 import re
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,8 @@ __all__ = ["LabServer"]
 
 _LONGEST = 8_000_000
 """Bytes that a call may send."""
+_MOST_AT_ONCE = 24
+"""Connections: a browser has six."""
 
 
 class LabServer(ThreadingHTTPServer):
@@ -45,8 +48,23 @@ class LabServer(ThreadingHTTPServer):
     def __init__(self, workbench: Workbench, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.workbench = workbench
+        self._room = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self.token = secrets.token_urlsafe(24)
         self.hosts = frozenset(f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost"))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own, or close it where there are too many."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
 
     @property
     def url(self) -> str:

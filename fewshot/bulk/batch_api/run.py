@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fewshot import _background_loop as loop
+from fewshot._checks import check_count, check_kind
 from fewshot.bulk.batch_api.service import batch_api
 from fewshot.bulk.batch_api.session import Session
 from fewshot.bulk.batch_api.store import BatchStore
@@ -86,6 +87,10 @@ class BatchRun(Generic[T]):
             max_requests: requests in one batch, at most.
             max_bytes: bytes in one batch, at most.
         """
+        check_kind("task", task, Predictor, what="a Task")
+        check_kind("folder", folder, str, os.PathLike, what="the path of a folder")
+        check_count("max_requests", max_requests, least=1)
+        check_count("max_bytes", max_bytes, least=1)
         self.task = task.using(decisions=False)
         self.folder = Path(folder)
         self._limits = (max_requests, max_bytes)
@@ -136,6 +141,7 @@ class BatchRun(Generic[T]):
 
     async def asubmit(self, rows: Iterable[Any] | None = None, *, retry_failed: bool = False) -> BatchStatus:
         """Send the rows off without blocking; see `submit`."""
+        check_kind("rows", rows, Iterable, type(None), what="many rows")
         if rows is None and not self._is_there:
             raise InputError(f"there is no batch run in {self.folder} yet: give its rows", field="rows")
         async with self._session() as session:

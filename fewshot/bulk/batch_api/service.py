@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from fewshot.bulk.batch_api.files import lines_of
 from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.deadline import Deadline
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.protocol import MAX_REPLY, lost, official, too_long, unreachable
 from fewshot.models.wire.response import Reply, read_json, rubbish
@@ -256,10 +257,11 @@ class BatchApi:
 
     async def _persist(self, once: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
         seconds = patience or self._timeout
-        deadline = time.monotonic() + seconds
+        deadline = Deadline(time.monotonic() + seconds)
         try:
-            async with asyncio.timeout(seconds):
-                async for attempt in retrying(max_retries=self._max_retries, deadline=deadline):
+            async with deadline.kept():
+                policy = retrying(self._endpoint.host, max_retries=self._max_retries, left=lambda: deadline.left)
+                async for attempt in policy:
                     with attempt:
                         return await once()
         except TimeoutError:

@@ -60,7 +60,7 @@ def read_decision(reply: Reply, request: Request, *, attempts: int) -> Completio
         else _best(probabilities),
         finish_reason="refusal" if refused else "stop",
         probabilities=probabilities,
-        usage=read_usage(envelope),
+        usage=read_usage(envelope, request),
         model=str(envelope.get("model") or ""),
         request_id=reply.headers.get("x-request-id"),
         attempts=attempts,

@@ -25,7 +25,16 @@ import h11
 
 from fewshot._background_loop import PerLoop
 from fewshot.errors import ConfigError, ServiceError
-from fewshot.models.wire.protocol import MAX_REPLY, StaleConnectionError, lost, official, too_long, unreachable
+from fewshot.models.deadline import Deadline
+from fewshot.models.wire.protocol import (
+    MAX_REPLY,
+    NO_FILES,
+    StaleConnectionError,
+    lost,
+    official,
+    too_long,
+    unreachable,
+)
 from fewshot.models.wire.response import Reply
 
 if TYPE_CHECKING:
@@ -62,6 +71,7 @@ class DirectWire:
         self._authority = parts.netloc
         self._history = None if endpoint.local else _History(endpoint.host)
         self._path, self._query = parts.path, f"?{query}" if (query := _query_of(endpoint)) else ""
+        self._keeps = True
         self._idle: PerLoop[deque[_Connection]] = PerLoop(deque, _close)
         self._headers: _Hidden | None = None
         self._preparing = threading.Lock()
@@ -76,7 +86,7 @@ class DirectWire:
             connection = await self._connect(timeout)
         reply = await connection.exchange(self._path + path + self._query, body)
         is_copy = history is not None and history.is_copy(reply, connection)
-        if connection.fit and (history is None or history.keeps):
+        if connection.fit and self._keeps and (history is None or history.keeps):
             idle.append(connection)
         else:
             connection.abort()
@@ -100,7 +110,7 @@ class DirectWire:
         loop, host = asyncio.get_running_loop(), self._endpoint.host
         staggered: Any = {"happy_eyeballs_delay": _HEAD_START, "interleave": 1}  # uvloop has neither
         try:
-            async with asyncio.timeout(limit):
+            async with Deadline(time.monotonic() + limit).kept():
                 _, connection = await loop.create_connection(
                     lambda: _Connection(host, self._headers or _Hidden(), self._history),
                     *self._address,
@@ -111,6 +121,9 @@ class DirectWire:
             failed = lost(f"no connection to {host} within {limit:.3g} s: is the server up, and base_url right?")
         except OSError as error:
             failed = unreachable(host, error)
+            if failed.code == NO_FILES:  # those that rest would take the place of what is written
+                self._keeps = False
+                await self.aclose()
         else:
             return connection
         raise failed

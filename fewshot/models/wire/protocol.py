@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -10,10 +12,22 @@ from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.response import Reply
 
-__all__ = ["MAX_REPLY", "StaleConnectionError", "Wire", "lost", "official", "too_long", "unreachable", "unsendable"]
+__all__ = [
+    "MAX_REPLY",
+    "NO_FILES",
+    "StaleConnectionError",
+    "Wire",
+    "lost",
+    "official",
+    "too_long",
+    "unreachable",
+    "unsendable",
+]
 
 MAX_REPLY = 32 * 2**20
 """Bytes that a reply may hold, unpacked."""
+NO_FILES = "too_many_open_files"
+"""The `code` of the ServiceError for a connection that this process may not open."""
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _OTHERS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "OPENAI_CUSTOM_HEADERS", "OPENAI_ORG_ID")
 
@@ -55,6 +69,10 @@ def official(endpoint: Endpoint, *, blocking: bool = False, proxied: bool = True
     """
     import openai
 
+    for name in _CERTIFICATES:
+        place = Path(os.environ.get(name, ""))
+        if place.exists() and not (place.is_file() or place.is_dir()):  # a device may have no end
+            raise ConfigError(f"{name} is not a file or folder of certificates: name one, or unset it")
     parts = urlsplit(endpoint.base_url or "")
     made, http = openai.AsyncOpenAI, openai.DefaultAsyncHttpxClient
     if blocking:
@@ -98,4 +116,7 @@ def unreachable(host: str, cause: BaseException) -> ServiceError:
     """Give the error for a connection that could not be made or broke."""
     if "CERTIFICATE_VERIFY_FAILED" in str(cause):
         return lost(f"the TLS certificate of {host} is not trusted ({cause}): set SSL_CERT_FILE", transient=False)
+    if any(os.strerror(code) in str(cause) for code in (errno.EMFILE, errno.ENFILE)):
+        advice = "ask fewer rows at once (concurrency), or raise the limit (`ulimit -n`)"
+        return ServiceError(f"no file is free for a connection to {host} ({cause}): {advice}", code=NO_FILES)
     return lost(f"the connection to {host} failed ({cause}): is the server up, and base_url right?")

@@ -30,11 +30,13 @@ _OFFERED = re.compile(
 )
 _AT_MOST = re.compile(
     r"(?:<=|at most|maximum(?: value)?(?: of| is)?|up to|between [01] and|from [01] to|less than or equal to|more than"
-    r"|max allowed:|\[[01],|\b[01] (?:to|-)) ?(\d+)( ?\(?exclusive)?",
+    r"|max allowed:|\[[01],|\b[01] (?:to|-)) ?(\d{1,9})(?!\d)( ?\(?exclusive)?",
     re.IGNORECASE,
 )
 """How services say how many log-probabilities they list, or tokens they write."""
-_AT_LEAST = re.compile(r"(?:>=|at least|greater than or equal to|minimum(?: value)?(?: of| is)?) ?(\d+)", re.IGNORECASE)
+_AT_LEAST = re.compile(
+    r"(?:>=|at least|greater than or equal to|minimum(?: value)?(?: of| is)?) ?(\d{1,9})(?!\d)", re.IGNORECASE
+)
 _ONLY = re.compile(r"only (?:the default \()?(\d+(?:\.\d+)?)\b", re.IGNORECASE)
 _ABOVE_ZERO = re.compile(
     r"strictly positive|greater than 0|> ?0\b|\(0(?:\.0)?,|above 0|larger than 0|positive", re.IGNORECASE

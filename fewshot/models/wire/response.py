@@ -13,8 +13,12 @@ from fewshot.types import Completion, Request, TokenLogprob, Usage
 
 __all__ = ["Reply", "in_order", "read_completion", "read_json", "read_usage", "rubbish", "status_of"]
 
-_MOST_TOKENS = 10**8
-"""More tokens than this no request has: such a count is not believed."""
+_PUT_BEFORE = 4096
+"""Tokens that a gateway may put before what was sent."""
+_MOST_UNKNOWN = 2**22
+"""Tokens that a request may have where only its reply is at hand, as in a batch."""
+_MOST_WRITTEN = 2**18
+"""Tokens of an answer, thoughts included, beyond those asked for: more is not believed."""
 _LEAST = 10**9
 """Below minus this an integer is no log-probability, and may be too long for a float."""
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
@@ -68,7 +72,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
         finish_reason=finish_reason,
         texts=tuple(answer for answer, _ in answers),
         tokens=_tokens(choices[0].get("logprobs"), marked=bool(_MARKED.search(reply.body))),
-        usage=read_usage(envelope),
+        usage=read_usage(envelope, request),
         model=_text(envelope.get("model")),
         request_id=reply.headers.get("x-request-id"),
         fingerprint=_text(envelope.get("system_fingerprint")) or None,
@@ -113,18 +117,18 @@ def status_of(reply: Reply) -> int:
     return int(found[1]) if found else reply.status
 
 
-def read_usage(envelope: Mapping[str, Any]) -> Usage:
-    """Read the tokens used; what is missing counts as 0."""
+def read_usage(envelope: Mapping[str, Any], request: Request) -> Usage:
+    """Read the tokens used; what is missing counts as 0, and what cannot be for this request as missing."""
     usage = envelope.get("usage")
     if not isinstance(usage, dict):
         return Usage()
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     sent = _count(usage.get("prompt_tokens") or usage.get("input_tokens"))
-    return Usage(
-        sent,
-        _count(usage.get("completion_tokens") or usage.get("output_tokens")),
-        min(_count(details.get("cached_tokens")), sent) if isinstance(details, dict) else 0,
-    )
+    written = _count(usage.get("completion_tokens") or usage.get("output_tokens"))
+    most = request.most_tokens + _PUT_BEFORE if request.chat or request.text else _MOST_UNKNOWN
+    if sent > most or written > request.n * ((request.max_tokens or 0) + _MOST_WRITTEN):
+        return Usage()
+    return Usage(sent, written, min(_count(details.get("cached_tokens")), sent) if isinstance(details, dict) else 0)
 
 
 def in_order(items: list[Any]) -> list[Any]:
@@ -350,7 +354,7 @@ _BYTE_OF = {chr(byte): byte for byte in _SEEN} | {
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and 0 < value <= _MOST_TOKENS else 0
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _text(value: object) -> str:

@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from fewshot._progress import duration
 from fewshot.errors import ServiceError
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
-__all__ = ["retrying", "wait_asked", "worth_retrying"]
+__all__ = ["retrying", "tell_of_wait", "wait_asked", "worth_retrying"]
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
+_LONG = 60.0
+"""Seconds of waiting that are told: whoever sees nothing happen for longer thinks that it hangs."""
+
+_log = logging.getLogger("fewshot")
+_told: dict[str, float] = {}
+"""Until when each host was last said to be waited for."""
 
 
-def retrying(*, max_retries: int, deadline: float) -> AsyncRetrying:
+def retrying(host: str, *, max_retries: int, left: Callable[[], float]) -> AsyncRetrying:
     """Give the policy for one call; make a new one for each call, since tenacity keeps its state in it.
 
     Arguments:
-        deadline: a `time.monotonic()` value; a wait that would pass it is not begun.
+        host: whom it is for, in what is told.
+        left: gives the seconds that the call has left; a wait of as many is not begun.
     """
     from tenacity import AsyncRetrying, retry_if_exception
 
     def stop(state: RetryCallState) -> bool:
-        return state.attempt_number > max_retries or time.monotonic() + state.upcoming_sleep >= deadline
+        return state.attempt_number > max_retries or state.upcoming_sleep >= left()
 
-    return AsyncRetrying(retry=retry_if_exception(worth_retrying), wait=_wait, stop=stop, reraise=True)
+    def tell(state: RetryCallState) -> None:
+        tell_of_wait(host, state.upcoming_sleep)
+
+    policy = retry_if_exception(worth_retrying)
+    return AsyncRetrying(retry=policy, wait=_wait, stop=stop, before_sleep=tell, reraise=True)
+
+
+def tell_of_wait(host: str, seconds: float) -> None:
+    """Say that nothing is sent to a host for more than a minute; once where several wait for the same moment."""
+    until = time.monotonic() + seconds
+    if seconds > _LONG and until > _told.get(host, 0.0) + 1.0:
+        _told[host] = until
+        _log.warning("fewshot: nothing is sent to %s for the next %s, by its limits or yours", host, duration(seconds))
 
 
 def worth_retrying(error: BaseException) -> bool:

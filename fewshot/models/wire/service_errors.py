@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fewshot.errors import ServiceError
 from fewshot.models.endpoint import Endpoint
@@ -45,7 +47,7 @@ _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|too long|too many tokens|maximum.{0,20}tokens|prompt is too large",
     re.IGNORECASE,
 )
-_TOO_LARGE = re.compile(r"request too large|limit:? (\d+)\b.{0,40}\brequested:? (\d+)", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"request too large|limit:? (\d{1,15})\b.{0,40}\brequested:? (\d{1,15})\b", re.IGNORECASE)
 _WAIT = re.compile(
     r"(?:try again|retry|wait)\D{0,20}?(?:(\d+)\s*m(?:in\w*)?(?!s))?\s*(?:(\d+(?:\.\d+)?)\s*(ms|millis\w*|s\b|sec\w*))",
     re.IGNORECASE,
@@ -55,6 +57,7 @@ MORE_ROOM = re.compile(
     re.IGNORECASE,
 )
 """How models say that they were given too few tokens to write even one."""
+_URL_SAFE = str.maketrans("+/", "-_")
 _TEMPLATE = re.compile(r"template|jinja|grammar|\broles?\b|schema", re.IGNORECASE)
 _LOOKS_LIKE_KEY = re.compile(r"\bsk-[\w*.-]{4,}|[\w-]*\*{4,}[\w-]*|(?<=Bearer )\S+")
 
@@ -202,9 +205,22 @@ def _is_too_large(complaint: Complaint) -> bool:
 def redacted(message: str, secrets: Collection[str]) -> str:
     """Take keys out of a message: those known, and what looks like one."""
     for secret in secrets:
-        if len(secret) >= 8:
-            message = message.replace(secret, "[key]")
+        for form in _forms(str(secret)) if len(secret) >= 8 else ():
+            message = message.replace(form, "[key]")
     return _LOOKS_LIKE_KEY.sub("[key]", message)
+
+
+@lru_cache(maxsize=16)
+def _forms(secret: str) -> tuple[str, ...]:
+    """Give how a secret may be spelled: as it is, in an address, in hexadecimal, in base64 wherever it stands there."""
+    data = secret.encode()
+    coded = [b64encode(bytes(before) + data).decode() for before in range(3)]
+    inside = [one[4 * (before > 0) : (before + len(data)) // 3 * 4] for before, one in enumerate(coded)]
+    return tuple(
+        dict.fromkeys(
+            (secret, quote(secret, safe=""), data.hex(), *inside, *(one.translate(_URL_SAFE) for one in inside))
+        )
+    )
 
 
 def _names(name: str, message: str) -> bool:

@@ -106,6 +106,7 @@ class PlainWire:
             if create is not None:
                 response = await _created(create, body, timeout)
             elif isinstance(client, openai.AsyncOpenAI):
+                options["timeout"] = None  # the caller cancels, and knows of pauses
                 response = await client.post(path, content=body, cast_to=httpx2.Response, options=options)
             else:
                 response = await asyncio.to_thread(
