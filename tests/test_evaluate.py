@@ -477,7 +477,7 @@ def test_a_risk_sets_the_confidence_that_is_asked_for() -> None:
 def test_only_labels_with_logprobs_can_be_calibrated() -> None:
     with pytest.raises(InputError, match="no labels"):
         text_task({}).calibrate(POOL)
-    with pytest.raises(ConfigError, match="no log-probabilities"):
+    with pytest.raises(ConfigError, match="without log-probabilities"):
         task(ScriptedClient(lambda request: "yes")).calibrate(POOL)
     report = task(ScriptedClient(lambda request: "yes")).evaluate(ROWS, pool=POOL)
     assert "not calibrated" in report.notes[0]
@@ -627,6 +627,37 @@ def test_a_task_without_examples_takes_its_labels_from_the_data(
     captured = capsys.readouterr()
     assert "the labels are those of the data: no, yes" in captured.err
     assert json.loads(captured.out)["labels"] == ["no", "yes"]
+
+
+@pytest.mark.usefixtures("_leaning_service")
+def test_a_report_says_when_how_and_of_what_it_was_made_and_what_its_figures_mean(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, page, out = (folder.parent / name for name in ("rows.jsonl", "r.html", "r.json"))
+    words = ["eval", str(folder), "--data", str(data), "--report", str(page), "--out", str(out)]
+    assert main(words) == 0
+    table = capsys.readouterr().out
+    assert "\n  automated_at_N: share of rows that could be accepted with N% errors" in table
+    assert "\n  nll: negative log-likelihood in nats; lower is better\n" in table
+    assert "\n  ece_by_chance: what `ece` would be if every confidence were exactly right" in table
+    made = Report.load(out).made
+    assert (made["data"], made["command"]) == (str(data), f"fewshot {' '.join(words)}")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", made["date"])
+    assert made["endpoint"]
+    for fact in made.values():
+        assert fact in page.read_text(encoding="utf-8")
+
+
+def test_rows_that_are_held_back_are_counted_with_the_reason() -> None:
+    unsure = task().using(min_confidence=0.9).evaluate(ROWS, calibrate=False)
+    held = sum(prediction.abstained for prediction in unsure.predictions)
+    assert 0 < held < len(ROWS)
+    assert f"note: {held} rows are held back: {held} are less sure than the threshold\n" in str(unsure)
+    silent = task(ScriptedClient(lambda _: "yes")).using(min_confidence=0.5).evaluate(ROWS[:4])
+    assert "4 rows are held back: 0 are less sure than the threshold, 4 for a reason told below" in silent.notes
+    assert any("has no confidence" in note and note.startswith("4 rows") for note in silent.notes)
+    assert "There is no plot of confidence" in silent.to_html()
+    assert any("has no confidence" in line for line in silent.to_html().splitlines())
 
 
 def test_where_a_report_goes_is_looked_at_before_anything_is_asked(

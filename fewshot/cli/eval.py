@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
         concurrency=args.concurrency,
         progress=tell,
     )
+    command = re.sub("//[^/@ ]*@", "//", shlex.join(["fewshot", *args.words]))  # a password is nobody's to keep
+    report = replace(report, made={**report.made, "command": command})
     comparison = {} if before is None else report.compare(before)
     if args.json:
         found = report.to_dict(predictions=False)

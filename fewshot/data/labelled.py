@@ -76,6 +76,8 @@ class LabelledRows(list[Labelled]):
     """The rows of one source, and what is to be told of those that were left out."""
 
     left_out: str = ""
+    where: str = ""
+    """The file; empty for rows given in code."""
 
 
 def read_labelled(
@@ -107,7 +109,7 @@ def read_labelled(
     check_kind("encoding", encoding, str, type(None), what="the name of an encoding")
     if isinstance(rows, list) and rows and all(isinstance(row, Labelled) for row in rows):
         again = LabelledRows(rows)
-        again.left_out = getattr(rows, "left_out", "")
+        again.left_out, again.where = getattr(rows, "left_out", ""), getattr(rows, "where", "")
         return again
     given = rows if isinstance(rows, GoldRows) else gold_rows(rows, task.inputs, encoding=encoding)
     with in_file(given.where):
@@ -116,7 +118,7 @@ def read_labelled(
         target = target or target_of(task.output, given.records, [*task.inputs, *task.parameters])
         found = _Places(Columns(task, columns or {}), target)
         read_rows = LabelledRows(_labelled(task, row, number, found) for number, row in given.rows)
-    read_rows.left_out = given.left_out
+    read_rows.left_out, read_rows.where = given.left_out, given.where
     return read_rows
 
 

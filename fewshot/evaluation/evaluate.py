@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from fewshot._checks import check_count, check_function, counts
@@ -23,6 +24,7 @@ from fewshot.evaluation.rows_to_judge import apart, remarks
 from fewshot.evaluation.run import Arm, Progress, Run
 from fewshot.evaluation.summary import figures, of_draws
 from fewshot.inference.predictor import Predictor
+from fewshot.models.cache import place_of
 from fewshot.models.connection import connect
 from fewshot.result import Result
 from fewshot.types import Request, Usage
@@ -31,6 +33,8 @@ __all__ = ["EvaluateOptions", "evaluate"]
 
 Rows = str | os.PathLike[str] | Iterable[Any]
 
+_WARNINGS = 10
+"""Kinds of warnings of rows that are told."""
 _MISTAKES = 10
 """How many confident mistakes are shown with their prompts."""
 _CALIBRATED_ON, _ON_EACH_OF_SEVERAL = 500, 100
@@ -145,7 +149,11 @@ async def evaluate(
         if count is not None and points[-1].k < count:
             run.note(f"k={count} was asked for, but only {points[-1].k} shots were there")
     steadiness = await run.steadiness(arms[0]) if consistency else {}
-    return _report(run, arms[0], tuple(points), steadiness)
+    report = _report(run, arms[0], tuple(points), steadiness)
+    connection = run.connection
+    endpoint = "embedded" if connection.local else place_of(connection.endpoint, connection.client)
+    made = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "data": given.where, "endpoint": endpoint}
+    return replace(report, made={name: what for name, what in made.items() if what})
 
 
 def _of_pool(task: Predictor[Any], pool: Rows, target: str | None, encoding: str | None) -> LabelledRows:
@@ -185,8 +193,21 @@ def _report(run: Run, arm: Arm, points: tuple[Point, ...], steadiness: Mapping[s
         calibration=_calibration(arm),
         promise=None if fitted is None or fitted.threshold is None else fitted.threshold.to_dict(),
         mistakes=_mistakes(arm),
-        notes=(*run.notes, *notes, *(f"{count} rows: {text}" for text, count in warnings.most_common(3))),
+        notes=(
+            *run.notes,
+            *notes,
+            *_held_back(results),
+            *(f"{count} rows: {text}" for text, count in warnings.most_common(_WARNINGS)),
+        ),
     )
+
+
+def _held_back(results: Sequence[Result[Any]]) -> list[str]:
+    """Tell how many rows have no answer on purpose, and how many of these for want of confidence alone."""
+    held = [result for result in results if result.abstained]
+    unsure = sum(not any("held back" in text or "holds it back" in text for text in r.warnings) for r in held)
+    other = f", {len(held) - unsure} for a reason told below" if unsure < len(held) else ""
+    return [f"{len(held)} rows are held back: {unsure} are less sure than the threshold{other}"] if held else []
 
 
 def _point(arms: Sequence[Arm]) -> Point:

@@ -84,6 +84,8 @@ class Report:
     """The threshold that promises the risk asked for; see `fewshot.calibration.abstention.Threshold`."""
     mistakes: tuple[Mistake, ...] = ()
     notes: tuple[str, ...] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
+    """When and of what it was made: `date` (UTC), `data` (a file), `endpoint`, and `command` on the command line."""
 
     # -- figures --------------------------------------------------------------------------------------------------
 
@@ -172,6 +174,7 @@ class Report:
             "calibration": None if self.calibration is None else dict(self.calibration),
             "mistakes": [{"row": m.row, "prompt": m.prompt} for m in self.mistakes],
             "notes": list(self.notes),
+            "made": dict(self.made),
         }
         return found | {"predictions": [p.to_dict() for p in self.predictions]} if predictions else found
 
@@ -199,6 +202,7 @@ class Report:
                 promise=data["abstentions"]["promise"],
                 mistakes=tuple(Mistake(**mistake) for mistake in data["mistakes"]),
                 notes=tuple(data["notes"]),
+                made=data.get("made", {}),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = f"this is no report with its rows ({error!r}); save one with Report.save or `fewshot eval --out`"
@@ -269,7 +273,16 @@ class Report:
         lines += [] if self.promise is None else [f"  {_promised(self.promise)}"]
         lines.append(f"  {self.spending}")
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {name}: {what}" for name, what in self._footnotes)])
+
+    @property
+    def _footnotes(self) -> list[tuple[str, str]]:
+        """What those figures mean whose names are known to few."""
+        from fewshot.evaluation.report_html import ABOUT
+
+        told = [(name, ABOUT[name]) for name in ("nll", "ece", "ece_by_chance") if name in self.metrics]
+        automated = [("automated_at_N", ABOUT["automated_at_5"].replace("5%", "N%"))]
+        return told + (automated if "automated_at_5" in self.metrics else [])
 
     @property
     def spending(self) -> str:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import jinja2
 
 
-__all__ = ["page", "picture"]
+__all__ = ["ABOUT", "page", "picture"]
 
 _TENTHS = [(t / 5, f"{t * 20}%") for t in range(6)]
-_ABOUT = {
+ABOUT = {
     "accuracy": "share of rows with the right label",
     "accuracy_given": "the same among rows that were not held back",
     "answerable_kept": "answered where there is an answer, rightly or not",
@@ -64,6 +64,7 @@ _ABOUT = {
     "token_f1_answerable": "the same, where there is an answer",
     "unanswerable_accuracy": "no answer given where there is none",
 }
+"""What each figure means."""
 _TILES = (
     "accuracy", "numeric_match", "entity_f1", "exact_match", "token_f1", "micro_f1", "macro_f1", "chrf", "rougeL",
     "ece", "unanswerable_accuracy", "automated_at_5", "coverage",
@@ -95,7 +96,7 @@ class Shown(Protocol):
 
 def page(report: Shown) -> str:
     """Make the page of a report."""
-    figures = {n: (n, _ABOUT.get(n, ""), figure, n in _NO_SHARE) for n, figure in report.metrics.items()}
+    figures = {n: (n, ABOUT.get(n, ""), figure, n in _NO_SHARE) for n, figure in report.metrics.items()}
     return _template().render(
         report=report,
         plot_style=STYLE,
