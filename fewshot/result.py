@@ -12,11 +12,35 @@ from typing import Any, Generic, TypeVar
 from fewshot.errors import FewshotError
 from fewshot.types import Completion, Example, Request, Usage
 
-__all__ = ["Result", "label_of", "plain", "table_html"]
+__all__ = ["Field", "Result", "label_of", "plain", "table_html"]
 
 _LONGEST = 200
 """Characters of a value that a line shows."""
 T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """What is known of one field of a record."""
+
+    value: Any
+    """As JSON has it."""
+    probabilities: Mapping[Any, float] | None = None
+    """Of each value that a closed field can hold (labels, booleans, whole numbers in bounds); sums to 1."""
+    confidence: float | None = None
+    """Probability of the value of a closed field; of an open one the mean probability of its tokens."""
+    expected: float | None = None
+    """The mean of a closed field whose values are numbers."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        chances = self.probabilities
+        return {
+            "value": self.value,
+            "probabilities": None if chances is None else {label_of(value): p for value, p in chances.items()},
+            "confidence": self.confidence,
+            "expected": self.expected,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -33,6 +57,8 @@ class Result(Generic[T_co]):
     label's own, and do not sum to 1."""
     confidence: float | None = None
     """Probability that `value` is right, from 0 to 1; None when the endpoint offers no ground for one."""
+    fields: Mapping[str, Field] | None = None
+    """What is known of each field of a record, where log-probabilities came or a decisions endpoint answered."""
     abstained: bool = False
     """Whether None was given on purpose: below `min_confidence`, or too unsure to answer."""
     error: FewshotError | None = None
@@ -94,10 +120,12 @@ class Result(Generic[T_co]):
     def to_dict(self) -> dict[str, Any]:
         """Give the result as plain JSON values: one line of `fewshot run --json`."""
         chances = self.probabilities
+        fields = {} if self.fields is None else {"fields": {n: f.to_dict() for n, f in self.fields.items()}}
         return {
             "value": plain(self.value),
             "probabilities": None if chances is None else {label_of(value): chances[value] for value in chances},
             "confidence": self.confidence,
+            **fields,
             "abstained": self.abstained,
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
             "method": self.method,

@@ -18,7 +18,7 @@ from fewshot.errors import FewshotError, InputError, OutputError, ServiceError
 from fewshot.inference.predictor import Predictor
 from fewshot.models.cache import place_of
 from fewshot.models.connection import Connection
-from fewshot.result import Result
+from fewshot.result import Field, Result, label_of
 from fewshot.types import Usage
 
 __all__ = ["copy_of", "facts_of", "key_of_row", "line_of", "result_of"]
@@ -83,6 +83,7 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
         value=value,
         probabilities=chances and {task.output.label_value(label): chances[label] for label in chances},
         confidence=about["confidence"],
+        fields=_fields(task, about.get("fields")),
         abstained=about["abstained"],
         error=_error(about["error"]),
         method=about["method"],
@@ -132,6 +133,19 @@ def facts_of(task: Predictor[Any], connection: Connection) -> dict[str, str]:
     }
     return {
         name: fact if len(fact) <= _SHOWN else f"{fact[:_SHOWN]}… ({_digest(fact)})" for name, fact in parts.items()
+    }
+
+
+def _fields(task: Predictor[Any], about: Mapping[str, Any] | None) -> dict[str, Field] | None:
+    """Read what a line tells of a record's fields; a value is found again by its name."""
+    if about is None:
+        return None
+    named = {f.name: {label_of(value): value for value in f.values} for f in task.output.fields}
+    return {
+        name: Field(
+            **{**f, "probabilities": f["probabilities"] and {named[name][v]: p for v, p in f["probabilities"].items()}}
+        )
+        for name, f in about.items()
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fewshot.data.labelled import Labelled
-from fewshot.evaluation.label_sets import row_f1
+from fewshot.evaluation.parts import row_f1
 from fewshot.evaluation.text_metrics import answered, exact_match, numeric_match, token_f1
 from fewshot.inference.answerable import ANSWER
 from fewshot.outputs.kinds import Kind
@@ -45,6 +45,8 @@ class Prediction:
     """Of the labels; of a set each label's own."""
     answering: float | None = None
     """The probability that there is an answer, where there may be none."""
+    fields: Mapping[str, tuple[float | None, bool]] = field(default_factory=dict)
+    """Of a record for each field how sure its value was, and whether it was right; a missing field is not."""
     abstained: bool = False
     error: str | None = None
 
@@ -98,6 +100,7 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
         confidence=result.confidence,
         probabilities=found["probabilities"] if kind in ("labels", "label_set") else None,
         answering=(found["probabilities"] or {}).get(ANSWER) if kind == "text" else None,
+        fields=_fields(found, wanted.truth) if kind == "schema" else {},
         abstained=result.abstained,
         error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
     )
@@ -124,7 +127,7 @@ def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, floa
         return {"numeric_match": float(numeric_match(value, wanted.truth))}
     if kind == "schema":
         said, true = plain(value), plain(wanted.truth)
-        return {"exact_match": float(said == true), "field_accuracy": _fields_right(said, true)}
+        return {"exact_match": float(_same(said, true)), "field_accuracy": _fields_right(said, true)}
     references = wanted.references
     return {
         "exact_match": float(exact_match(value, references)),
@@ -136,5 +139,31 @@ def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, floa
 def _fields_right(said: Any, true: Any) -> float:
     """Give the share of a record's fields that are right."""
     if not isinstance(true, Mapping) or not isinstance(said, Mapping):
-        return float(said == true)
-    return sum(float(name in said and said[name] == value) for name, value in true.items()) / max(len(true), 1)
+        return float(_same(said, true))
+    return sum(float(name in said and _same(said[name], value)) for name, value in true.items()) / max(len(true), 1)
+
+
+def _fields(found: Mapping[str, Any], truth: Any) -> dict[str, tuple[float | None, bool]]:
+    """Judge each field of a record; those of a failed row are wrong."""
+    true, said, sure = plain(truth), found["value"] or {}, found.get("fields") or {}
+    if not isinstance(true, Mapping) or not isinstance(said, Mapping):
+        return {}
+    return {
+        name: (sure.get(name, {}).get("confidence"), name in said and _same(said[name], value))
+        for name, value in true.items()
+    }
+
+
+def _same(said: Any, true: Any) -> bool:
+    """Compare JSON values; the order of a list does not count."""
+    if isinstance(said, list) and isinstance(true, list):
+        left = list(true)
+        for each in said:
+            place = next((place for place, other in enumerate(left) if _same(each, other)), None)
+            if place is None:
+                return False
+            del left[place]
+        return not left
+    if isinstance(said, Mapping) and isinstance(true, Mapping):
+        return said.keys() == true.keys() and all(_same(said[name], true[name]) for name in said)
+    return bool(said == true) and isinstance(said, bool) == isinstance(true, bool)

@@ -20,8 +20,8 @@ from fewshot.calibration.abstention import coverage_table
 from fewshot.data.labelled import Labelled
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.intervals import Comparison, Figure, compare
-from fewshot.evaluation.label_sets import by_label, micro_f1
 from fewshot.evaluation.metrics import confusion, macro_f1, over
+from fewshot.evaluation.parts import by_label, micro_f1, of_field
 from fewshot.evaluation.predictions import PRIMARY, Prediction
 from fewshot.models.pricing import spending
 from fewshot.outputs.kinds import Kind
@@ -125,6 +125,12 @@ class Report:
         )
 
     @cached_property
+    def by_field(self) -> dict[str, dict[str, Any]] | None:
+        """Of a task that gives records accuracy, and AUROC and ECE of the confidence, of each field."""
+        names = dict.fromkeys(name for p in self.predictions for name in p.fields)
+        return {n: of_field([p.fields.get(n, (None, False)) for p in self.predictions]) for n in names} or None
+
+    @cached_property
     def chances(self) -> list[tuple[float, bool]]:
         """Confidence and rightness of each row; empty where there are no confidences."""
         if all(p.confidence is None for p in self.predictions):
@@ -169,6 +175,7 @@ class Report:
             "labels": list(self.labels),
             "confusion": self.confusion,
             "by_label": self.by_label,
+            "by_field": self.by_field,
             "abstentions": self.abstentions,
             "curve": [point.to_dict() for point in self.curve],
             "calibration": None if self.calibration is None else dict(self.calibration),
@@ -266,7 +273,7 @@ class Report:
         lines = [head + (f", {self.failed} failed (counted as wrong)" if self.failed else "")]
         width = max(map(len, self.metrics), default=0)
         lines += [f"  {name:<{width}}  {_shown(figure)}" for name, figure in self.metrics.items()]
-        lines += [_of_label(label, about) for label, about in (self.by_label or {}).items()]
+        lines += [_of_part(name, about) for name, about in (self.by_label or self.by_field or {}).items()]
         if len(self.curve) > 1:
             lines.append(f"  {self.primary} by number of shots")
             lines += [f"    k={point.k:<4} {_shown(point.score)}  {len(point.draws)} draw(s)" for point in self.curve]
@@ -329,11 +336,10 @@ def comparison_table(comparisons: Mapping[str, Comparison]) -> str:
     return "\n".join(lines)
 
 
-def _of_label(label: str, about: Mapping[str, Any]) -> str:
-    shown = "  ".join(
-        f"{name} {about[name]:.3f}" for name in ("precision", "recall", "f1", "ece") if about[name] is not None
-    )
-    return f"  {label!r}: {shown}  ({about['rows']} rows)"
+def _of_part(name: str, about: Mapping[str, Any]) -> str:
+    """Write the figures of one label or field in a line."""
+    shown = "  ".join(f"{n} {value:.3f}" for n, value in about.items() if n != "rows" and value is not None)
+    return f"  {name!r}: {shown}  ({about['rows']} rows)"
 
 
 def _promised(promise: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 from fewshot.calibration.abstention import coverage_curve
 from fewshot.errors import ConfigError
 from fewshot.evaluation.intervals import Figure, average, bootstrap, mean
-from fewshot.evaluation.label_sets import label_ece, macro_f1_of_sets, micro_f1
 from fewshot.evaluation.metrics import (
     auroc,
     brier_of,
@@ -28,6 +27,7 @@ from fewshot.evaluation.metrics import (
     reliability,
     spans_in,
 )
+from fewshot.evaluation.parts import label_ece, macro_f1_of_sets, micro_f1
 from fewshot.evaluation.predictions import PRIMARY, Prediction
 from fewshot.evaluation.text_metrics import bleu, chrf, rouge
 from fewshot.outputs.kinds import Kind

@@ -7,6 +7,7 @@ written here, once. `drive` runs a conversation against a client; sync calls, as
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections import Counter
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fewshot.calibration.ridge import token_features
 from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
+from fewshot.inference.field_scoring import decided_fields, decisions_of_fields, read_fields
 from fewshot.inference.label_scoring import Weighed, received, send, weigh
 from fewshot.inference.label_sets import decisions_of, judged_set, weigh_set
 from fewshot.inference.label_tree import LabelTree, mean_logprob
@@ -41,6 +43,7 @@ _GATE = {"chat": 0.4, "text": 0.02}
 Measured; see docs/reliability.md.
 """
 _TOO_LITTLE = "the labels hold too little of the probability"
+_OTHER = "the reply says other than its first token's log-probabilities"
 _NO_LIST = "the reply is not a list of the labels alone"
 _NO_SUCH_ENDPOINT = (404, 405, 501)
 _NOT_SO = (400, 422)
@@ -50,7 +53,7 @@ _NOT_SO = (400, 422)
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
     scored, weighed = yield from _probabilities(question)
-    contradicted = scored is not None and weighed is not None and _contradicted(question, weighed)
+    contradicted = scored is not None and weighed is not None and _contradicted(question, weighed, scored)
     if scored is not None and not contradicted:
         return scored
     if question.settings.votes > 1:
@@ -61,17 +64,22 @@ def ask(question: Question) -> Talk:
     if weighed and weighed.tree:  # what the answer's tokens weigh is no chance of its being right: they were no labels
         share = weighed.tree.coverage
         answer = replace(answer, coverage=share, confidence=answer.confidence if answer.method == "votes" else None)
-        unread = _NO_LIST if question.output.several and share >= _GATE[question.form] else _TOO_LITTLE
-        why = "the reply says other than its first token's log-probabilities" if contradicted else unread
+        why = _OTHER if contradicted else _TOO_LITTLE
+        why = _NO_LIST if question.output.several and share >= _GATE[question.form] else why
         warnings.append(f"{why}, so the answer was read as it was written")
     if answer.confidence is None and question.settings.min_confidence is not None:
         warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
     return replace(answer, warnings=(*answer.warnings, *warnings)) if warnings else answer
 
 
-def _contradicted(question: Question, weighed: Weighed) -> bool:
-    """Tell whether a chat's whole reply says another label than its tokens weigh most, or more than one, or none."""
-    if weighed.tree is None or weighed.said is None or question.form == "text" or question.output.several:
+def _contradicted(question: Question, weighed: Weighed, scored: Answer) -> bool:
+    """Tell whether a chat's whole reply says another label than its tokens weigh most, or more than one, or none.
+
+    A set whose thresholds are not fitted is the one that was written, so that there must be one.
+    """
+    if question.output.several:
+        return scored.calibration == "none" and weighed.written is None
+    if weighed.tree is None or weighed.said is None or question.form == "text":
         return False
     label, completion = weighed.tree.likeliest, weighed.said[1]
     if completion.finish_reason != "stop" or completion.text == weighed.tree.words[label]:
@@ -132,24 +140,38 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
     if not given:  # a client of the caller's own may know of no decisions
         question.refusals.append(501)
         return None
+    if question.output.kind == "schema":
+        return _decided_record(question, given)
     if question.output.several:
         return judged_set(question, given, tuple(la for la, p in given.items() if p >= 0.5), method="decisions")
     return _judged(question, {label: math.log(max(p, 1e-12)) for label, p in given.items()}, method="decisions")
 
 
-def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, float]]:
-    """Ask for the probability of each label; empty where none came."""
+def _decided_record(question: Question, given: Mapping[str, Any]) -> Answer | None:
+    """Make a record of the likeliest values; None where these together are none, so that one is to be written."""
+    fields = decided_fields(question.output, given)
+    try:
+        value = question.output.parse_json(json.dumps({name: field.value for name, field in fields.items()}))
+    except OutputError:
+        return None
+    confidence = math.prod(field.confidence or 0.0 for field in fields.values())
+    return Answer(value=value, method="decisions", confidence=confidence, fields=fields)
+
+
+def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, Any]]:
+    """Ask for the probability of each label, or of each value of each field; empty where none came."""
     output: Any = question.output
     words = {word: label for label, word in output.words_of_labels.items()}
     prompt = question.prompt
     asked: Any = {"model": question.model, "prefix": prompt.prefix, "messages": (prompt.turn(question.inputs),)}
-    if output.several:
-        request = Request(**asked, questions=decisions_of(output))
+    if output.several or output.fields:
+        questions = decisions_of(output) if output.several else decisions_of_fields(output)
+        request = Request(**asked, questions=questions)
     else:
         request = Request(**asked, choices=tuple((w, output.descriptions.get(la, "")) for w, la in words.items()))
     completion = yield from send(question, request)
     refuse_unfinished(question, completion)
-    return {words[word]: p for word, p in (completion.probabilities or {}).items()}
+    return {words.get(word, word): p for word, p in (completion.probabilities or {}).items()}
 
 
 async def drive(
@@ -238,7 +260,7 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
                 raise
             last = error
             request = repaired(question, request, error)
-            if request.top_logprobs:  # the first answer's place is what counts, and was listed
+            if request.top_logprobs and not output.fields:  # the first answer's place is what counts, and was listed
                 request = replace(request, top_logprobs=0)
             room = request.max_tokens or 0 if error.reason == "length" else room
             continue
@@ -246,7 +268,15 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
         sure = None if mean is None else math.exp(mean)
         method = "schema" if request.schema and "response_format" not in completion.dropped else "answer"
         room = room if question.thoughts[-1] or not question.thoughts[0] else 0  # it was the thoughts that took it
-        answer = Answer(value=value, method=method, confidence=sure, sure=sure, room=room, warnings=left_out(missing))
+        answer = Answer(
+            value=value,
+            method=method,
+            confidence=sure,
+            sure=sure,
+            room=room,
+            warnings=left_out(missing),
+            fields=read_fields(output, completion),
+        )
         if missing and repairs_left and lacking is None:
             lacking = answer
             request = repaired(question, request, OutputError(not_there(missing), raw=completion.text))

@@ -46,8 +46,8 @@ class Weighed:
     """The request and the reply, where that had the room of a written answer."""
     chances: Mapping[str, float] | None = None
     """Of a set of labels the probability of each; None where they could not be read."""
-    written: tuple[str, ...] = ()
-    """The labels of the set that was written."""
+    written: tuple[str, ...] | None = None
+    """The labels of the set that was written; None where the reply is not a list of labels."""
 
 
 def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Weighed]:

@@ -8,8 +8,10 @@ label in one request instead.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from fewshot.calibration.calibration import both_ways
@@ -36,20 +38,22 @@ def weigh_set(question: Question) -> Generator[tuple[Request, ...], tuple[Comple
     output: LabelSet = question.output  # type: ignore[assignment]  # `several` says that it is one
     request = question.request(top_logprobs=question.listed)
     completion = yield from send(question, request)
-    refuse_unfinished(question, completion)
+    if completion.finish_reason != "length":  # small models write the same label again and again
+        refuse_unfinished(question, completion)
     said = (request, completion)
     if not completion.tokens or not completion.tokens[0].top:
         return Weighed(None, said=said)
     tree = tree_of(question, {**output.words_of_labels, _NONE: output.no_label})
     place = count_all(completion, tree, question.prompt.cue)
     unsettled = settle(completion, place, tree)
-    try:
-        written = output.parse(completion.text, cue=question.prompt.cue)
-    except OutputError:
-        return Weighed(tree, unsettled, said)
+    written = None
+    if completion.finish_reason == "stop":
+        with contextlib.suppress(OutputError):
+            written = output.parse(completion.text, cue=question.prompt.cue)
     first = {label: math.exp(p) for label, p in tree.logprobs().items()}
     left_out = {label: 1 - first[label] for label in output.words_of_labels}
-    for goes_on, number in _later_places(completion, place, output.sign.encode()):
+    places = _later_places(completion, place, output.sign.encode())
+    for goes_on, number in islice(places, _before_repeated(completion.text.split(output.sign)) - 1):
         next_one = tree_of(question, output.words_of_labels)
         next_one.add(
             completion.tokens[number], rest=rest_of(completion, number), cut=completion.finish_reason != "stop"
@@ -59,6 +63,12 @@ def weigh_set(question: Question) -> Generator[tuple[Request, ...], tuple[Comple
             return Weighed(tree, unsettled, said)
         left_out = {label: left * (1 - min(1.0, goes_on * next_one.mass[label])) for label, left in left_out.items()}
     return Weighed(tree, unsettled, said, {label: 1 - left for label, left in left_out.items()}, written)
+
+
+def _before_repeated(parts: Sequence[str]) -> int:
+    """Count the parts of a list before the first that stands there already."""
+    seen = [part.strip().casefold() for part in parts]
+    return next((place for place, part in enumerate(seen) if part in seen[:place]), len(seen))
 
 
 def _later_places(completion: Completion, first: int, sign: bytes) -> Iterator[tuple[float, int]]:
@@ -78,19 +88,19 @@ def _later_places(completion: Completion, first: int, sign: bytes) -> Iterator[t
 def judged_set(
     question: Question,
     chances: Mapping[str, float],
-    written: tuple[str, ...],
+    written: tuple[str, ...] | None,
     *,
     method: str,
     top: Sequence[tuple[bytes, float]] = (),
 ) -> Answer:
-    """Calibrate each label, and give those that are probable enough; without a fit those that were written.
+    """Calibrate each label, and give those that are probable enough; without a fit those that were written, if any.
 
     The confidence is the probability that the set is right as a whole, should its labels be independent.
     """
     from fewshot.inference.question import Answer
 
     calibration = question.calibration
-    name, given = "none", written
+    name, given = "none", written or ()
     if calibration is not None:
         chances = calibration.apply({**token_features(top, calibration.features), **both_ways(chances)})
         name, given = calibration.name, calibration.given(chances)

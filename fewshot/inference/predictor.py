@@ -210,6 +210,7 @@ class Predictor(Generic[T]):
             probabilities=found.probabilities
             and {self.output.label_value(la): p for la, p in found.probabilities.items()},
             confidence=found.confidence,
+            fields=found.fields,
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
@@ -288,7 +289,7 @@ class Predictor(Generic[T]):
             model=connection.model,
             form=self.settings.form or connection.form,
             top_logprobs=connection.top_logprobs(self.settings.form),
-            decides=self.output.labels is not None and connection.decides(self.settings.decisions),
+            decides=self.output.is_decided and connection.decides(self.settings.decisions),
             continues=connection.local,
             extra=connection.extra,
             room=connection.facts.room,
@@ -309,7 +310,7 @@ class Predictor(Generic[T]):
         distribution over labels that the endpoint makes itself is another one than that of tokens.
         """
         filled = [n for n in sorted(self.inputs) if self.inputs[n] is None and (inputs or {}).get(n) is not None]
-        return key_of(self._fingerprint, filled, self.settings, connection, closed=self.output.labels is not None)
+        return key_of(self._fingerprint, filled, self.settings, connection, closed=self.output.is_decided)
 
     async def _calibration_for(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection

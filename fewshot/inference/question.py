@@ -12,6 +12,7 @@ from fewshot.inference.answerable import LISTED, refusal_of
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.selection import BY_QUESTION
+from fewshot.result import Field
 from fewshot.settings import Settings
 from fewshot.types import Completion, Form, Json, Request
 
@@ -26,6 +27,8 @@ Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 
 _MOST_LISTED = 50_000
 """Log-probabilities in one reply: they are listed for every token, and thousands of tokens would make it too long."""
+_LISTED_IN_RECORDS = 20
+"""Log-probabilities that are listed for every token of a record."""
 _NO_THINKING: tuple[tuple[str, Any], ...] = (
     ("chat_template_kwargs", Json('{"enable_thinking": false}')),
     ("reasoning_effort", "none"),
@@ -105,9 +108,14 @@ class Question:
         """How many log-probabilities to ask for beside a written answer: none where only its own tokens count."""
         if self.top_logprobs is None or not self.settings.scoring or self.thinks == "always":
             return None
-        if refusal_of(self.output) is None:
+        closed = any(field.values for field in self.output.fields)
+        if refusal_of(self.output) is None and not closed:
             return 0
-        return min(self.top_logprobs, LISTED, _MOST_LISTED // (self.settings.max_tokens or self.longest_answer))
+        return min(
+            self.top_logprobs,
+            _LISTED_IN_RECORDS if closed else LISTED,
+            _MOST_LISTED // (self.settings.max_tokens or self.longest_answer),
+        )
 
     @property
     def longest_answer(self) -> int:
@@ -158,6 +166,8 @@ class Answer:
     warnings: tuple[str, ...] = ()
     sure: float | None = None
     """Mean token probability of a written answer."""
+    fields: Mapping[str, Field] | None = None
+    """What is known of each field of a record."""
     room: int = 0
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
 

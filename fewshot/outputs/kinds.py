@@ -157,7 +157,7 @@ def output_of(spec: Any) -> Output[Any]:
     Spans come as `{"spans": [labels]}`, or as `list[Span[Literal[labels]]]`.
     Labels come as a list or tuple, a `Literal`, an enum class or `bool`: a call then gives one of the values listed, a
     member, or a truth, and the model is shown the texts, numbers, member's values, or "true" and "false". A `list` or
-    `set` of a `Literal` or an enum, and `{"any_of": […]}`, give any of them.
+    `set` of a `Literal`, a `set` of an enum, and `{"any_of": […]}`, give any of them.
     Raises InputError when the specification is none of these.
     """
     if isinstance(spec, Output):
@@ -194,7 +194,8 @@ def _closed_set(spec: Any) -> Labels | LabelSet | None:
         return labels_of((True, False))
     if get_origin(spec) in (list, set, frozenset):
         item = getattr(get_args(spec)[0], "__value__", get_args(spec)[0])
-        of = None if item is bool or isinstance(item, list | tuple) else _closed_set(item)
+        listed = get_origin(item) is Literal or (get_origin(spec) is not list and inspect.isclass(item))
+        of = _closed_set(item) if listed and item is not bool else None  # a list of an enum may hold one twice
         return LabelSet(of, cast("Any", get_origin(spec))) if isinstance(of, Labels) else None
     if not isinstance(spec, Mapping) or "any_of" not in spec:
         return None

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from fewshot.outputs.fields import RecordField
+
 __all__ = ["Kind", "Output", "json_text"]
 
 T = TypeVar("T")
@@ -37,6 +39,16 @@ class Output(ABC, Generic[T]):
     def longest_label(self) -> int:
         """Bytes of the longest word of a label; 0 where there is none."""
         return max((len(word.encode()) for word in self.words_of_labels.values()), default=0)
+
+    @cached_property
+    def fields(self) -> tuple[RecordField, ...]:
+        """The fields at the top of a record; none of other outputs."""
+        return ()
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether a decisions endpoint can give the whole of it: labels, or a record of closed fields alone."""
+        return self.labels is not None or (bool(self.fields) and all(len(f.values) > 1 for f in self.fields))
 
     @abstractmethod
     def parse(self, text: str, *, cue: str = "") -> T:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from fewshot._wording import enclosed, excerpt, fold, json_in, json_objects, tidy
 from fewshot.errors import InputError, OutputError, TaskError
+from fewshot.outputs.fields import RecordField, fields_of
 from fewshot.outputs.json_schema import Validator, json_schema
 from fewshot.outputs.numbers import literal_number, read_number
 from fewshot.outputs.output import Kind, Output, json_text
@@ -76,6 +77,11 @@ class Schema(Output[M]):
     def described(self) -> Mapping[str, Any]:
         """The JSON schema; empty where a type has none."""
         return self.model if isinstance(self.model, Mapping) else model_schema(self._adapter) or {}
+
+    @cached_property
+    def fields(self) -> tuple[RecordField, ...]:
+        """The fields at the top of a record."""
+        return fields_of(self.described)
 
     @cached_property
     def _root(self) -> str:

@@ -1,13 +1,13 @@
-"""Figures for sets of labels: each label's own, and those over all labels."""
+"""Figures for the parts of an answer: each label of a set, and all together; each field of a record."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fewshot.evaluation.metrics import ece
+from fewshot.evaluation.metrics import auroc, ece
 
-__all__ = ["by_label", "label_ece", "macro_f1_of_sets", "micro_f1", "row_f1"]
+__all__ = ["by_label", "label_ece", "macro_f1_of_sets", "micro_f1", "of_field", "row_f1"]
 
 Sets = Sequence[Collection[str]]
 
@@ -50,6 +50,18 @@ def by_label(
         rows = sum(label in truth for truth in truths)
         found[label] = {"precision": precision, "recall": recall, "f1": f1, "ece": error, "rows": rows}
     return found
+
+
+def of_field(judged: Sequence[tuple[float | None, bool]]) -> dict[str, Any]:
+    """Give the accuracy of a field, and AUROC and ECE of its confidence over the rows that have one."""
+    known = [(sure, right) for sure, right in judged if sure is not None]
+    sure, right = [one for one, _ in known], [one for _, one in known]
+    return {
+        "accuracy": sum(right for _, right in judged) / len(judged),
+        "auroc": auroc(sure, right) if known else None,
+        "ece": ece(sure, right) if known else None,
+        "rows": len(judged),
+    }
 
 
 def _counted(label: str, truths: Sets, said: Sets) -> tuple[float, float, float]:

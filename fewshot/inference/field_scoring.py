@@ -1,0 +1,117 @@
+"""The fields of a record: how likely each value of a closed one was, read from its own tokens in the JSON written.
+
+What was written before a field is given, as it is for the model. A field whose values hold too little of the
+probability at its place has none, as one has where no log-probabilities come. On a decisions endpoint a record of
+closed fields alone is one request with a question a field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fewshot.inference.label_tree import mean_logprob
+from fewshot.outputs.fields import RecordField, places_in
+from fewshot.result import Field
+from fewshot.types import Completion, Decision, TokenLogprob
+
+if TYPE_CHECKING:
+    from fewshot.outputs.output import Output
+
+__all__ = ["decided_fields", "decisions_of_fields", "read_fields"]
+
+_GATE = 0.4
+"""Share of the probability that a field's values must hold at its place, as labels must in a chat."""
+_LEAST = 1e-9
+
+
+def read_fields(output: Output[Any], completion: Completion) -> dict[str, Field] | None:
+    """Read every field of a record that was written; None where no log-probabilities came."""
+    tokens = completion.tokens
+    if not output.fields or not tokens or b"".join(t.token for t in tokens) != completion.text.encode():
+        return None
+    places = places_in(completion.text)
+    ends = [0]
+    for token in tokens:
+        ends.append(ends[-1] + len(token.token))
+    found = {}
+    for field in output.fields:
+        if field.name not in places:
+            continue
+        start, end = places[field.name]
+        first = next(n for n in range(len(tokens)) if ends[n + 1] > start)
+        own = [token for n, token in enumerate(tokens) if ends[n] < end and ends[n + 1] > start]
+        value = json.loads(completion.text.encode()[start:end])
+        chances = _chances(tokens[first:], start - ends[first], field) if field.values else None
+        mean = mean_logprob(own)
+        found[field.name] = _field(field, value, chances, None if mean is None else math.exp(mean))
+    return found
+
+
+def _field(field: RecordField, value: Any, chances: Mapping[Any, float] | None, sure: float | None) -> Field:
+    expected = math.fsum(v * p for v, p in chances.items()) if chances and field.ordered else None
+    confidence = sure if chances is None else chances.get(value)
+    return Field(value=value, probabilities=chances, confidence=confidence, expected=expected)
+
+
+def _chances(tokens: Sequence[TokenLogprob], skip: int, field: RecordField) -> dict[Any, float] | None:
+    """Give the probability of each value of a closed field; None where the tokens do not tell.
+
+    Arguments:
+        tokens: from that in which the value begins.
+        skip: bytes of that token which stand before the value.
+    """
+    spelled = {json.dumps(value, ensure_ascii=False).encode(): value for value in field.values}
+    mass = dict.fromkeys(spelled, 0.0)
+    written, share, before = b"", 1.0, tokens[0].token[:skip]
+    for token in tokens:
+        shared = False
+        for other, logprob in token.top or ((token.token, token.logprob),):
+            text = written + other[len(before) :] if other.startswith(before) else b"\0"
+            begun = [literal for literal in spelled if literal.startswith(text)]
+            done = [
+                literal for literal in spelled if text.startswith(literal) and text[len(literal) :][:1] in b",}] \r\n\t"
+            ]
+            if other == token.token and (len(begun) > 1 or (begun and begun[0] != text and not text.strip(b'" '))):
+                shared, on = True, share * math.exp(logprob)
+            elif len(begun) == 1:
+                mass[begun[0]] += share * math.exp(logprob)
+            elif done and not begun:
+                mass[max(done, key=len)] += share * math.exp(logprob)
+        if not shared:
+            break
+        written, share, before = written + token.token[len(before) :], on, b""
+    total = math.fsum(mass.values())
+    if total < _GATE:
+        return None
+    bounded = {spelled[literal]: max(m, _LEAST) for literal, m in mass.items()}
+    total = math.fsum(bounded.values())
+    return {value: m / total for value, m in bounded.items()}
+
+
+def decisions_of_fields(output: Output[Any]) -> tuple[Decision, ...]:
+    """Ask for the value of each field, in one request."""
+    return tuple(
+        Decision(
+            field.name,
+            f"What is {field.name!r}?" + (f" {field.about}" if field.about else ""),
+            tuple((_shown(value), "") for value in field.values),
+        )
+        for field in output.fields
+    )
+
+
+def decided_fields(output: Output[Any], given: Mapping[str, Mapping[str, float]]) -> dict[str, Field]:
+    """Give each field its likeliest value, with the distribution that the endpoint gave."""
+    found = {}
+    for field in output.fields:
+        chances = {value: given[field.name][_shown(value)] for value in field.values}
+        value = max(chances, key=chances.__getitem__)
+        found[field.name] = _field(field, value, chances, None)
+    return found
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

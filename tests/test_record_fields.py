@@ -1,0 +1,237 @@
+"""The fields of a record: a probability for every closed one, a confidence for every open one."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from typing import Any, Literal
+
+import pytest
+from fault_server import Fault, FaultServer
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, model_validator
+
+from fewshot import Completion, Request, ScriptedClient, Task, estimate, extract
+from fewshot.inference.field_scoring import read_fields
+from fewshot.outputs.fields import fields_of, places_in
+from fewshot.outputs.kinds import Schema
+from fewshot.types import TokenLogprob, Usage
+
+
+class Level(enum.Enum):
+    LOW = "low"
+    LOWER = "lower"
+
+
+class Ticket(BaseModel):
+    """A ticket."""
+
+    team: Literal["billing", "bug"]
+    urgent: bool
+    score: int = Field(ge=1, le=5)
+    summary: str
+
+
+class Closed(BaseModel):
+    """Five closed fields."""
+
+    team: Literal["billing", "bug", "sales"] = Field(description="who does it")
+    urgent: bool
+    score: int = Field(ge=1, le=5)
+    level: Level | None
+    size: Literal[1, 2, 10]
+
+
+def token(text: str, **others: float) -> TokenLogprob:
+    """Give a token of what is left of the probability; keyword arguments are what else could have stood there."""
+    top = ((text.encode(), 1 - sum(others.values())), *((name.encode(), p) for name, p in others.items()))
+    listed = tuple((name, math.log(p)) for name, p in top)
+    return TokenLogprob(*listed[0], listed)
+
+
+def said(*tokens: TokenLogprob) -> Completion:
+    text = b"".join(t.token for t in tokens).decode()
+    return Completion(text=text, tokens=tokens, usage=Usage(30, len(tokens)))
+
+
+TICKET = said(
+    token('{"team":'), token(' "'), token("billing", bug=0.2), token('",'), token(' "urgent":'),
+    token(" true", **{" false": 0.3}), token(', "score": '), token("4", **{"5": 0.25, "3": 0.25}),
+    token(', "summary": "'), token("It", The=0.1), token(" broke", **{" fell": 0.5}), token('"}'),
+)  # fmt: skip
+
+
+class Listing(ScriptedClient):
+    top_logprobs = 20
+
+
+def test_every_closed_field_has_probabilities_and_every_open_one_a_confidence() -> None:
+    client = Listing(TICKET)
+    result = extract.run("It broke.", Ticket, client=client)
+    assert result.value == Ticket(team="billing", urgent=True, score=4, summary="It broke")
+    assert result.fields is not None
+    fields = result.fields
+    assert fields["team"].probabilities == {"billing": pytest.approx(0.8), "bug": pytest.approx(0.2)}
+    assert fields["urgent"].probabilities == {True: pytest.approx(0.7), False: pytest.approx(0.3)}
+    assert fields["urgent"].confidence == pytest.approx(0.7)
+    assert fields["score"].expected == pytest.approx(4)
+    assert fields["score"].probabilities is not None
+    assert fields["score"].probabilities[1] < 1e-6
+    assert (fields["summary"].probabilities, fields["summary"].expected) == (None, None)
+    assert fields["summary"].confidence == pytest.approx((1.0 * 0.9 * 0.5 * 1.0) ** (1 / 4))
+    assert client.requests[0].top_logprobs == 20
+    assert json.loads(json.dumps(result.to_dict()))["fields"]["urgent"]["probabilities"]["true"] == pytest.approx(0.7)
+
+
+def test_values_that_hold_too_little_or_are_not_listed_have_no_probability() -> None:
+    odd = said(token('{"team": "'), token("b", x=0.7), token("ug"), token('"}'))
+    output = Schema(Ticket)
+    found = read_fields(output, odd)
+    assert found is not None
+    assert found["team"].probabilities is None
+    assert read_fields(output, Completion(text='{"team": "bug"}')) is None
+    plain = extract.run("It broke.", Ticket, client=ScriptedClient(TICKET.text))
+    assert plain.value is not None
+    assert plain.fields is None
+
+
+def test_values_that_begin_alike_are_told_apart_where_they_part() -> None:
+    lower = said(token('{"level": "'), token("low"), token("er", **{'"': 0.25}), token('"}'))
+    shorter = said(token('{"size": '), token("1", **{"2": 0.25}), token("}", **{"0": 0.5}))
+    output = Schema(Closed)
+    found = read_fields(output, lower)
+    assert found is not None
+    assert found["level"].value == "lower"
+    assert found["level"].probabilities is not None
+    assert found["level"].probabilities["lower"] == pytest.approx(0.75, abs=0.001)
+    found = read_fields(output, shorter)
+    assert found is not None
+    assert found["size"].probabilities is not None
+    assert found["size"].probabilities == {
+        p: pytest.approx(c, abs=0.001) for p, c in {1: 0.375, 2: 0.25, 10: 0.375}.items()
+    }
+
+
+def test_what_a_field_can_hold_is_found_past_references_and_null() -> None:
+    values = {field.name: field.values for field in fields_of(Schema(Closed).described)}
+    assert values == {
+        "team": ("billing", "bug", "sales"), "urgent": (True, False), "score": (1, 2, 3, 4, 5),
+        "level": ("low", "lower", None), "size": (1, 2, 10),
+    }  # fmt: skip
+    assert fields_of({"type": "array", "items": {"type": "string"}}) == ()
+    assert fields_of({"properties": {"n": {"type": "integer", "minimum": 0, "maximum": 10**9}}})[0].values == ()
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.none(), st.lists(st.text())), max_size=4))
+def test_a_value_is_found_where_it_stands(record: dict[str, Any]) -> None:
+    for text in (json.dumps(record), json.dumps(record, ensure_ascii=False, indent=2)):
+        raw = text.encode("utf-8", "replace")
+        if raw.decode() == text:
+            assert {name: json.loads(raw[a:b]) for name, (a, b) in places_in(text).items()} == record
+
+
+@given(st.text())
+def test_junk_has_no_places_or_places_within_it(text: str) -> None:
+    assert all(0 <= a < b <= len(text.encode("utf-8", "replace")) for a, b in places_in(text).values())
+
+
+# -- decisions ------------------------------------------------------------------------------------------------------
+
+
+def decided(body: dict[str, Any]) -> Fault | None:
+    if "questions" not in body:
+        return None
+    answers = []
+    for question in body["questions"]:
+        values = [choice["value"] for choice in question["choices"]]
+        shares = [0.6, *[0.4 / (len(values) - 1)] * (len(values) - 1)]
+        listed = [{"value": value, "probability": share} for value, share in zip(values, shares, strict=True)]
+        answers.append({"type": "choice", "name": question["name"], "choice": values[0], "probabilities": listed})
+    return 200, {}, json.dumps({"answers": answers, "usage": {"input_tokens": 60, "output_tokens": 0}}).encode()
+
+
+def test_a_record_of_closed_fields_is_one_request_a_row_on_a_decisions_endpoint() -> None:
+    with FaultServer() as server:
+        server.reply = decided
+        task = Task.of("Sort the ticket.", Closed, base_url=server.base_url, model="m", decisions=True)
+        results = list(task.map([f"ticket {n}" for n in range(4)]))
+        assert len(server.requests) == 4
+        assert all(r.value == Closed(team="billing", urgent=True, score=1, level=Level.LOW, size=1) for r in results)
+        assert {r.method for r in results} == {"decisions"}
+        assert results[0].fields is not None
+        assert results[0].fields["score"].expected == pytest.approx(0.6 + 0.1 * (2 + 3 + 4 + 5))
+        assert results[0].confidence == pytest.approx(0.6**5)
+        (seen, *_) = server.requests
+        assert [q["name"] for q in seen.body["questions"]] == ["team", "urgent", "score", "level", "size"]
+        assert "who does it" in seen.body["questions"][0]["instructions"]
+        assert estimate(task, ["a", "b"]).requests.likely == 2
+
+
+def test_an_open_field_is_written_and_not_decided() -> None:
+    with FaultServer() as server:
+        server.answer = lambda _: TICKET.text
+        task = Task.of("Sort the ticket.", Ticket, base_url=server.base_url, model="m", decisions=True)
+        assert task("It broke.").summary == "It broke"
+        assert [seen.path for seen in server.requests] == ["/v1/chat/completions"]
+
+
+class Odd(BaseModel):
+    """A record that no likeliest values make."""
+
+    one: bool
+    other: bool
+
+    @model_validator(mode="after")
+    def _differs(self) -> Odd:
+        if self.one == self.other:
+            raise ValueError("the two must differ")
+        return self
+
+
+def test_likeliest_values_that_are_no_record_together_are_not_given() -> None:
+    with FaultServer() as server:
+        server.reply = decided
+        server.answer = lambda _: '{"one": true, "other": false}'
+        result = Task.of("Which?", Odd, base_url=server.base_url, model="m", decisions=True).run("x")
+        assert result.value == Odd(one=True, other=False)
+        assert result.method in ("schema", "answer")
+
+
+# -- evaluation and rows --------------------------------------------------------------------------------------------
+
+
+def test_each_field_is_evaluated_and_the_order_of_a_list_does_not_count() -> None:
+    class Tagged(BaseModel):
+        tags: list[str]
+        urgent: bool
+
+    rows = [("a", {"tags": ["x", "y"], "urgent": True}), ("b", {"tags": ["x"], "urgent": True})]
+    client = ScriptedClient(lambda _: '{"tags": ["y", "x"], "urgent": true}')
+    report = Task.of("Tag.", Tagged, client=client).evaluate(rows)
+    assert [p.scores["exact_match"] for p in report.predictions] == [1, 0]
+    assert report.by_field is not None
+    assert report.by_field["tags"]["accuracy"] == 0.5
+    assert report.by_field["urgent"] == {"accuracy": 1.0, "auroc": None, "ece": None, "rows": 2}
+    assert "'tags': accuracy 0.500" in str(report)
+    assert "Each field" in report.to_html()
+
+
+def test_the_confidence_of_a_field_is_judged_and_comes_back_from_a_file(tmp_path: Any) -> None:
+    def answer(request: Request) -> Completion:
+        sure = "sure" in request.chat[-1].content
+        return said(token('{"one": '), token("true", false=0.1 if sure else 0.4), token(', "other": false}'))
+
+    task = Task.of("Which?", Odd, client=Listing(answer))
+    rows = [("sure", {"one": True, "other": False}), ("not", {"one": False, "other": True})]
+    report = task.evaluate(rows)
+    assert report.by_field is not None
+    assert report.by_field["one"]["auroc"] == 1.0
+    report.save(tmp_path / "r.json")
+    assert report.load(tmp_path / "r.json").by_field == report.by_field
+    first = list(task.map(["sure"], out=tmp_path / "o.jsonl"))
+    again = list(task.map(["sure"], out=tmp_path / "o.jsonl"))
+    assert again[0].fields == first[0].fields
+    assert again[0].fields is not None
+    assert again[0].fields["one"].probabilities == {True: pytest.approx(0.9), False: pytest.approx(0.1)}
