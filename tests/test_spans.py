@@ -261,7 +261,7 @@ def test_a_folder_says_it_and_is_checked(tmp_path, capsys):
     folder = Task.of("Find names.", list[Span[Kind]], [("Ada, Ada", [Span("person", "Ada", 5, 8)])]).save(
         tmp_path / "who"
     )
-    assert 'output = { spans = ["person", "place"] }' in (folder / "task.toml").read_text()
+    assert 'output = {spans = ["person", "place"]}' in (folder / "task.toml").read_text()
     assert load(folder).examples[0].output == [Span("person", "Ada", 5, 8)]
     assert [finding.code for finding in check(folder).findings if finding.severity == "error"] == []
     rows = (folder / "examples.jsonl").read_text() + '{"text": "Kim", "output": [{"label": "person", "text": "Bob"}]}\n'

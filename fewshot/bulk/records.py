@@ -81,7 +81,7 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
     shots = task._shots_by_id
     return Result(
         value=value,
-        probabilities=chances and {task.output.label_value(label): chances[label] for label in chances},
+        probabilities=task.output.by_value(chances),
         confidence=about["confidence"],
         fields=_fields(task, about.get("fields")),
         abstained=about["abstained"],

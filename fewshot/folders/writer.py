@@ -160,6 +160,8 @@ def _spec_of(task: Predictor[Any]) -> str:
     output: Any = list(task.output.labels) if task.output.labels is not None else task.output.kind
     output = {"any_of": output} if task.output.several else output
     output = {"spans": list(task.output.span_labels)} if task.output.span_labels else output
+    if isinstance(output, dict):
+        output = tomlkit.inline_table().append(*next(iter(output.items())))
     defaults = type(task.settings)()
     names = dict.fromkeys(("model", *_CHOSEN, "temperature", "max_tokens", "scoring", "votes", "min_confidence"))
     settings = {name: getattr(task.settings, name) for name in names}

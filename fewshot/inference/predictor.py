@@ -86,10 +86,11 @@ class Predictor(Generic[T]):
     _variants: dict[Any, Self] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
-        takes = ", ".join(self.inputs)
         labels = " | ".join(self.output.labels or ())
         gives = labels if labels and len(labels) <= _MOST_SHOWN else self._gives
-        return f"<{type(self).__name__} {self.name}: {takes} -> {gives}, {len(self.examples)} examples>"
+        return (
+            f"<{type(self).__name__} {self.name}: {', '.join(self.inputs)} -> {gives}, {len(self.examples)} examples>"
+        )
 
     @property
     def _gives(self) -> str:
@@ -207,8 +208,7 @@ class Predictor(Generic[T]):
             self._result(question, connection),
             value=None if abstains else self.output.value(found.value),
             abstained=abstains,
-            probabilities=found.probabilities
-            and {self.output.label_value(la): p for la, p in found.probabilities.items()},
+            probabilities=self.output.by_value(found.probabilities),
             confidence=found.confidence,
             fields=found.fields,
             method=found.method,

@@ -94,6 +94,10 @@ class Output(ABC, Generic[T]):
         """Give the value that one label stands for."""
         return self.value(label)
 
+    def by_value(self, probabilities: Mapping[str, float] | None) -> dict[Any, float] | None:
+        """Give probabilities of labels under the values that these stand for."""
+        return None if probabilities is None else {self.label_value(la): p for la, p in probabilities.items()}
+
     def schema(self) -> str | None:
         """Give the strict JSON schema to send as `response_format`, as JSON text; None when there is none."""
         return None
