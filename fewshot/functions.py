@@ -6,10 +6,12 @@ same without blocking, `.render` shows the prompt and calls nothing, `.map` answ
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, update_wrapper
 from inspect import Parameter, cleandoc, signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, get_origin, overload
 
 from fewshot._checks import brief, check_count, check_kind
@@ -123,7 +125,11 @@ class Function(Generic[P, T]):
         call = build(**inputs, **given.pop("options", {}), **given)
         return call.task
 
-    def using(self, *args: Any, **options: Any) -> Task[T]:
+    @overload
+    def using(self, *args: Any, min_confidence: float, **options: Any) -> Task[T | None]: ...
+    @overload
+    def using(self, *args: Any, **options: Any) -> Task[T]: ...
+    def using(self, *args: Any, **options: Any) -> Task[Any]:
         """Give the task with other options, as `Task.using` does; what a call takes beside its inputs comes first."""
         return self.task(*args, **options)
 
@@ -146,6 +152,10 @@ class Function(Generic[P, T]):
     def calibrate(self, rows: Any, *args: Any, **options: Any) -> Task[T]:
         """Give the task calibrated on labelled rows, as `Task.calibrate` does."""
         return self._task(args, options).calibrate(rows, **options)
+
+    def save(self, folder: str | os.PathLike[str], *args: Any, **options: Any) -> Path:
+        """Write the task behind the function as a folder, as `Task.save` does: `classify.save("kind", labels)`."""
+        return self._task(args, options).using(**options).save(folder)
 
     def tune(self, rows: Any, *args: Any, **options: Any) -> Any:
         """Search for a better prompt on labelled rows, as `Task.tune` does."""

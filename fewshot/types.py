@@ -197,6 +197,8 @@ class Completion:
     usage: Usage = Usage()
     model: str = ""
     """The model that the service says has answered."""
+    id: str = ""
+    """The completion's own, where the service gives it one."""
     request_id: str | None = None
     fingerprint: str | None = None
     cached: bool = False

@@ -67,6 +67,15 @@ def test_type_hints_of_every_public_method_can_be_read(method: Any) -> None:
     assert isinstance(typing.get_type_hints(method), dict)
 
 
+def test_functions_are_saved_as_folders(tmp_path: Any) -> None:
+    folder = classify.save(tmp_path / "kind", ["bug", "question"], k=2)
+    assert load(folder).output.labels == ("bug", "question")
+    assert load(folder).settings.k == 2
+    assert load(classify_sentiment.save(tmp_path / "mood")).examples == classify_sentiment.task().examples
+    with pytest.raises(InputError, match="cannot be written as a folder"):
+        extract.save(tmp_path / "order", Order)
+
+
 def test_functions_give_their_task_without_an_input() -> None:
     assert classify_sentiment.task(k=2).settings.k == 2
     assert classify.task(["bug", "question"]).output.labels == ("bug", "question")

@@ -25,7 +25,9 @@ from fewshot.integrations.otel import TracedClient, traced
 ASKED = Request(
     model="gpt-6-luna", messages=(Message("system", "Be secret."), Message("user", "My name is Eve.")), max_tokens=5
 )
-SAID = Completion(text="Hello Eve.", usage=Usage(20, 3, 8), model="gpt-6-luna-2026-10-06", request_id="req_1")
+SAID = Completion(
+    text="Hello Eve.", usage=Usage(20, 3, 8), model="gpt-6-luna-2026-10-06", id="chatcmpl-1", request_id="req_1"
+)
 OPENAI = Endpoint(model="gpt-6-luna", base_url="https://api.openai.com/v1")
 
 
@@ -68,7 +70,8 @@ def test_a_request_is_a_span_with_the_conventions_names() -> None:
         "gen_ai.request.seed": 0,
         "gen_ai.output.type": "text",
         "gen_ai.response.model": "gpt-6-luna-2026-10-06",
-        "gen_ai.response.id": "req_1",
+        "gen_ai.response.id": "chatcmpl-1",
+        "fewshot.request_id": "req_1",
         "gen_ai.response.finish_reasons": ("stop",),
         "gen_ai.usage.input_tokens": 20,
         "gen_ai.usage.output_tokens": 3,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fewshot.data.columns import Columns
@@ -55,7 +56,7 @@ def map_frame(task: Any, frame: Any, **options: Any) -> Any:
     Returns:
         For a series a series of values, missing where a row failed or was abstained from (what failed is told as a
         warning in the log). For a data frame one of results, with `COLUMNS`; for a DuckDB relation an Arrow table. Both
-        have the index of what came in.
+        have the index of what came in. Where an input is missing, so is the value, which is no failure.
 
     Raises:
         InputError: the frame lacks an input; other errors as for `task.map`.
@@ -71,7 +72,9 @@ def map_frame(task: Any, frame: Any, **options: Any) -> Any:
         raise InputError(f"{task.name} needs {', '.join(needed)}: give a data frame with these columns")
     else:
         columns = {next(iter([*needed, *task.inputs])): _values(given)}
-    results: Iterator[Result[Any]] = iter(task.map(_rows(columns), **options))
+    missing = (any(row[name] is None for name in needed if name in row) for row in _rows(columns))
+    pairs = zip(task.map(_rows(columns), **options), missing, strict=True)
+    results = (_unasked(result) if none else result for result, none in pairs)
     library, native = given.implementation, given.to_native()
     if not hasattr(given, "columns"):
         return _series(library, task, results, getattr(native, "index", None))
@@ -182,6 +185,11 @@ def _rows(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     names = list(columns)
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(names, values, strict=True))
+
+
+def _unasked(result: Result[Any]) -> Result[Any]:
+    """Give what comes of a row without an input, as data frames have it: nothing in, nothing out."""
+    return replace(result, error=None, warnings=("an input is missing, so nothing was asked",))
 
 
 def _series(library: Any, task: Any, results: Iterable[Result[Any]], index: Any) -> Any:

@@ -123,7 +123,8 @@ def save(task: Predictor[Any], folder: str | os.PathLike[str]) -> Path:
         try:
             if task.path is not None:
                 shutil.copytree(task.path, copy)
-            else:
+            if task.path is None or read_folder(copy, Predictor)._fingerprint != task._fingerprint:
+                shutil.rmtree(copy, ignore_errors=True)
                 _write_parts(task, copy)
             if task.promise is not None:
                 (copy / FIT_FILE).write_text(_fit_of(task), encoding="utf-8")

@@ -322,8 +322,7 @@ class Predictor(Generic[T]):
         key = self._calibration_key(connection, inputs)
         if key in self.calibrations or settings.calibrate is False:  # what was fitted on purpose holds all the same
             return self.calibrations.get(key)
-        found = kept(key)
-        calibration = None if found is None else found.calibration
+        calibration = found.calibration if (found := kept(key)) else None
         if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
             return calibration
         if key in failed or self.output.kind != "labels":  # few examples cannot tell of sets, or when nothing answers

@@ -147,11 +147,12 @@ class TracedClient(ClientWrapper):
             return
         facts = {
             "gen_ai.response.model": completion.model or None,
-            "gen_ai.response.id": completion.request_id,
+            "gen_ai.response.id": completion.id or None,
             "gen_ai.response.finish_reasons": [completion.finish_reason],
             "gen_ai.usage.input_tokens": usage.input_tokens,
             "gen_ai.usage.output_tokens": usage.output_tokens,
             "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+            "fewshot.request_id": completion.request_id,
             "fewshot.attempts": completion.attempts,
             "fewshot.cached": completion.cached,
             "fewshot.dropped": list(completion.dropped) or None,

@@ -89,6 +89,8 @@ async def ask() -> None:
 assert_type(classify_sentiment("Lovely."), Sentiment)
 assert_type(classify_sentiment.run("Lovely.", k=3), Result[Sentiment])
 assert_type(classify_sentiment.task(), Task[Sentiment])
+assert_type(classify_sentiment.using(min_confidence=0.8), Task[Sentiment | None])
+assert_type(classify_sentiment.task().using(min_confidence=0.8)("Lovely."), Sentiment | None)
 assert_type(classify_sentiment.map(["Lovely."]), Iterator[Result[Sentiment]])
 assert_type(classify("Lovely.", ["good", "bad"]), str)
 assert_type(classify("Lovely.", {"good": "they like it", "bad": "they do not"}), str)

@@ -62,6 +62,7 @@ def read_decision(reply: Reply, request: Request, *, attempts: int) -> Completio
         probabilities=probabilities,
         usage=read_usage(envelope, request),
         model=str(envelope.get("model") or ""),
+        id=str(envelope.get("id") or ""),
         request_id=reply.headers.get("x-request-id"),
         attempts=attempts,
     )
