@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -245,6 +246,60 @@ def test_the_page_needs_nothing_from_elsewhere_and_holds_no_secret(server: LabSe
     assert "unsafe" not in policy
     assert ask(server, "/", "GET", Host="evil.example")[0] == 403
     assert ask(server, "/other", "GET")[0] == 404
+
+
+ODD = [
+    None,
+    0,
+    "5",
+    {},
+    [],
+    {"a": 1},
+    ["a"],
+    [[]],
+    True,
+    1e308,
+    "\x00",
+    "x" * 300,
+    {"task.toml": 5},
+    {"task.toml": None},
+]
+GOOD = {"task": "mood", "files": {}, "inputs": "x", "rows": TEST, "name": "test.jsonl", "limit": 5, "stamp": "x"}
+TAKES = {
+    "open": ("task",),
+    "look": ("task", "files", "inputs"),
+    "run": ("task", "files", "inputs"),
+    "compare": ("task", "files", "rows", "name", "limit"),
+    "save": ("task", "files", "stamp"),
+}
+
+
+@pytest.mark.parametrize(("call", "name"), [(call, name) for call, names in TAKES.items() for name in names])
+def test_values_of_other_types_are_refused_without_a_traceback(
+    server: LabServer, call: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in ODD:
+        given = {each: GOOD[each] for each in TAKES[call]} | {name: value}
+        status, told, _ = ask(server, f"/api/{call}", body=json.dumps(given).encode())
+        assert status in (200, 400, 422), (value, status, told)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_connections_beyond_a_bound_are_closed_and_the_others_go_on(server: LabServer) -> None:
+    waiting = [socket.create_connection(server.server_address, timeout=20) for _ in range(24)]
+    with socket.create_connection(server.server_address, timeout=20) as beyond:
+        assert beyond.recv(1) == b""
+    for one in waiting:
+        one.close()
+    assert sum(thread.name.endswith("(process_request_thread)") for thread in threading.enumerate()) <= 24
+    for _ in range(100):
+        try:
+            assert ask(server)[0] == 200
+            break
+        except OSError:  # those that were closed are on their way out
+            threading.Event().wait(0.02)
+    else:
+        raise AssertionError("nothing is served any more")
 
 
 # -- in a browser -----------------------------------------------------------------------------------------------------

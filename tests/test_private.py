@@ -8,7 +8,11 @@ import stat
 import subprocess
 import sys
 import traceback
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes
 
 import pytest
 
@@ -16,6 +20,7 @@ from fewshot import ServiceError, classify_sentiment
 from fewshot._storage import cache_dir
 from fewshot.models.endpoint import resolve
 from fewshot.models.openai_client import OpenAIClient
+from fewshot.models.wire.service_errors import redacted
 
 KEY = "sk-canary-0123456789abcdef"
 WATCH = """
@@ -90,3 +95,15 @@ def test_a_key_shows_nowhere(caplog: pytest.LogCaptureFixture, tmp_path: Path) -
 
 def test_the_functions_that_ship_are_pickled_by_name() -> None:
     assert pickle.loads(pickle.dumps(classify_sentiment)) is classify_sentiment
+
+
+@pytest.mark.parametrize("before", ["", "u", "u:", "key="])
+@pytest.mark.parametrize("spelled", [b64encode, urlsafe_b64encode, lambda data: data.hex().encode(), quote_from_bytes])
+def test_a_key_that_a_service_spells_otherwise_is_taken_out(before: str, spelled: Callable[[bytes], Any]) -> None:
+    key = "canary/+0123456789??abcdef~~"
+    coded = spelled((before + key).encode())
+    coded = coded if isinstance(coded, str) else coded.decode()
+    message = redacted(f"the header {coded} is wrong", (key,))
+    kept = [coded[at : at + 6] for at in range(len(spelled(before.encode())) + 4, len(coded) - 9)]
+    assert "[key]" in message
+    assert not [part for part in kept if part in message]

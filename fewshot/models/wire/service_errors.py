@@ -216,10 +216,9 @@ def _forms(secret: str) -> tuple[str, ...]:
     data = secret.encode()
     coded = [b64encode(bytes(before) + data).decode() for before in range(3)]
     inside = [one[4 * (before > 0) : (before + len(data)) // 3 * 4] for before, one in enumerate(coded)]
+    inside += [one.translate(_URL_SAFE) for one in inside]
     return tuple(
-        dict.fromkeys(
-            (secret, quote(secret, safe=""), data.hex(), *inside, *(one.translate(_URL_SAFE) for one in inside))
-        )
+        dict.fromkeys((secret, quote(secret), quote(secret, safe=""), data.hex(), data.hex().upper(), *inside))
     )
 
 
