@@ -199,7 +199,7 @@ def test_a_dry_run_sends_nothing(run: Any, tmp_path: Path, service: FaultServer)
         (("sentiment", "--file", "no-such-file.jsonl"), "No such file"),
         (("sentiment", "x", "--fresh"), "--out"),
         (("sentiment", "x", "--out", "y", "--recalibrate"), "leave --out away"),
-        (("translate", "x", "--recalibrate"), "has no labels"),
+        (("translate", "x", "--recalibrate"), "does not give one label"),
         (("sentiment", "x", "--map", "text"), "NAME=COLUMN"),
         (("sentiment", "x", "--concurrency", "0"), "concurrency=0"),
         (("no-such-task", "x"), "no-such-task"),

@@ -212,3 +212,77 @@ def test_a_fit_that_is_as_it_was_is_seldom_said_to_have_drifted() -> None:
     }
     assert told[0] <= 8
     assert told[0.3] >= 90
+
+
+def test_a_bulk_run_whose_raw_mean_is_far_from_even_offers_to_correct_it(
+    tmp_path: Path, client: Leaning, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = nice().save(tmp_path / "nice")
+    data = str(tmp_path / "rows.jsonl")
+    Path(data).write_text("".join(json.dumps({"text": text}) + "\n" for text, _ in NEW), encoding="utf-8")
+
+    def ran(*more: str) -> tuple[float, str]:
+        """Give the share of right answers, and what was told."""
+        assert cli.main(["run", str(folder), "--file", data, "--json", *more]) == 0
+        out, err = capsys.readouterr()
+        values = [json.loads(line)["value"] for line in out.splitlines()]
+        return sum(value == label for value, (_, label) in zip(values, NEW, strict=True)) / len(NEW), err
+
+    raw, told = ran()
+    assert "the mean probabilities of 100 rows are far from even (no 0." in told
+    assert "--recalibrate corrects that" in told
+    corrected, told = ran("--recalibrate")
+    assert "far from even" not in told
+    assert corrected > raw + 0.2
+    assert ran("--recalibrate", "--prior", "yes=0.1,no=0.9")[0] < corrected
+    assert cli.main(["run", str(folder), "x", "--prior", "yes=0.1,no=0.9"]) == 2
+    assert "--prior says how frequent labels are" in capsys.readouterr().err
+    assert client.requests
+
+
+def test_rows_without_labels_tell_of_the_bias_of_few_shots_with_their_own_share_of_labels() -> None:
+    texts = [text for text, _ in NEW]
+    few = nice(calibrate=False)
+    raw, plain = ([one.run(t).value for t in texts] for one in (few, few.calibrate(unlabelled=texts[:30])))
+    right = [label for _, label in NEW]
+    assert sum(map(str.__eq__, plain, right)) > sum(map(str.__eq__, raw, right)) + 20
+    fitted = few.calibrate(unlabelled=texts[:30]).fitted
+    assert fitted is not None
+    assert (fitted.fit and fitted.fit.calibration.name, fitted.figures) == ("batch", None)
+    skewed = few.calibrate(unlabelled=texts[:30], prior={"yes": 0.05, "no": 0.95})
+    assert [skewed.run(t).value for t in texts].count("yes") < plain.count("yes")
+    both = few.calibrate(ROWS[:12], unlabelled=texts[:30])
+    assert both.fitted is not None
+    assert both.fitted.rows == 12
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "told"),
+    [
+        (["yes", "no"], {"unlabelled": []}, "there are no unlabelled rows"),
+        (["yes", "no"], {"unlabelled": ["a"], "risk": 0.1}, "a risk is promised on labelled ones"),
+        ("number", {"unlabelled": ["a"]}, "has no labels"),
+        (["yes", "no"], {}, "nothing to calibrate on"),
+        (["yes", "no"], {"unlabelled": [{"texxt": "a"}]}, "has no 'text'|'text'"),
+    ],
+)
+def test_unlabelled_rows_that_are_of_no_use_are_refused(output: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Task.of("Is it nice?", output, client=Leaning()).calibrate(**options)
+
+
+def test_the_command_takes_a_file_without_labels(
+    tmp_path: Path, client: Leaning, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = nice().save(tmp_path / "nice")
+    (tmp_path / "more.txt").write_text("\n".join(text for text, _ in NEW[:30]), encoding="utf-8")
+    words = ["--unlabelled", str(tmp_path / "more.txt"), "--json", "--write"]
+    assert cli.main(["calibrate", str(folder), *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["chosen"], found["figures"]) == ("batch", None)
+    assert load(folder).run("a good new day").value == "yes"
+    data = written(tmp_path / "rows.jsonl", ROWS[:12])
+    assert cli.main(["calibrate", str(folder), "--data", data, *words]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 12
+    assert cli.main(["calibrate", str(folder), "--json"]) == 2
+    assert client.requests

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from fewshot import InputError, Result, Task, load
 from fewshot import _background_loop as loop
-from fewshot.calibration.abstention import average_threshold_for
+from fewshot.calibration.abstention import average_threshold_for, threshold_for
 from fewshot.data.labelled import read_labelled
 from fewshot.evaluation.calibrate import calibrated
 from fewshot.evaluation.summary import automated, calibration_error
@@ -54,10 +54,10 @@ OUTPUTS = [
 def test_a_client_that_copies_shots_never_gets_a_finite_threshold(
     output: Any, right: Any, wrong: str, select: str, votes: int
 ) -> None:
-    rows = [(f"item {n} of the list", right(n)) for n in range(45)]
+    rows = [(f"item {n} of the list", right(n)) for n in range(50)]  # as if they were not shots, a fifth would be wrong
     options: dict[str, Any] = {"select": select, "votes": votes, "scoring": votes == 1}
-    task = Task.of("Say it.", output, rows[:30], client=Copying(wrong), k=15, calibrate=False, **options)
-    fitted = task.calibrate([*rows, *rows[:5]], **({"risk": 0.3} if votes == 1 else {"average_risk": 0.3}))
+    task = Task.of("Say it.", output, rows[:40], client=Copying(wrong), k=40, calibrate=False, **options)
+    fitted = task.calibrate([*rows, *rows[:5]], **({"risk": 0.5} if votes == 1 else {"average_risk": 0.4}))
     assert fitted.settings.min_confidence == math.inf
     assert fitted.run("item 5 of the list").abstained
 
@@ -361,3 +361,11 @@ def test_the_share_that_could_be_automated_is_judged_on_other_rows_than_its_cut_
         shares.append(sum(accepted) / 40)
     assert 0 < sum(shares) / 50 < 0.2
     assert automated([(0.9, True)] * 10 + [(0.1, False)] * 10, 0.0)[:10] == [1.0] * 10
+
+
+def test_answers_that_are_equally_sure_can_be_promised_a_risk_all_together() -> None:
+    found = threshold_for(0.1, [0.6] * 150, [n % 50 != 0 for n in range(150)])
+    assert (found.threshold, found.coverage, found.error) == (0.0, 1.0, 0.02)
+    votes = [1.0 if n % 2 else 0.6 for n in range(300)]
+    found = threshold_for(0.1, votes, [vote == 1.0 or n % 4 == 0 for n, vote in enumerate(votes)])
+    assert (0.6 < found.threshold <= 1.0, found.coverage) == (True, 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from fewshot import Completion, ConfigError, InputError, Request, Task
 from fewshot.calibration.calibration import batch
-from fewshot.calibration.running import arecalibrated, recalibrated
+from fewshot.calibration.running import Lean, arecalibrated, recalibrated
 from fewshot.errors import ServiceError
 from fewshot.models.scripted import ScriptedClient
 from fewshot.result import Result
@@ -140,3 +141,14 @@ def test_a_bad_prior_or_confidence_is_refused() -> None:
         list(recalibrated(rows, min_confidence=9))
     with pytest.raises(InputError, match="prior must give each of yes, no a share"):
         list(recalibrated(rows, prior={"yes": "often", "no": 0.5}))  # type: ignore[dict-item]
+
+
+def test_a_mean_that_is_far_from_even_is_told_and_one_that_was_corrected_or_is_near_is_not() -> None:
+    lean, near, few, corrected = Lean(), Lean(), Lean(), Lean()
+    for row in range(20):
+        lean.add(scored(row, 0.95))
+        near.add(scored(row, 0.55))
+        corrected.add(replace(scored(row, 0.95), calibration="running"))
+    few.add(scored(0, 0.95))
+    assert lean.told == "the mean probabilities of 20 rows are far from even (yes 0.95, no 0.05)"
+    assert [near.told, few.told, corrected.told] == ["", "", ""]

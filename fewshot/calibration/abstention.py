@@ -121,13 +121,16 @@ def threshold_for(
     level = (1 - confidence) / len(_STARTS)
     pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
     passed: list[Threshold] = []
-    for counts in _sequences(rows, _needed(risk, level)):
+    least = _needed(risk, level)
+    for counts in _sequences(rows, least):
         for count in counts:
             # Rows strictly above the next one's confidence are a fair sample of what passes it, however many tie.
             cut = pairs[count][0] if count < rows else -math.inf
             accepted = [right for value, right in pairs if value > cut]
+            if len(accepted) < least:  # too many tie: whether a threshold is tested hangs on confidences alone
+                continue
             wrong = len(accepted) - sum(accepted)
-            bound = error_bound(wrong, len(accepted), confidence=1 - level) if accepted else 1.0
+            bound = error_bound(wrong, len(accepted), confidence=1 - level)
             if bound > risk:
                 break
             lowest = max(math.nextafter(cut, math.inf), 0.0)
@@ -240,7 +243,7 @@ def coverage_table(
     return [next(p for p in curve if p.coverage >= share - 1e-12) for share in coverages] if curve else []
 
 
-def _sequences(rows: int, least: int) -> Iterator[range]:
+def _sequences(rows: int, least: int) -> Iterator[list[int]]:
     """Give for each start how many rows its thresholds shall accept, the strictest first.
 
     Fewer than `least` would not pass even without an error.
@@ -248,7 +251,7 @@ def _sequences(rows: int, least: int) -> Iterator[range]:
     step = max(1, rows // _STEPS)
     for share in _STARTS:
         start = max(least, math.ceil(rows * share))
-        yield range(start, rows + 1, step)
+        yield [*range(start, rows, step), *[rows] * (start <= rows)]
 
 
 def _needed(risk: float, delta: float) -> int:

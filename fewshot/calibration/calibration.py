@@ -204,6 +204,11 @@ class Running:
             self._sums[label] = self._sums.get(label, 0.0) + score
         self.rows += 1
 
+    @property
+    def mean(self) -> dict[str, float]:
+        """The probabilities that the mean of the log-probabilities comes to."""
+        return softmax({label: total / self.rows for label, total in self._sums.items()})
+
     def calibration(self) -> Calibration:
         """Freeze the correction as it stands."""
         if not self.rows:

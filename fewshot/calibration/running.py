@@ -18,12 +18,14 @@ from fewshot.calibration.calibration import Calibration, Running
 from fewshot.errors import ConfigError, InputError
 from fewshot.result import Result
 
-__all__ = ["arecalibrated", "recalibrated"]
+__all__ = ["Lean", "arecalibrated", "recalibrated"]
 
 T = TypeVar("T")
 
 _ENOUGH = 10
 """Rows whose mean is first trusted: about ten do (arXiv 2309.17249)."""
+_FAR = 0.2
+"""How far above an even share a label's mean must be for the prompt to be suspected of a bias."""
 
 
 def recalibrated(
@@ -60,6 +62,29 @@ async def arecalibrated(
             yield ready
     for ready in stream.rest():
         yield ready
+
+
+class Lean:
+    """The mean of label probabilities that came uncalibrated, to tell where it is far from even."""
+
+    def __init__(self) -> None:
+        self._running = Running()
+
+    def add(self, result: Result[Any]) -> None:
+        """Take in one more result; one without such probabilities counts for nothing."""
+        if result.calibration == "none" and result.probabilities and result.method in ("logprobs", "decisions"):
+            self._running.add(_logs(result))
+
+    @property
+    def told(self) -> str:
+        """Say for a person how far the mean is from even; nothing where it is near, or there are too few rows."""
+        if self._running.rows < _ENOUGH:
+            return ""
+        mean = self._running.mean
+        if max(mean.values()) < _FAR + 1 / len(mean):
+            return ""
+        shares = ", ".join(f"{label} {share:.2f}" for label, share in sorted(mean.items(), key=lambda m: -m[1])[:3])
+        return f"the mean probabilities of {self._running.rows} rows are far from even ({shares})"
 
 
 class _Stream:

@@ -11,7 +11,8 @@ from typing import Any
 from fewshot._storage import cache_dir
 from fewshot.calibration.abstention import Threshold
 from fewshot.cli.eval import add_labelled_options, labelled
-from fewshot.cli.options import add_task_options, shares
+from fewshot.cli.options import add_task_options, shares, task_of
+from fewshot.errors import InputError
 from fewshot.evaluation.calibrate import kept_calibration
 from fewshot.folders.writer import check_writable, write_fit
 
@@ -21,12 +22,12 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_task_options(parser)
-    add_labelled_options(parser)
+    add_labelled_options(parser, required=False)
     parser.add_argument("--risk", type=float, metavar="R", help="find the --min-confidence that promises this error")
     parser.add_argument("--average-risk", type=float, metavar="R", help="promise this error on average instead")
     parser.add_argument("--recall", metavar="L=R", help="promise to find this share of one label, as in spam=0.95")
     parser.add_argument("--precision", metavar="L=P", help="promise that this share of one label's answers is right")
-    parser.add_argument("--unlabelled", metavar="F", help="further inputs without an answer, for few rows")
+    parser.add_argument("--unlabelled", metavar="F", help="inputs without an answer, beside few --data or none")
     parser.add_argument("--write", action="store_true", help="write fit.json into the task's folder")
     parser.add_argument("--confidence", type=float, default=0.95, metavar="C", help="how sure that promise is")
     parser.add_argument("--prior", metavar="L=P,L=P", help="how frequent each label will be, where the rows differ")
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, keep and tell what was tried."""
-    task, rows, _ = labelled(args)
+    if not args.data and not args.unlabelled:
+        raise InputError("there is nothing to calibrate on: give --data, or --unlabelled", field="data")
+    task, rows, _ = labelled(args) if args.data else (task_of(args), None, None)
     if args.write:
         check_writable(task)
     cache_dir("calibrations")  # where no folder can be made, that is told before anything is asked

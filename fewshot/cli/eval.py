@@ -53,11 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="R.json", help="write the report with all rows")
 
 
-def add_labelled_options(parser: argparse.ArgumentParser) -> None:
+def add_labelled_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add the labelled rows, and how to read them."""
     parser.add_argument(
         "--data",
-        required=True,
+        required=required,
         metavar="F",
         help="labelled rows: JSONL, CSV, Parquet, Excel, …; or a label tool's export",
     )

@@ -20,7 +20,7 @@ from fewshot.bulk.map import amap
 from fewshot.bulk.plan import Plan
 from fewshot.bulk.progress import Display, Tally, summary
 from fewshot.bulk.records import json_bytes
-from fewshot.calibration.running import arecalibrated
+from fewshot.calibration.running import Lean, arecalibrated
 from fewshot.cli.options import (
     add_column_options,
     add_settings,
@@ -28,6 +28,7 @@ from fewshot.cli.options import (
     check_ready,
     columns_of,
     given,
+    shares,
     task_of,
 )
 from fewshot.cli.terminal import painted, shown, tell_line
@@ -42,6 +43,10 @@ __all__ = ["add_arguments", "run"]
 
 _FILES_OF_ROWS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt", ".xlsx")
 _LONGEST_NAME = 255
+_EVEN = (
+    "where the labels are about even among them, --recalibrate corrects that; where they are not, give their --prior "
+    "too, or labelled rows to `fewshot calibrate`"
+)
 _BULK = ("concurrency", "rpm", "tpm", "max_errors", "max_cost")
 
 
@@ -67,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead of the task's own calibration: correct each row by the mean of the rows so far",
     )
+    parser.add_argument("--prior", metavar="L=P,L=P", help="how frequent each label is, for --recalibrate")
     parser.add_argument("--dry-run", action="store_true", help="tell requests, tokens and money; send nothing")
     parser.add_argument("--retry-failed", action="store_true", help="with --out: ask the rows again that have failed")
     parser.add_argument("--fresh", action="store_true", help="with --out: forget what is there and start over")
@@ -80,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out and args.recalibrate:
         message = "a file of results keeps each row as it came, and --recalibrate corrects it by the rows before it"
         raise ConfigError(f"{message}: leave --out away, and send --json to a file")
+    if args.prior and not args.recalibrate:
+        raise ConfigError("--prior says how frequent labels are among the rows that --recalibrate corrects: give both")
     task = task_of(args)
     check_ready(task, args)
     if args.recalibrate:
@@ -167,14 +175,16 @@ async def _run(task: Task[Any], rows: _Rows, options: dict[str, Any], args: argp
 
     facts, again = {"input": rows.digest}, {"resume": not args.fresh, "retry_failed": args.retry_failed}
     options |= {**again, "facts": facts, "total": rows.total, "progress": watch}
-    write = _writer(args, few=rows.few)
+    write, lean = _writer(args, few=rows.few), Lean()
     stopped = False
     try:
         with _ended_by_signals():
             async with contextlib.aclosing(amap(task, rows.rows, **options)) as results:
-                least = task.settings.min_confidence
-                async for result in arecalibrated(results, min_confidence=least) if args.recalibrate else results:
+                corrected = {"prior": shares(args.prior, "--prior")}
+                corrected["min_confidence"] = task.settings.min_confidence
+                async for result in arecalibrated(results, **corrected) if args.recalibrate else results:
                     write(result)
+                    lean.add(result)
     except BaseException as error:
         stopped = not isinstance(error, ConfigError | InputError | BrokenPipeError)
         raise
@@ -185,6 +195,8 @@ async def _run(task: Task[Any], rows: _Rows, options: dict[str, Any], args: argp
             print(shown(summary(tally)), file=sys.stderr)
         if stopped and not rows.few:
             _tell_how_to_go_on(args)
+    if lean.told and not (rows.few or args.quiet):
+        tell_line(f"{lean.told}: {_EVEN}", style="yellow")
     if not tally.done:
         nothing = f"{args.file or 'standard input'} holds no rows, so nothing was asked"
         if args.file not in (None, "-"):
