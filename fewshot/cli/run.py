@@ -180,7 +180,7 @@ async def _run(task: Task[Any], rows: _Rows, options: dict[str, Any], args: argp
     try:
         with _ended_by_signals():
             async with contextlib.aclosing(amap(task, rows.rows, **options)) as results:
-                corrected = {"prior": shares(args.prior, "--prior")}
+                corrected: dict[str, Any] = {"prior": shares(args.prior, "--prior")}
                 corrected["min_confidence"] = task.settings.min_confidence
                 async for result in arecalibrated(results, **corrected) if args.recalibrate else results:
                     write(result)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,12 +70,13 @@ def _asked_of(connection: Connection, settings: Settings) -> tuple[str, str]:
 
 def kept(key: str) -> Kept | None:
     """Give the fit kept under a key; None when there is none, or what is there cannot be read."""
-    if key not in _known:
+    place = _place(key)
+    if place not in _known:
         try:
-            _known[key] = _read(cache_dir("calibrations") / f"{key}.json")
+            _known[place] = _read(cache_dir("calibrations") / f"{key}.json")
         except ConfigError:  # where no folder can be made, nothing has been kept
-            _known[key] = None
-    return _known[key]
+            _known[place] = None
+    return _known[place]
 
 
 def keep(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
@@ -86,12 +88,12 @@ def keep(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
     keep_here(key, calibration, about)
     record = {"about": dict(about), "calibration": json.loads(calibration.to_json())}
     write_private(cache_dir("calibrations") / f"{key}.json", json.dumps(record, indent=1, ensure_ascii=False))
-    _known[key] = Kept(calibration, dict(about), f"{key}.json")
+    _known[_place(key)] = Kept(calibration, dict(about), f"{key}.json")
 
 
 def keep_here(key: str, calibration: Calibration, about: Mapping[str, Any]) -> None:
     """Keep a calibration for this process alone."""
-    _known[key] = Kept(calibration, dict(about))
+    _known[_place(key)] = Kept(calibration, dict(about))
 
 
 def all_kept() -> Iterator[Kept]:
@@ -101,7 +103,12 @@ def all_kept() -> Iterator[Kept]:
             yield found
 
 
-_known: dict[str, Kept | None] = {}
+def _place(key: str) -> tuple[str, str]:
+    """Give what tells a fit from that of another cache folder, without a look at the disk."""
+    return os.environ.get("FEWSHOT_CACHE_DIR", ""), key
+
+
+_known: dict[tuple[str, str], Kept | None] = {}
 """What `kept` has looked up, so that a call does not read a file."""
 failed: dict[str, str] = {}
 """Why something could not be fitted at first use, which is not tried and paid for at every call."""
