@@ -88,9 +88,8 @@ class Predictor(Generic[T]):
     def __repr__(self) -> str:
         labels = " | ".join(self.output.labels or ())
         gives = labels if labels and len(labels) <= _MOST_SHOWN else self._gives
-        return (
-            f"<{type(self).__name__} {self.name}: {', '.join(self.inputs)} -> {gives}, {len(self.examples)} examples>"
-        )
+        takes = ", ".join(self.inputs)
+        return f"<{type(self).__name__} {self.name}: {takes} -> {gives}, {len(self.examples)} examples>"
 
     @property
     def _gives(self) -> str:
