@@ -25,6 +25,7 @@ TASKS = (
     "find",
     "pattern",
     "sentiment",
+    "sentiment_ko",
     "summarize",
     "translate",
 )
