@@ -244,7 +244,7 @@ class Task(Predictor[T]):
     def render(self, *args: Any, form: Form = "chat", **inputs: Any) -> list[Message] | str:
         """Give exactly what would be sent, and send nothing: messages for a chat, one string for a completion."""
         task, bound = self._bind(*args, **inputs)
-        prompt = task._prompt(bound)
+        prompt = task._prompts.offline(bound)
         return prompt.text(bound) if form == "text" else [*prompt.prefix.messages, prompt.turn(bound)]
 
 

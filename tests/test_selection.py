@@ -219,12 +219,12 @@ def test_what_examples_are_used_for_depends_on_their_number(count: int, plan: st
     rows = [(f"text {n}", "yes" if n < count - 2 else "no") for n in range(count)]
     task = Task.of("Nice?", ["yes", "no"], rows)
     assert task._prompts.plan({"input": "x"}) == plan
-    shots = task._prompt({"input": "x"}).examples
+    shots = task._prompts.offline({"input": "x"}).examples
     assert {shot.output for shot in shots} == {"yes", "no"}  # though those of one label stand at the end
 
 
 def test_examples_that_do_not_fit_the_context_are_no_shots() -> None:
     texts = [(f"{n} " + "word " * 400, f"said {n}") for n in range(40)]
-    shots = Task.of("Repeat.", "text", texts)._prompt({"input": "x"}).examples
+    shots = Task.of("Repeat.", "text", texts)._prompts.offline({"input": "x"}).examples
     assert 5 < len(shots) < 15
-    assert len(Task.of("Repeat.", "text", texts, k=30)._prompt({"input": "x"}).examples) == 30
+    assert len(Task.of("Repeat.", "text", texts, k=30)._prompts.offline({"input": "x"}).examples) == 30

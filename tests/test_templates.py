@@ -46,7 +46,7 @@ def an_input(task: Task, text: str = "zebra") -> dict[str, str]:
 
 
 def shots_of(task: Task, **inputs: str) -> tuple[Example, ...]:
-    return task._prompt({**dict.fromkeys(task.inputs), **an_input(task), **inputs}).examples
+    return task._prompts.offline({**dict.fromkeys(task.inputs), **an_input(task), **inputs}).examples
 
 
 def test_all_tasks_ship():
@@ -66,7 +66,7 @@ def test_every_answer_is_read_back(name):
     task = shipped(name)
     for example in task.examples:
         rendered = task.output.render(example.output)
-        for cue in ("", task._prompt(an_input(task)).cue):
+        for cue in ("", task._prompts.offline(an_input(task)).cue):
             back, _ = task.output.placed(task.output.parse(rendered, cue=cue), example.inputs)
             assert back == example.output, example.line
 
@@ -92,14 +92,14 @@ def test_examples_are_trimmed_one_line_outputs(name):
         assert "\n" not in rendered, example.line
         assert all(v == v.strip() for v in example.inputs.values() if isinstance(v, str)), example.line
     # JSON may go over several lines, so its end is not the line's.
-    assert task._prompt(an_input(task)).stop == ("\n\n" if task.output.kind == "schema" else "\n")
+    assert task._prompts.offline(an_input(task)).stop == ("\n\n" if task.output.kind == "schema" else "\n")
 
 
 @every_task
 def test_chat_is_instruction_then_pairs_then_question(name):
     task = shipped(name)
     roles = [message.role for message in task.render(an_input(task))]
-    instruction = ["system"] if task._prompt(an_input(task)).instruction else []
+    instruction = ["system"] if task._prompts.offline(an_input(task)).instruction else []
     assert roles == [*instruction, *["user", "assistant"] * len(shots_of(task)), "user"]
 
 
@@ -107,7 +107,7 @@ def test_chat_is_instruction_then_pairs_then_question(name):
 def test_text_ends_in_the_bare_cue(name):
     task = shipped(name)
     text = task.render(an_input(task), form="text")
-    cue = task._prompt(an_input(task)).cue
+    cue = task._prompts.offline(an_input(task)).cue
     assert cue.endswith(":")
     assert text.endswith(f"\n{cue}")
     assert text.count(f"\n{cue}") == len(shots_of(task)) + 1
@@ -120,7 +120,7 @@ def test_only_the_question_changes(name, form: Form):
     task = shipped(name)
     one, other = (task.render(an_input(task, text), form=form) for text in ("first words", "другие слова"))
     if isinstance(one, str) and isinstance(other, str):
-        prefix = task._prompt(an_input(task)).text_prefix
+        prefix = task._prompts.offline(an_input(task)).text_prefix
         assert one.startswith(prefix)
         assert other.startswith(prefix)
         assert "first words" not in prefix
@@ -139,7 +139,7 @@ def test_renders_without_any_shot(name):
 @every_task
 def test_instruction_is_short(name):
     task = shipped(name)
-    assert len(task._prompt(an_input(task)).instruction) <= 200
+    assert len(task._prompts.offline(an_input(task)).instruction) <= 200
 
 
 @every_task

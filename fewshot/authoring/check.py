@@ -209,7 +209,7 @@ def _shown(task: Task[Any]) -> tuple[Example, ...]:
     """Give the shots of a prompt for which nothing is known of the question."""
     by_question = task.settings.select in ("bm25", "embedding")
     plain = task.using(select="first") if by_question else task
-    return plain._prompt(placeholders(task.inputs)).examples
+    return plain._prompts.offline(placeholders(task.inputs)).examples
 
 
 def _most_shots(examples: Sequence[Example], spec: Spec) -> int:

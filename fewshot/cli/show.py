@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(args)
     given = dict(zip(task.inputs, args.input, strict=False))
     task, inputs = task._bind({**placeholders(task.inputs), **given})
-    prompt = task._prompt(inputs)
+    prompt = task._prompts.offline(inputs)
     turns = [*prompt.prefix.messages, prompt.turn(inputs)]
     if args.json:
         chat = [{"role": turn.role, "content": turn.content} for turn in turns]

@@ -268,10 +268,6 @@ class Predictor(Generic[T]):
             for name, default in self.inputs.items()
         }
 
-    def _prompt(self, inputs: Mapping[str, Any]) -> Prompt:
-        """Give the constant part of the prompt for these inputs; the same object whenever the shots are the same."""
-        return self._prompts.offline(inputs)
-
     @cached_property
     def _prompts(self) -> Prompts:
         """The prompts of this task, made when they are first needed."""

@@ -208,10 +208,10 @@ def micro() -> dict[str, float]:
     shelf = [(f"The {word} arrived, number {i}.", ("good", "bad")[i % 2]) for i, word in enumerate(words)]
     similar = Task.of("Judge it.", ["good", "bad"], shelf, select="bm25", k=8)
     _, asked = similar._bind("My blue lamp 41 came today.")
-    similar._prompt(asked)
+    similar._prompts.offline(asked)
 
     jobs: dict[str, Callable[[], object]] = {
-        "8 shots of 10,000, bm25": lambda: similar._prompt(asked),
+        "8 shots of 10,000, bm25": lambda: similar._prompts.offline(asked),
         "render chat, 32 shots": lambda: (prompt.prefix, prompt.turn(inputs)),
         "render text, 32 shots": lambda: prompt.text(inputs),
         "parse a label": lambda: labels.parse("positive"),

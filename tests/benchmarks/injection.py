@@ -125,7 +125,7 @@ def texts_of(way: Way) -> list[tuple[str, str, int, str]]:
 
 async def ask_way(way: Way, task: Task[Any], connection: Connection, limit: int | None) -> list[Asked]:
     """Ask all texts of a way, two at a time."""
-    shots = task._prompt({"text": "x"}).examples if way.k else ()
+    shots = task._prompts.offline({"text": "x"}).examples if way.k else ()
     taught = tuple(Example({"text": text}, label) for text, label in TAUGHT) if way.taught else ()
     prompt = Rendered(Template(way.template), task.output, task.parameters, taught + shots, way=way)
     calibration = await fitted(way, task, prompt, connection) if way.calibrated else None

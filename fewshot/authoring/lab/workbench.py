@@ -206,7 +206,7 @@ def _rows(task: Task[Any], text: str) -> list[Mapping[str, Any]]:
 def _prompt(task: Task[Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """Render both forms, each in its constant part and the rest."""
     bound, inputs = task._bind({**placeholders(task.inputs), **row})
-    prompt = bound._prompt(inputs)
+    prompt = bound._prompts.offline(inputs)
     question = prompt.turn(inputs)
     return {
         "chat": [{"role": turn.role, "content": turn.content} for turn in prompt.prefix.messages],
