@@ -5,6 +5,7 @@ Small functions from text to text, each linear in its input, used by every outpu
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -158,14 +159,26 @@ def unquote(text: str) -> str:
 
 
 def json_in(text: str) -> object:
-    """Read a text that is JSON and nothing else; None when it is not, is `null`, or holds an infinite number."""
+    """Read a text that is JSON and nothing else.
+
+    None when it is not, is `null`, holds an infinite number, or gives one key two values.
+    """
     from pydantic_core import from_json
 
     try:
         value: object = from_json(text, allow_inf_nan=False)
+        if "{" in text:
+            json.loads(text, object_pairs_hook=_agreeing)
     except ValueError:
         return None
     return value if _finite(value) else None
+
+
+def _agreeing(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs) and any(found[key] != value for key, value in pairs):
+        raise ValueError("a key with two values")
+    return found
 
 
 def _finite(value: object) -> bool:
@@ -222,11 +235,11 @@ _DENIALS = re.compile(
     r"n't\b|\b(?:(?:do|does|did|is|was|are|were|ca|wo|could|would|should)nt"
     r"|not|no|never|neither|nor|none|nothing|nobody|cannot|non|hardly|barely|scarcely|seldom|rarely|without|except"
     r"|unlike|unlikely|opposite|contrary|lack|lacks|lacking|absence|devoid|fails?|failed|wrong|incorrect|untrue"
-    r"|doubt|doubts|doubtful|anything\s+but|far\s+from|rather\s+than|instead\s+of|other\s+than|less\s+than"
+    r"|doubt|doubts|doubtful|maybe|perhaps|possibly|vielleicht|peut-être|quizás?|talvez|forse|возможно|anything\s+but|far\s+from|rather\s+than|instead\s+of|other\s+than|less\s+than"
     r"|opposed\s+to|rules?\s+out|ruled\s+out|exclud\w+"
     r"|ne|pas|aucune?|jamais|ni|nicht|kein\w*|weder|nie|niemals|sin|nunca|tampoco|não|niet|geen"
     r"|не|нет|ни|ikke|inte|değil|không|안)\b"
-    r"|\bn'|不|没|沒|并非|並非|而非|无|無|ない|ません|なく|아니|아닌|아닙|아님|아닐|아냐|않|못|없|별로|ليس|غير|नहीं",
+    r"|\bn'|不|没|沒|并非|並非|而非|无|無|ない|ません|なく|아니|아닌|아닙|아님|아닐|아냐|않|못|없|별로|아마|也许|也許|或许|たぶん|かもしれ|ليس|غير|नहीं",
     re.IGNORECASE,
 )
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 __all__ = [
     "Completion",
@@ -180,6 +180,10 @@ class TokenLogprob:
     token: bytes
     logprob: float
     top: tuple[tuple[bytes, float], ...] = ()
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {
+        "ser_json_bytes": "base64", "val_json_bytes": "base64", "ser_json_inf_nan": "constants",
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,6 +122,8 @@ class FaultServer:
         """From the number of a request to the id of its reply."""
         self.reply: Callable[[dict[str, Any]], Fault | None] = lambda body: None
         """A whole reply to a request's JSON body, or None for the usual one."""
+        self.models: tuple[str, ...] = ("m",)
+        """The models that it lists."""
         self._script: deque[str | Fault] = deque()
         self._tls = tls
         self._loop = asyncio.new_event_loop()
@@ -207,6 +209,8 @@ class FaultServer:
         if seen.path.endswith("/embeddings"):
             data = [{"index": i, "embedding": [float(len(text)), 1.0]} for i, text in enumerate(body["input"])]
             return {"data": data[::-1], "usage": usage}
+        if seen.path.endswith("/models"):
+            return {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
         text = self.answer(body)
         chat = "messages" in body
         answer = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}

@@ -45,6 +45,8 @@ class Refusal:
         if kind == "tokens_below":
             given = [body[name] for name in ("max_tokens", "max_completion_tokens") if name in body]
             return bool(given) and min(given) < value
+        if kind == "tokens_above":
+            return (body.get("max_tokens") or body.get("max_completion_tokens") or 0) > value
         if kind == "temperature_not":
             return bool(body.get("temperature", value) != value)
         if kind == "temperature_not_positive":

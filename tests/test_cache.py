@@ -26,7 +26,7 @@ from fewshot import Task
 from fewshot.cli.main import main
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.cache import CachedClient, canonical, default_answers, is_complete, key_of, place_of
-from fewshot.models.completion_store import Answers
+from fewshot.models.completion_store import Answers, to_json
 from fewshot.models.connection import connect
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.scripted import ScriptedClient
@@ -36,8 +36,8 @@ from fewshot.types import Completion, Message, Prefix, Request, TokenLogprob, Us
 ENDPOINT = Endpoint(model="m", base_url="https://host.example/v1")
 ASKED = Request(model="m", messages=(Message("user", "Is it good?"),), max_tokens=5)
 SAID = Completion(
-    text="ja\u2028\ud800",
-    texts=("ja\u2028\ud800",),
+    text="ja\u2028",
+    texts=("ja\u2028",),
     tokens=(TokenLogprob(b"\xe2\x80", -0.25, ((b"\xe2\x80", -0.25), (b" no", -1.5))),),
     usage=Usage(10, 1, 4),
     model="m-2026",
@@ -240,6 +240,7 @@ def tamper(folder: Path, statement: str, *values: object) -> None:
         zlib.compress(b"[]"),
         zlib.compress(json.dumps({"text": "positive"}).encode()),
         zlib.compress(b"[" * 100_000),
+        zlib.compress(to_json(replace(SAID, text="half a pair: \ud800")).encode()),
     ],
 )
 def test_an_entry_that_is_no_completion_is_no_entry(tmp_path: Path, answer: bytes) -> None:

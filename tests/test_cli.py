@@ -6,9 +6,11 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fault_server import FaultServer
 
 from fewshot import cli, load
 from fewshot.cli.main import parser_of
@@ -42,30 +44,93 @@ def test_show_prints_both_forms_and_sends_nothing(capsys: pytest.CaptureFixture[
     assert both["text"].endswith("Text: Fine.\nSentiment:")
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        yield running
+
+
 def test_doctor_tells_what_would_be_called_and_no_secret(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, server: FaultServer
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-123")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("FEWSHOT_MODEL", "m")
     assert cli.main(["doctor", "--json"]) == 0
     told = capsys.readouterr().out
     facts = json.loads(told)
-    assert facts["would call"].startswith("gpt-6-luna at https://")
-    assert facts["because of"] == "OPENAI_API_KEY"
+    assert (facts["would call"], facts["because of"]) == (f"m at {server.base_url}", "OPENAI_BASE_URL")
+    assert (facts["models there"], facts["problem"]) == ("m", "none")
     assert "canary" not in told
 
 
-def test_doctor_names_variables_that_are_misspelt(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def doctor(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, str]]:
+    code = cli.main(["doctor", "--json", *words])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("model", "there", "says"),
+    [
+        (None, ["qwen3-8b"], "lists no model 'gpt-6-luna': set FEWSHOT_MODEL=qwen3-8b, the only one there"),
+        ("qwen3-8", ["phi-4", "qwen3-8b"], "no model 'qwen3-8' (did you mean 'qwen3-8b'?): set FEWSHOT_MODEL to one"),
+        ("phi-4", ["phi-4:latest"], "none"),
+        ("gemini-3", ["models/gemini-3"], "none"),
+    ],
+)
+def test_doctor_asks_the_server_which_models_it_has(
+    model: str | None, there: list[str], says: str, server: FaultServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("FEWSHOT_MODELL", "FEWSHOT_BASEURL", "OPENAI_APIKEY", "FEWSHOT_NOTHING", "OPENAI_LOG"):
-        monkeypatch.setenv(name, "x")
-    cli.main(["doctor", "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert told["FEWSHOT_MODELL"] == "not read (did you mean 'FEWSHOT_MODEL'?)"
-    assert told["FEWSHOT_BASEURL"] == "not read (did you mean 'FEWSHOT_BASE_URL'?)"
-    assert told["OPENAI_APIKEY"] == "not read (did you mean 'OPENAI_API_KEY'?)"
-    assert told["FEWSHOT_NOTHING"] == "not read: no such variable is known"
-    assert "OPENAI_LOG" not in told
+    server.models = tuple(there)
+    named = ["--model", model] if model else []
+    code, facts = doctor(capsys, "--base-url", server.base_url, *named)
+    assert (code, says in facts["problem"]) == (0 if says == "none" else 2, True), facts["problem"]
+    assert facts["models there"] == ", ".join(there)
+
+
+def test_doctor_tells_what_a_server_says_instead(server: FaultServer, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ("--base-url", server.base_url, "--model", "m")
+    server.play("401")
+    code, facts = doctor(capsys, *at)
+    assert (code, "refuses the API key" in facts["problem"]) == (2, True)
+    server.play("404_path")
+    assert doctor(capsys, *at)[1]["models there"] == "the server lists none (HTTP 404)"
+    code, facts = doctor(capsys, "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+    assert (code, "is the server up" in facts["problem"]) == (2, True)
+
+
+def test_doctor_sends_one_tiny_request_when_asked_to(server: FaultServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.play()
+    server.models, server.answer = ("other",), lambda _: "Yes."
+    code, facts = doctor(capsys, "--ping", "--base-url", server.base_url, "--model", "m")
+    assert (code, facts["problem"]) == (0, "none")
+    assert facts["answers"].startswith("'Yes.' in ")
+    assert facts["answers"].endswith(" s, without log-probabilities")
+    assert [(seen.method, seen.body.get("max_completion_tokens", 16)) for seen in server.requests] == [
+        ("GET", 16), ("POST", 16),
+    ]  # fmt: skip
+    server.play("ok", "401")
+    code, facts = doctor(capsys, "--ping", "--base-url", server.base_url, "--model", "m")
+    assert (code, "refuses the API key" in facts["problem"]) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("OPENAI_BASEURL", "OPENAI_BASE_URL"), ("OPENAI_APIKEY", "OPENAI_API_KEY"), ("OPENAI_KEY", "OPENAI_API_KEY"),
+        ("OPENAI_API_BASE", "OPENAI_BASE_URL"), ("OPENAI_MODEL", "FEWSHOT_MODEL"), ("OPENAPI_KEY", "OPENAI_API_KEY"),
+        ("FEWSHOT_MODELL", "FEWSHOT_MODEL"), ("FEW_SHOT_MODEL", "FEWSHOT_MODEL"), ("FEWSHOT_API_KEY", "OPENAI_API_KEY"),
+        ("FEWSHOT_BASEURL", "FEWSHOT_BASE_URL"), ("openai_api_key", "OPENAI_API_KEY"), ("OPENAI_LOG", None),
+        ("OPENAI_WEBHOOK_SECRET", None), ("FEWSHOT_NOTHING", ""),
+    ],
+)  # fmt: skip
+def test_doctor_names_variables_that_are_misspelt(
+    name: str, means: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "x")
+    _, facts = doctor(capsys)
+    wanted = f"not read (did you mean {means!r}?)" if means else "not read: no such variable is known"
+    assert facts.get(name) == (None if means is None else wanted)
 
 
 def test_doctor_names_the_problem_and_fails(

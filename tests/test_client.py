@@ -13,12 +13,14 @@ import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from fault_server import BODY, FAULTS, FaultServer, echo
 
 from fewshot import _background_loop as loop
+from fewshot import classify_sentiment
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.endpoint import Endpoint, resolve
 from fewshot.models.openai_client import OpenAIClient, client_for
@@ -208,6 +210,14 @@ def test_a_fault_that_stays_is_tried_as_often_as_allowed(server: FaultServer, wa
     assert "after 3 requests" in str(error)
 
 
+@pytest.mark.parametrize("way", ["direct", "plain"])
+def test_a_request_on_the_wire_has_all_the_time_that_is_left(way: str) -> None:
+    with FaultServer() as slow:
+        slow.work = 1.1
+        found = ask(make(slow, way, max_retries=5), seconds=2.0)
+        assert (found.text, found.attempts, len(slow.requests)) == (echo("hello"), 1, 1)
+
+
 def test_no_retry_comes_earlier_than_asked(server: FaultServer, client: OpenAIClient) -> None:
     server.play("429_s")
     ask(client)
@@ -267,6 +277,22 @@ def test_what_a_refusal_is_about_decides_whether_it_is_asked_otherwise() -> None
     ]
     told = {(s, words): may_teach(s, Complaint(words, code), ("logprobs", "seed")) for s, words, code, _ in cases}
     assert told == {(status, words): teaches for status, words, _, teaches in cases}
+
+
+def test_a_context_that_has_less_room_than_was_asked_for_gives_what_it_has(server: FaultServer, way: str) -> None:
+    client, asked = make(server, way), Request(model="small", messages=(Message("user", "x"),), max_tokens=512)
+    said = "This model's maximum context length is 2048 tokens and your request has {} input tokens ({} > 2048 - {})."
+    small = [(400, {}, json.dumps({"message": said.format(n, 512, n)}).encode()) for n in (1900, 2000)]
+    server.play(small[0], "ok", "ok", small[1])
+    found = [loop.run(client.complete(asked)) for _ in range(4)]
+    assert [(one.attempts, one.dropped) for one in found] == [(2, ()), (1, ()), (2, ()), (1, ())]
+    sent = [next(value for name, value in seen.body.items() if "max" in name) for seen in server.requests]
+    assert sent == [512, 148, 148, 148, 48, 48]
+    full = (400, {}, json.dumps({"message": said.format(2044, 48, 2044)}).encode())
+    server.play(full, full)
+    with pytest.raises(ServiceError, match="the text is too long for m"):
+        loop.run(client.complete(asked))
+    assert len(server.requests) == 1
 
 
 def test_what_one_call_suspects_changes_no_other_call(server: FaultServer, way: str) -> None:
@@ -448,9 +474,37 @@ def test_the_same_settings_give_the_same_client(server: FaultServer) -> None:
     assert client_for(endpoint(server)) is not client_for(endpoint(server), max_retries=1)
 
 
-def test_azures_older_api_is_asked_below_its_deployment(server: FaultServer) -> None:
-    azure = openai.AzureOpenAI(azure_endpoint=server.base_url[:-3], api_key=KEY, api_version="2026-01-01")
-    client = OpenAIClient(endpoint(server), client=azure)
-    assert ask(client).text == echo("hello")
-    assert server.requests[0].path == "/openai/deployments/m/chat/completions?api-version=2026-01-01"
-    assert server.requests[0].headers["api-key"] == KEY
+class OwnAzure(openai.AzureOpenAI):
+    """As a company's own package has one."""
+
+
+class OwnAsyncAzure(openai.AsyncAzureOpenAI):
+    """The same, not blocking."""
+
+
+async def _token() -> str:
+    return "entra-2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "header"),
+    [
+        (openai.AzureOpenAI, {"api_key": KEY}, ("api-key", KEY)),
+        (openai.AzureOpenAI, {"azure_ad_token_provider": lambda: "entra-1"}, ("authorization", "Bearer entra-1")),
+        (openai.AsyncAzureOpenAI, {"azure_ad_token_provider": _token}, ("authorization", "Bearer entra-2")),
+        (OwnAzure, {"azure_ad_token": "entra-3"}, ("authorization", "Bearer entra-3")),
+        (OwnAsyncAzure, {"azure_ad_token_provider": _token}, ("authorization", "Bearer entra-2")),
+        (OwnAzure, {"api_key": lambda: KEY}, ("api-key", KEY)),
+    ],
+)
+@pytest.mark.parametrize("deployment", [None, "dep"])
+def test_azures_older_api_is_asked_below_its_deployment_with_whatever_it_is_asked(
+    kind: Any, own: dict[str, Any], header: tuple[str, str], deployment: str | None, server: FaultServer
+) -> None:
+    server.answer = lambda _: "positive"
+    client = kind(azure_endpoint=server.base_url[:-3], api_version="2026-01-01", azure_deployment=deployment, **own)
+    assert classify_sentiment("Lovely.", client=client, model="m") == "positive"
+    seen = server.requests[0]
+    assert seen.path == f"/openai/deployments/{deployment or 'm'}/chat/completions?api-version=2026-01-01"
+    assert seen.headers[header[0]] == header[1]
+    assert not {"api-key", "authorization"} - {header[0]} & seen.headers.keys()

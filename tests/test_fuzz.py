@@ -70,8 +70,8 @@ FOUND: list[tuple[str, bytes]] = [
     ("redaction", b"".join(b"%d.%d.%d.1 " % (i % 250, i // 250 % 250, i // 62500) for i in range(100_000))),
     ("cached answer", as_json(CACHED | {"probabilities": []})),
     ("cached answer", as_json(CACHED | {"probabilities": {"a": 10**400}})),
-    ("cached answer", as_json(CACHED | {"tokens": [["a", LONG_NUMBER, []]]})),
-    ("cached answer", as_json(CACHED | {"usage": [1e400, 1, 1]})),
+    ("cached answer", as_json(CACHED | {"tokens": [{"token": "YQ==", "logprob": LONG_NUMBER, "top": []}]})),
+    ("cached answer", as_json(CACHED | {"usage": {"input_tokens": 1e400}})),
     ("calibration", as_json(CALIBRATION | {"calibration": {"name": "x", "outputs": {"a": {"bias": 10**400}}}})),
     ("calibration", b"[" * 100_000),
 ]

@@ -314,3 +314,30 @@ def test_digits_in_json_are_all_kept() -> None:
 def test_scale_words_without_end_are_refused(start: str) -> None:
     with pytest.raises(OutputError, match="more than 1,000 digits"):
         NUMBER.parse(start + " trillion" * 500)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "4?",
+        "maybe 4",
+        "Perhaps 4.",
+        "more than 4",
+        "at least 4",
+        "up to 4",
+        "≥ 4",
+        "> 4",
+        "4+",
+        "4 or more",
+        "4 or fewer",
+    ],
+)
+def test_a_number_that_is_asked_for_doubted_or_a_bound_is_not_the_answer(answer: str) -> None:
+    with pytest.raises(OutputError) as caught:
+        Number().parse(answer)
+    assert caught.value.reason == "ambiguous"
+
+
+@pytest.mark.parametrize("answer", ["<b>4</b>", "= 4", "-> 4", "It is 4 more.", "There are 4 over.", "~4", "(4)"])
+def test_a_number_that_only_stands_near_such_signs_is_the_answer(answer: str) -> None:
+    assert Number().parse(answer) == 4

@@ -69,7 +69,43 @@ def test_how_it_ended_is_told() -> None:
     refusal = chat(None, refusal="I cannot")
     assert (refusal.finish_reason, refusal.text) == ("refusal", "I cannot")
     assert chat(None, tool_calls=[{"id": "1"}]).finish_reason == "tool_calls"
-    assert chat([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]).text == "ab"
+    assert chat([{"type": "refusal", "refusal": "I cannot"}]).finish_reason == "refusal"
+    assert chat(None, function_call={"name": "f"}).finish_reason == "tool_calls"
+
+
+def test_a_content_may_come_in_parts() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    for content in (
+        [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], ["a", "b"], {"type": "text", "text": "ab"},
+        [thought, {"type": "text", "text": "ab"}], [{"type": "reasoning", "text": "Hm."}, "ab"],
+    ):  # fmt: skip
+        found = chat(content)
+        assert (found.text, found.thinking) == ("ab", "Hm." if "Hm." in str(content) else "")
+
+
+def test_an_answer_in_the_other_endpoints_shape_is_read_and_no_text_is_an_empty_one() -> None:
+    other = {"choices": [{"text": "hi", "finish_reason": "stop"}]}
+    assert read_completion(reply(other), CHAT).text == "hi"
+    assert read_completion(reply({"choices": [{"message": {"content": "hi"}}]}), TEXT).text == "hi"
+    assert read_completion(reply({"choices": [{"text": None, "finish_reason": "length"}]}), TEXT).text == ""
+
+
+ENDS = {
+    "stop": "stop STOP eos_token COMPLETE end_turn stop_sequence eosFound FINISHED endoftext end_of_text",
+    "length": "length MAX_TOKENS model_length max-tokens contextLengthReached maximum_tokens",
+    "content_filter": "content-filter SAFETY RECITATION sensitive ERROR_TOXIC guardrail_intervened",
+    "tool_calls": "tool_use function_call UNEXPECTED_TOOL_CALL",
+}
+
+
+@pytest.mark.parametrize(("means", "said"), [(means, word) for means, words in ENDS.items() for word in words.split()])
+def test_each_services_word_for_the_end_is_known(means: str, said: str) -> None:
+    assert chat("hi", said).finish_reason == means
+
+
+@pytest.mark.parametrize("said", ["other", "LANGUAGE", "pause_turn", 2, True, {"reason": "stop"}])
+def test_an_end_of_which_nothing_is_known_is_not_taken_for_a_whole_answer(said: object) -> None:
+    assert chat("hi", said).finish_reason not in ("stop", "length")
 
 
 @pytest.mark.parametrize(
@@ -133,10 +169,14 @@ def test_tokens_that_are_listed_as_a_vocabulary_spells_them_are_read_as_text(spe
     assert chat("a", logprobs={"tokens": ["token_id:5"], "token_logprobs": [-0.1]}).tokens == ()
 
 
-def test_a_mark_before_the_json_is_read_over_and_a_stream_is_told_of_at_once() -> None:
+def test_a_mark_before_the_json_is_read_over() -> None:
     assert read_json(reply(b'\xef\xbb\xbf{"a": 1}')) == {"a": 1}
+
+
+@pytest.mark.parametrize("before", [b"", b"\n", b": OPENROUTER PROCESSING\n\n", b"event: message\n", b"id: 1\r\n"])
+def test_a_stream_of_events_is_told_of_at_once(before: bytes) -> None:
     with pytest.raises(ServiceError, match="stream") as caught:
-        read_json(reply(b'data: {"choices": []}\n\n'))
+        read_json(reply(before + b'data: {"choices": []}\n\n'))
     assert not caught.value.transient
 
 

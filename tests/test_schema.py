@@ -121,6 +121,14 @@ def service() -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize("wrapped", ["{}", "```json\n{}\n```", "Here: {}"])
+def test_an_object_that_gives_one_key_two_values_is_refused(wrapped: str) -> None:
+    output = Schema({"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]})
+    assert output.parse(wrapped.replace("{}", '{"code": "1", "code": "1"}')) == {"code": "1"}
+    with pytest.raises(OutputError, match="not valid JSON"):
+        output.parse(wrapped.replace("{}", '{"code": "1", "code": "2"}'))
+
+
 @pytest.mark.parametrize(
     "output",
     [

@@ -70,6 +70,45 @@ def test_a_tracer_round_a_method_sees_the_call(
     monkeypatch.undo()
 
 
+OWN = {"top_p": 0.5, "service_tier": "flex", "extra_body": {"reasoning": {"enabled": False}}}
+BESIDE = {"extra_headers": {"X-Route": "eu"}, "extra_query": {"v": "2"}}
+
+
+@pytest.mark.parametrize("whose", ["ours", "own", "own and blocking"])
+@pytest.mark.parametrize("wrap", [None, "wrapt", "functools"])
+def test_what_is_sent_is_the_same_through_a_tracer_as_without(
+    wrap: str | None, whose: str, service: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def watched(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        seen.append(kwargs["model"])
+        return wrapped(*args, **kwargs)
+
+    for kind in (AsyncCompletions, Completions) if wrap else ():
+        if wrap == "wrapt":  # as the instrumentations of OpenTelemetry do
+            wrapt = pytest.importorskip("wrapt", reason="wrapt is not installed")
+            monkeypatch.setattr(kind, "create", wrapt.FunctionWrapper(kind.create, watched))
+        else:
+            monkeypatch.setattr(kind, "create", _watching(kind.create, watched))
+    made = {"own": openai.AsyncOpenAI, "own and blocking": openai.OpenAI}.get(whose)
+    at = {"client": made(base_url=service.base_url, api_key="sk-own")} if made else {"base_url": service.base_url}
+    service.play()
+    assert classify_sentiment("Lovely.", model="m", **at, **OWN, **BESIDE) == "positive"
+    sent = service.requests[-1]
+    assert (sent.path, sent.headers["x-route"]) == ("/v1/chat/completions?v=2", "eu")
+    assert {name: sent.body[name] for name in ("top_p", "service_tier", "reasoning", "seed", "temperature")} == {
+        "top_p": 0.5, "service_tier": "flex", "reasoning": {"enabled": False}, "seed": 0, "temperature": 0.0,
+    }  # fmt: skip
+    assert seen == ["m"] * len(service.requests) * bool(wrap)
+
+
+def _watching(inner: Any, watched: Any) -> Any:
+    return functools.wraps(inner)(
+        lambda self, *args, **kwargs: watched(functools.partial(inner, self), 0, args, kwargs)
+    )
+
+
 def test_a_tracer_round_a_client_of_ones_own_sees_the_model(service: FaultServer) -> None:
     client = openai.OpenAI(base_url=service.base_url, api_key="sk-own", max_retries=0)
     inner, models = client.chat.completions.create, []

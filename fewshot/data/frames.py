@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -193,12 +194,15 @@ def _unasked(result: Result[Any]) -> Result[Any]:
 
 
 def _series(library: Any, task: Any, results: Iterable[Result[Any]], index: Any) -> Any:
-    values, failed = [], 0
+    values, failed, warned = [], 0, Counter[str]()
     for result in results:
         values.append(plain(result.value))
         failed += result.error is not None
+        warned.update(set(result.warnings))
     if failed:
         _log.warning("%d of %d rows failed: give a data frame instead of a series to see why", failed, len(values))
+    for warning, count in warned.items():
+        _log.warning("%d of %d rows: %s", count, len(values), warning)
     if library.is_pandas_like():
         return library.to_native_namespace().Series(values, index=index, name=task.name, dtype=object)
     return _column(library, task.name, values, _kind(task, "value"))

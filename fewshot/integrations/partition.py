@@ -23,7 +23,7 @@ from fewshot.task import Task
 __all__ = ["COLUMNS", "Partition", "inputs_of", "portable", "record_of"]
 
 COLUMNS: Mapping[str, type] = {
-    name: kind or str for name, kind in frames.COLUMNS.items() if name not in ("warnings", "task", "cached")
+    name: kind or str for name, kind in frames.COLUMNS.items() if name not in ("task", "cached")
 }
 """The columns of an answer, every one in every row: texts are empty and numbers NaN where there is nothing to tell."""
 

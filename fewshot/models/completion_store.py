@@ -14,16 +14,19 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from fewshot._storage import open_sqlite
 from fewshot.errors import ConfigError
-from fewshot.types import Completion, TokenLogprob, Usage
+from fewshot.types import Completion
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = ["Answers", "Info", "answers_in", "from_json", "to_json"]
 
@@ -244,84 +247,26 @@ def _read(request: bytes, answer: bytes, content: str) -> Completion | None:
     try:
         if zlib.decompress(request).decode() != content:
             return None
-        return from_json(json.loads(zlib.decompress(answer)))
-    except (zlib.error, ValueError, KeyError, TypeError, RecursionError):
+        return from_json(zlib.decompress(answer))
+    except (zlib.error, ValueError):
         return None
 
 
+@lru_cache(maxsize=1)
+def _kept() -> TypeAdapter[Completion]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Completion)
+
+
 def to_json(completion: Completion) -> str:
-    """Write a completion as JSON; token bytes as Latin-1, in which every byte is one character."""
-    c = completion
-    return json.dumps(
-        {
-            "text": c.text,
-            "thinking": c.thinking,
-            "finish_reason": c.finish_reason,
-            "texts": c.texts,
-            "tokens": [[_letters(t.token), t.logprob, [[_letters(o), p] for o, p in t.top]] for t in c.tokens],
-            "usage": [c.usage.input_tokens, c.usage.output_tokens, c.usage.cached_tokens],
-            "model": c.model,
-            "id": c.id,
-            "request_id": c.request_id,
-            "fingerprint": c.fingerprint,
-            "dropped": c.dropped,
-            "probabilities": None if c.probabilities is None else dict(c.probabilities),
-        },
-        separators=(",", ":"),
-    )
+    """Write a completion as JSON; the bytes of tokens in Base64."""
+    return json.dumps(_kept().dump_python(completion, mode="json"), separators=(",", ":"))
 
 
-def from_json(record: Mapping[str, Any]) -> Completion:
-    """Read a completion that came from the cache; raises ValueError, KeyError or TypeError for anything else."""
-    try:
-        return _completion(record)
-    except (AttributeError, OverflowError) as error:
-        raise ValueError(f"no entry of the cache: {error}") from None
-
-
-def _chances(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Read probabilities, of several questions under the name of each."""
-    return {_text(k): _chances(v) if isinstance(v, dict) else float(v) for k, v in record.items()}
-
-
-def _completion(record: Mapping[str, Any]) -> Completion:
-    probabilities = record["probabilities"]
-    return Completion(
-        text=_text(record["text"]),
-        thinking=_text(record.get("thinking", "")),
-        finish_reason=_text(record["finish_reason"]),
-        texts=tuple(map(_text, record["texts"])),
-        tokens=tuple(
-            TokenLogprob(_bytes_of(token), _logprob(p), tuple((_bytes_of(other), _logprob(q)) for other, q in top))
-            for token, p, top in record["tokens"]
-        ),
-        usage=Usage(*map(int, record["usage"])),
-        model=_text(record["model"]),
-        id=_text(record.get("id", "")),
-        request_id=None if record["request_id"] is None else _text(record["request_id"]),
-        fingerprint=None if record["fingerprint"] is None else _text(record["fingerprint"]),
-        dropped=tuple(map(_text, record["dropped"])),
-        probabilities=None if probabilities is None else _chances(probabilities),
-        cached=True,
-        attempts=0,
-    )
-
-
-def _letters(token: bytes) -> str:
-    return token.decode("latin-1")
-
-
-def _bytes_of(letters: object) -> bytes:
-    return _text(letters).encode("latin-1")
-
-
-def _logprob(value: object) -> float:
-    if not isinstance(value, float | int) or not value <= 0:
-        raise ValueError(f"{value!r} is no log-probability")
-    return float(value)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
+def from_json(text: str | bytes) -> Completion:
+    """Read what `to_json` wrote, as an answer that costs nothing; raises ValueError for anything else."""
+    completion = _kept().validate_json(text)
+    if json.loads(text).keys() != Completion.__dataclass_fields__.keys():  # pydantic fills in what is missing
+        raise ValueError("not a whole completion")
+    return replace(completion, cached=True, attempts=0)

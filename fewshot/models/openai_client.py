@@ -27,7 +27,7 @@ from fewshot.models.wire.request import Dialect, encode, parameters
 from fewshot.models.wire.response import Reply, in_order, read_completion, read_json, rubbish, status_of
 from fewshot.models.wire.retry import retrying
 from fewshot.models.wire.service_errors import as_answer, failure, may_teach, read_complaint, redacted
-from fewshot.models.wire.transport import switched, wire_for
+from fewshot.models.wire.transport import PlainWire, switched, wire_for
 from fewshot.types import Completion, Form, Request
 
 if TYPE_CHECKING:
@@ -205,6 +205,17 @@ class OpenAIClient:
 
         return await self._persist(once, _Tries(None, self._deadline(deadline)))
 
+    async def models(self, *, timeout: float = 10.0) -> list[str]:  # noqa: ASYNC109 - one request, without retries
+        """Name the models that the service lists (`/models`).
+
+        Raises:
+            ServiceError: it cannot be asked, or lists none.
+        """
+        reply = await PlainWire(self.endpoint, self._client).get("/models", timeout=timeout)
+        if reply.status != 200:
+            raise self._told(failure(reply, self.endpoint), _Tries(None, 0.0, sent=1))
+        return _model_names(reply)
+
     def refused(self, model: str | None = None, form: Form | None = None) -> frozenset[str]:
         """Give the parameters that a model is known to refuse altogether."""
         return facts_of(self, self.endpoint, model or self.endpoint.model).dialect(form or self.endpoint.form).refused
@@ -352,6 +363,18 @@ def _vectors(reply: Reply, count: int) -> list[list[float]]:
     if not all(isinstance(vector, list) and all(map(_is_small_number, vector)) for vector in vectors):
         rubbish("a vector that is no list of numbers")
     return vectors
+
+
+def _model_names(reply: Reply) -> list[str]:
+    """Read a list of models in the usual shapes: OpenAI's and Ollama's own, or the list alone."""
+    try:
+        told: Any = json.loads(reply.body)
+    except ValueError:
+        rubbish("not JSON")
+    listed = next((told[key] for key in ("data", "models") if key in told), ()) if isinstance(told, dict) else told
+    items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    names = [name for item in items if isinstance(name := item.get("id") or item.get("name"), str)]
+    return names or rubbish("no list of models")
 
 
 def _is_small_number(value: object) -> bool:

@@ -70,6 +70,11 @@ def _simplify(text: str) -> str:
     return text.lstrip(_AROUND).rstrip(_AROUND + ".")
 
 
+_BOUND = re.compile(
+    r"(?:\b(?:at (?:least|most)|(?:more|fewer|less|greater|larger|smaller) than|up to)|(?:^|\s)[<>]=?|[≤≥])\W{0,3}\Z",
+    re.IGNORECASE,
+)
+_OR_MORE = re.compile(r"\s?\+(?!\s?\d)|\s?or (?:more|less|fewer)\b", re.IGNORECASE)
 _MARKED = re.compile(r"\\boxed\s?\{([^{}]*)\}|^[ \t]*####([^\n]*)$", re.MULTILINE)
 
 
@@ -87,14 +92,20 @@ def _conclusion(answer: str, cue: str) -> Value:
         raise ValueError("the answer holds no number")
     parts = sentences(answer)
     if len(values) == 1:
-        if answer.startswith("- ") or any(denies(part) and _values(part) for part in parts):
-            raise _UnclearError("the answer names a number but seems to deny it")
+        told = [part for part in parts if _values(part)]
+        if answer.startswith("- ") or any(denies(part) or part.endswith("?") or _is_bound(part) for part in told):
+            raise _UnclearError("the answer names a number but seems to deny or doubt it")
         return values.pop()
     if (alone := _on_own_line(answer)) is not None:
         return alone
     if (stated := _stated(parts, cue)) is not None:
         return stated
     return _reasoned(parts)
+
+
+def _is_bound(part: str) -> bool:
+    """Tell whether what stands round a number makes it a bound, and not the value."""
+    return any(_BOUND.search(part[: n.start]) or _OR_MORE.match(part, n.end) for n in find_numerals(part))
 
 
 def _values(text: str) -> set[Value]:

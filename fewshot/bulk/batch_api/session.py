@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -362,7 +361,7 @@ class _Replay(ClientWrapper):
         key = key_of(canonical(request, connection.endpoint, ""))
         asked = store.asked(key=key)
         if asked is not None and asked.reply is not None:
-            return self._counted(from_json(json.loads(asked.reply)), asked)
+            return self._counted(from_json(asked.reply), asked)
         if asked is not None and asked.error is not None:
             raise error_from_json(asked.error, request)
         if not self._live:

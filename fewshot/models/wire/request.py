@@ -12,7 +12,7 @@ from typing import Any
 
 from fewshot.errors import InputError
 from fewshot.models.endpoint import Endpoint
-from fewshot.models.wire.service_errors import MORE_ROOM, Complaint, may_teach, named
+from fewshot.models.wire.service_errors import MORE_ROOM, SHORTEST, Complaint, may_teach, named, room_left
 from fewshot.types import Json, Message, Request
 
 __all__ = ["Dialect", "encode", "parameters"]
@@ -30,7 +30,7 @@ _OFFERED = re.compile(
 )
 _AT_MOST = re.compile(
     r"(?:<=|at most|maximum(?: value)?(?: of| is)?|up to|between [01] and|from [01] to|less than or equal to|more than"
-    r"|max allowed:|\[[01],|\b[01] (?:to|-)) ?(\d{1,9})(?!\d)( ?\(?exclusive)?",
+    r"|max allowed:|\[[01],|\b[01] (?:to|-)|\d >) ?['\"`]?(\d{1,9})(?!\d)( ?\(?exclusive)?",
     re.IGNORECASE,
 )
 """How services say how many log-probabilities they list, or tokens they write."""
@@ -211,9 +211,15 @@ class Dialect:
         return len(self.names), len(self.values), len(self.roles), len(self.schemas), self.room
 
     def _room(self, complaint: Complaint, sent: dict[str, Any]) -> bool:
-        """Learn how many tokens a model must be given."""
-        given = next((sent[name] for name in _LONGEST if name in sent), None)
-        if given is None or not MORE_ROOM.search(complaint.message):
+        """Learn how many tokens a model must be given, or how many its context has left for an answer."""
+        name = next((name for name in _LONGEST if name in sent), None)
+        if name is None:
+            return False
+        given, left = sent[name], room_left(complaint.message)
+        if left is not None and max(self.room, SHORTEST) <= left < given:
+            self.values[name] = left
+            return True
+        if not MORE_ROOM.search(complaint.message):
             return False
         least = _AT_LEAST.search(complaint.message)
         room = int(least[1]) if least else max(_LEAST_ROOM, 4 * given)

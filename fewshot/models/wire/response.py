@@ -21,23 +21,28 @@ _MOST_WRITTEN = 2**18
 """Tokens of an answer, thoughts included, beyond those asked for: more is not believed."""
 _LEAST = 10**9
 """Below minus this an integer is no log-probability, and may be too long for a float."""
+_EVENTS = re.compile(rb"\s*(?::[^\n]*\s+)*(?:data|event|id|retry):")
+"""How a stream of events begins, perhaps with comments that keep the connection alive."""
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
 _MARKED = re.compile(rb"\xc4[\xa0\x8a]|\xe2\x96\x81|\\u0120|\\u010a|\\u2581|token_id:|<0x", re.IGNORECASE)
 """What gives away that tokens are listed as the vocabulary spells them and not as text."""
 _ENDED = {
-    "stop": "stop eos eos_token eos_token_id end_turn stop_sequence complete completed finish finished end done",
-    "length": "length max_tokens max_token max_length max_new_tokens max_output_tokens max_completion_tokens "
-    "model_length token_limit model_context_window_exceeded context_length_exceeded incomplete",
-    "content_filter": "content_filter content_filtered content-filter filtered filter safety recitation sensitive "
+    "stop": "stop eos eos_token eos_token_id end_turn stop_sequence complete completed finish finished end done normal "
+    "endoftext end_of_text end_of_sequence stop_criteria_met eosfound stopstringfound",
+    "length": "length max_tokens max_token max_length max_new_tokens max_output max_output_tokens token_limit context "
+    "max_completion_tokens maximum_tokens model_length model_context_window_exceeded context_length_exceeded "
+    "incomplete contextlengthreached maxpredictedtokensreached",
+    "content_filter": "content_filter content_filtered filtered filter safety recitation sensitive error_toxic "
     "blocklist blocked prohibited_content spii image_safety guardrail_intervened guardrails moderation",
     "refusal": "refusal refused",
-    "tool_calls": "tool_calls tool_call tool_use function_call malformed_function_call",
-    "error": "error abort aborted cancelled canceled failed failure network_error server_error timeout "
-    "insufficient_system_resource overloaded engine_overloaded upstream_error",
+    "tool_calls": "tool_calls tool_call tool_use function_call malformed_function_call unexpected_tool_call",
+    "error": "error abort aborted cancelled canceled failed failure network_error server_error timeout time_limit "
+    "insufficient_system_resource overloaded engine_overloaded upstream_error user_cancel userstopped modelunloaded "
+    "load unload",
 }
 _MEANS = {word: meant for meant, words in _ENDED.items() for word in words.split()}
 """How services say that an answer has ended, in lower case: as OpenAI, Anthropic, Gemini, Mistral, DeepSeek, vLLM, TGI,
-OpenRouter and others document it. A word that is not here says nothing of the answer being whole."""
+OpenRouter, watsonx, LM Studio and others document it. A word that is not here does not say that the answer is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,8 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
         rubbish("no choices")
     if request.n > 1:
         choices = in_order(choices)
-    read = _chat_answer if request.form == "chat" else _text_answer
     answers = [
-        read(choice) if isinstance(choice, dict) else rubbish("a choice that is no object") for choice in choices
+        _answer(choice) if isinstance(choice, dict) else rubbish("a choice that is no object") for choice in choices
     ]
     text, finish_reason = answers[0]
     return Completion(
@@ -91,7 +95,7 @@ def read_json(reply: Reply) -> dict[str, Any]:
     from pydantic_core import from_json
 
     body = reply.body.removeprefix(b"\xef\xbb\xbf")
-    if body.startswith((b"data:", b"event:")):
+    if _EVENTS.match(body):
         message = "the service sends a stream of events where one JSON object was asked for: switch streaming off there"
         raise ServiceError(message)
     try:
@@ -182,22 +186,19 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _chat_answer(choice: Mapping[str, Any]) -> tuple[str, str]:
+def _answer(choice: Mapping[str, Any]) -> tuple[str, str]:
     """Give the text and how it ended; a refusal is its own way to end, and no text is an empty one."""
     finish_reason, message = _finish_reason(choice), choice.get("message")
     if not isinstance(message, dict):
-        rubbish("a choice without a message")
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
-    if message.get("refusal") and not content:
-        return _text(message["refusal"]), "refusal"
-    if message.get("tool_calls") and not content:
-        return "", "tool_calls"
-    if content is None:
-        return "", finish_reason
-    if not isinstance(content, str):
+        message = {"content": choice["text"]} if "text" in choice else rubbish("a choice without a message or a text")
+    given = message.get("content")
+    if not isinstance(given, str | list | dict | None):
         rubbish("no content")
+    content, refusal = _all_text(given), _text(message.get("refusal")) or _all_text(given, "refusal")
+    if refusal and not content:
+        return refusal, "refusal"
+    if (message.get("tool_calls") or message.get("function_call")) and not content:
+        return "", "tool_calls"
     return content, finish_reason
 
 
@@ -205,20 +206,19 @@ def _thinking(message: object) -> str:
     """Give the thoughts that come in a field of their own."""
     if not isinstance(message, dict):
         return ""
-    parts = message["content"] if isinstance(message.get("content"), list) else []
-    thoughts = [_all_text(part["thinking"]) for part in parts if isinstance(part, dict) and part.get("thinking")]
-    return _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or "".join(thoughts)
+    own = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+    return own or _all_text(message.get("content"), "thinking")
 
 
-def _all_text(part: object) -> str:
-    return "".join(_text(p.get("text")) for p in part if isinstance(p, dict)) if isinstance(part, list) else _text(part)
-
-
-def _text_answer(choice: Mapping[str, Any]) -> tuple[str, str]:
-    finish_reason, text = _finish_reason(choice), choice.get("text")
-    if not isinstance(text, str):
-        rubbish("a choice without a text")
-    return text, finish_reason
+def _all_text(content: object, kind: str = "text") -> str:
+    """Join what a content holds of one kind: `"text"`, `"thinking"` or `"refusal"`; a text alone is of the first."""
+    if isinstance(content, list):
+        return "".join(_all_text(part, kind) for part in content)
+    if isinstance(content, dict):
+        is_thought = "thinking" in content or content.get("type") == "reasoning"
+        found = content.get(kind) or (content.get("text") if is_thought else None)
+        return _all_text(found) if is_thought == (kind == "thinking") else ""
+    return content if isinstance(content, str) and kind == "text" else ""
 
 
 def _finish_reason(choice: Mapping[str, Any]) -> str:
@@ -228,7 +228,7 @@ def _finish_reason(choice: Mapping[str, Any]) -> str:
         ServiceError: the service broke off.
     """
     reason, told = choice.get("finish_reason"), choice.get("error")
-    said = reason.strip().casefold() if isinstance(reason, str) else ""
+    said = "" if reason is None else re.sub(r"\W+", "_", str(reason).strip().casefold())
     meant = _MEANS.get(said, said) or "stop"
     if meant == "error" or told:
         message = _text(told.get("message") if isinstance(told, dict) else told)[:200]

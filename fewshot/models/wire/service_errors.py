@@ -16,7 +16,18 @@ from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.response import Reply
 from fewshot.models.wire.retry import wait_asked
 
-__all__ = ["MORE_ROOM", "Complaint", "as_answer", "failure", "may_teach", "named", "read_complaint", "redacted"]
+__all__ = [
+    "MORE_ROOM",
+    "SHORTEST",
+    "Complaint",
+    "as_answer",
+    "failure",
+    "may_teach",
+    "named",
+    "read_complaint",
+    "redacted",
+    "room_left",
+]  # fmt: skip
 
 _LONGEST_QUOTE = 300
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance")
@@ -58,6 +69,20 @@ MORE_ROOM = re.compile(
 )
 """How models say that they were given too few tokens to write even one."""
 _URL_SAFE = str.maketrans("+/", "-_")
+_WINDOW = re.compile(
+    r"(?:context[ _-](?:length|window|size|limit)s?|must be <=|> )\D{0,20}?`?(\d{1,9})\b(?! [-+])"
+    r"|\b(\d{1,9}) (?:tokens? )?(?:max\w* )?context", re.IGNORECASE
+)  # fmt: skip
+_READ = re.compile(
+    r"\b(\d{1,9}) (?:tokens? )?(?:(?:in|from|of) (?:the|your) )?`?(?:input|prompt|messages)"
+    r"|\b(\d{1,9}) \+ \d+ > |- (\d{1,9})\)|(?:input|prompt)\w*`?(?: \w+)? (?:contains|has|is|of) (?:at least )?(\d{1,9}) ",
+    re.IGNORECASE,
+)
+"""How servers tell the tokens that a model holds in all, and those of the prompt."""
+_TOO_MANY = re.compile(r"max_\w*tokens\W{1,3}(?:must|should|can(?:not| only)|exceeds|\d+ >|value)", re.IGNORECASE)
+"""How they say that more tokens were asked for than an answer may have, whatever the prompt."""
+SHORTEST = 8
+"""Tokens that there must be for an answer, or the text is too long."""
 _TEMPLATE = re.compile(r"template|jinja|grammar|\broles?\b|schema", re.IGNORECASE)
 _LOOKS_LIKE_KEY = re.compile(r"\bsk-[\w*.-]{4,}|[\w-]*\*{4,}[\w-]*|(?<=Bearer )\S+")
 
@@ -162,6 +187,13 @@ def named(complaint: Complaint, sent: Collection[str]) -> list[str]:
     return [name for name in sent if _names(name, complaint.message)]
 
 
+def room_left(message: str) -> int | None:
+    """Give the tokens that a refusal says a prompt leaves for the answer; None where it says nothing of that."""
+    found = _WINDOW.search(message), _READ.search(message)
+    window, read = (next((int(n) for n in match.groups() if n), 0) if match else 0 for match in found)
+    return window - read if window and read else None
+
+
 def failure(reply: Reply, endpoint: Endpoint) -> ServiceError:
     """Give the error for a reply that is none of the good ones."""
     complaint = read_complaint(reply)
@@ -236,10 +268,13 @@ def _host_of(address: str) -> str:
 
 
 def _is_too_long(status: int, complaint: Complaint) -> bool:
+    left = room_left(complaint.message)
+    if left is None and _TOO_MANY.search(complaint.message):
+        return False
+    if MORE_ROOM.search(complaint.message) or (left or 0) >= SHORTEST:
+        return False
     if complaint.code in ("context_length_exceeded", "exceed_context_size_error"):
         return True
-    if MORE_ROOM.search(complaint.message):
-        return False
     return status == 413 or (status == 400 and bool(_TOO_LONG.search(complaint.message)))
 
 
@@ -265,7 +300,7 @@ def _advice(status: int, complaint: Complaint, endpoint: Endpoint, reply: Reply)
     if _is_too_long(status, complaint) or _is_too_large(complaint):
         return f"the text is too long for {model} (HTTP {status}): shorten it or use fewer shots (k){said}"
     if status == 404 and (complaint.code == "model_not_found" or "model" in complaint.message.lower()):
-        return f"{host} has no model {model!r} (HTTP 404): set model or FEWSHOT_MODEL to one that it has{said}"
+        return f"{host} has no model {model!r} (HTTP 404): set model to one that `fewshot doctor` lists{said}"
     if status == 404:
         return f"{host} knows no such path (HTTP 404): check base_url, which usually ends in /v1{said}"
     if status == 429:

@@ -17,6 +17,7 @@ import asyncio
 import inspect
 import json
 import os
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -89,33 +90,46 @@ class PlainWire:
 
     async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ARG002, ASYNC109
         """Send a JSON body to a path below the base URL; every connection is a fresh one."""
+        client = self._client or await (self._blocking if mocks_blocking_client() else self._own).get()
+        create = create_of(client, path)
+        if create is not None:
+            return await self._reply(_created(create, arguments(json.loads(body), timeout, self._endpoint)), timeout)
+        return await self._reply(self._sent(client, client.post, path, timeout, content=body), timeout)
+
+    async def get(self, path: str, *, timeout: float) -> Reply:  # noqa: ASYNC109
+        """Ask for what stands at a path below the base URL."""
+        client = self._client or await self._own.get()
+        return await self._reply(self._sent(client, client.get, path, timeout), timeout)
+
+    async def _sent(self, client: Any, send: Any, path: str, limit: float, **given: Any) -> Any:
         import httpx2
         import openai
 
-        client = self._client or await (self._blocking if mocks_blocking_client() else self._own).get()
-        create = create_of(client, path)
         options: Any = {
             "max_retries": 0,
             "follow_redirects": False,
-            "timeout": timeout,
+            "timeout": limit,
             "headers": {"Accept-Encoding": "identity", "Connection": "close", **dict(self._endpoint.headers)},
             "params": dict(self._endpoint.query),
         }
+        given |= {"cast_to": httpx2.Response, "options": options}
+        if isinstance(client, openai.AsyncOpenAI):
+            if "content" in given:
+                options["timeout"] = None  # the caller cancels, and knows of pauses
+            return await send(path, **given)
+        return await asyncio.to_thread(send, path, **given)
+
+    async def _reply(self, asking: Coroutine[Any, Any, Any], limit: float) -> Reply:
+        """Give what comes of asking through the official client, with errors of our own."""
+        import openai
+
         failed: ServiceError | None = None
         try:
-            if create is not None:
-                response = await _created(create, body, timeout)
-            elif isinstance(client, openai.AsyncOpenAI):
-                options["timeout"] = None  # the caller cancels, and knows of pauses
-                response = await client.post(path, content=body, cast_to=httpx2.Response, options=options)
-            else:
-                response = await asyncio.to_thread(
-                    client.post, path, content=body, cast_to=httpx2.Response, options=options
-                )
+            response = await asking
         except openai.APIStatusError as error:
             response = error.response
         except openai.APITimeoutError:
-            failed = lost(f"{self._endpoint.host} gave no answer within {timeout:.3g} s: try again later")
+            failed = lost(f"{self._endpoint.host} gave no answer within {limit:.3g} s: try again later")
         except openai.APIConnectionError as error:
             failed = self._unreachable(error.__cause__ or error)
         except openai.OpenAIError as error:
@@ -147,9 +161,8 @@ class PlainWire:
         await self._own.aclose()
 
 
-async def _created(create: Any, body: bytes, timeout: float) -> Any:  # noqa: ASYNC109 - the official client's own
+async def _created(create: Any, given: dict[str, Any]) -> Any:
     """Ask through `create`, for who has wrapped it: a response, or as a reply what a mock gives in its place."""
-    given = arguments(json.loads(body), timeout)
     if inspect.iscoroutinefunction(inspect.unwrap(create)):
         found = await create(**given)
     else:  # the blocking client's, or a mock

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fewshot.models.endpoint import Endpoint
 
 __all__ = ["arguments", "create_of", "is_wrapped", "mocks_blocking_client"]
 
@@ -56,15 +60,16 @@ def create_of(client: Any, path: str) -> Any:
     return create
 
 
-def arguments(body: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """Give the arguments of `create` for a body: what it does not know goes beside."""
+def arguments(body: dict[str, Any], timeout: float, endpoint: Endpoint) -> dict[str, Any]:
+    """Give the arguments of `create` for a body: what it does not know goes beside, as do headers and query."""
     from openai.types.chat.completion_create_params import CompletionCreateParamsBase as Chat
     from openai.types.completion_create_params import CompletionCreateParamsBase as Text
 
     known = (Chat if "messages" in body else Text).__annotations__
     beside = {name: value for name, value in body.items() if name not in known}
     named = {name: value for name, value in body.items() if name in known}
-    return named | {"extra_body": beside or None, "extra_headers": _RAW, "timeout": timeout}
+    headers, query = {**dict(endpoint.headers), **_RAW}, dict(endpoint.query)
+    return named | {"extra_body": beside or None, "extra_headers": headers, "extra_query": query, "timeout": timeout}
 
 
 def _replaced(module: str, name: str, method: str) -> bool:
@@ -78,9 +83,12 @@ def _replaced(module: str, name: str, method: str) -> bool:
 
 
 def _is_own(function: Any, package: str) -> bool:
-    """Tell whether the code of a function lies in its package: a wrapper's, a mock's or a partial's does not."""
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return code is not None and code.co_filename.startswith(_home(package))
+    """Tell whether a function is its package's own: a wrapper's, a mock's or a partial's is not.
+
+    Its type is looked at and not its class, as a proxy of wrapt's names that of what it wraps, and gives out its code.
+    """
+    function = function.__func__ if type(function) is MethodType else function
+    return type(function) is FunctionType and function.__code__.co_filename.startswith(_home(package))
 
 
 def _home(package: str) -> str:
