@@ -75,7 +75,8 @@ _WINDOW = re.compile(
 )  # fmt: skip
 _READ = re.compile(
     r"\b(\d{1,9}) (?:tokens? )?(?:(?:in|from|of) (?:the|your) )?`?(?:input|prompt|messages)"
-    r"|\b(\d{1,9}) \+ \d+ > |- (\d{1,9})\)|(?:input|prompt)\w*`?(?: \w+)? (?:contains|has|is|of) (?:at least )?(\d{1,9}) ",
+    r"|\b(\d{1,9}) \+ \d+ > |- (\d{1,9})\)"
+    r"|(?:input|prompt)\w*`?(?: \w+)? (?:contains|has|is|of) (?:at least )?(\d{1,9}) ",
     re.IGNORECASE,
 )
 """How servers tell the tokens that a model holds in all, and those of the prompt."""
@@ -300,7 +301,7 @@ def _advice(status: int, complaint: Complaint, endpoint: Endpoint, reply: Reply)
     if _is_too_long(status, complaint) or _is_too_large(complaint):
         return f"the text is too long for {model} (HTTP {status}): shorten it or use fewer shots (k){said}"
     if status == 404 and (complaint.code == "model_not_found" or "model" in complaint.message.lower()):
-        return f"{host} has no model {model!r} (HTTP 404): set model to one that `fewshot doctor` lists{said}"
+        return f"{host} has no model {model!r} (HTTP 404): set FEWSHOT_MODEL to one that `fewshot doctor` lists{said}"
     if status == 404:
         return f"{host} knows no such path (HTTP 404): check base_url, which usually ends in /v1{said}"
     if status == 429:
