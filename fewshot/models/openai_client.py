@@ -213,7 +213,7 @@ class OpenAIClient:
         """
         reply = await PlainWire(self.endpoint, self._client).get("/models", timeout=timeout)
         if reply.status != 200:
-            raise self._told(failure(reply, self.endpoint), _Tries(None, 0.0, sent=1))
+            raise self._told(failure(reply, self.endpoint), _Tries(None, self._deadline(None), sent=1))
         return _model_names(reply)
 
     def refused(self, model: str | None = None, form: Form | None = None) -> frozenset[str]:
