@@ -243,7 +243,7 @@ def test_a_file_in_another_encoding_goes_through_map_evaluate_and_calibrate(tmp_
             wrong()
     with pytest.raises(InputError, match=r"in\.csv:2: is not utf-8"):
         task.calibrate(path)
-    with pytest.raises(ConfigError, match="no row gave label probabilities"):  # so the file was read
+    with pytest.raises(ConfigError, match="no log-probabilities"):  # so the file was read
         task.calibrate(path, encoding="cp1252", risk=0.1)
 
 

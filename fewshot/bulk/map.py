@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future
 from contextlib import aclosing
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -164,40 +165,19 @@ async def _stream(run: Run[T]) -> AsyncGenerator[Result[T], None]:
                 yield result
 
 
-# -- rows read on the event loop ------------------------------------------------------------------------------------
+# -- where rows come from ---------------------------------------------------------------------------------------------
 
 
 class _Iterated:
-    """Rows of an iterable, read on the event loop: it is the caller's own."""
-
-    def __init__(self, rows: Iterator[Any]) -> None:
-        self._puller = _Puller(rows)
-
-    async def take(self, most: int) -> Sequence[object]:
-        """Give the next rows."""
-        return self._puller.pull(most)
-
-
-class _Awaited:
-    """Rows of an async iterable, one at a time."""
-
-    def __init__(self, rows: AsyncIterable[Any]) -> None:
-        self._rows = aiter(rows)
-
-    async def take(self, most: int) -> Sequence[object]:  # noqa: ARG002 - there may be a long wait for a second one
-        """Give the next row."""
-        try:
-            return [await anext(self._rows)]
-        except StopAsyncIteration:
-            return []
-
-
-class _Puller:
-    """Reads some rows at a time from an iterable, fewer when they come slowly."""
+    """Rows of an iterable, some at a time, fewer when they come slowly; read where `pull` is called."""
 
     def __init__(self, rows: Iterator[Any]) -> None:
         self._rows = rows
         self._error: Exception | None = None
+
+    async def take(self, most: int) -> Sequence[object]:
+        """Give the next rows."""
+        return self.pull(most)
 
     def pull(self, most: int) -> list[object]:
         """Give the next rows; an error of the iterable only after the rows that came before it."""
@@ -217,7 +197,18 @@ class _Puller:
         return taken
 
 
-# -- blocking: the engine runs on the background loop, and rows are read by the caller's thread ---------------------
+class _Awaited:
+    """Rows of an async iterable, one at a time."""
+
+    def __init__(self, rows: AsyncIterable[Any]) -> None:
+        self._rows = aiter(rows)
+
+    async def take(self, most: int) -> Sequence[object]:  # noqa: ARG002 - there may be a long wait for a second one
+        """Give the next row."""
+        try:
+            return [await anext(self._rows)]
+        except StopAsyncIteration:
+            return []
 
 
 class _Handed:
@@ -228,45 +219,29 @@ class _Handed:
 
     async def take(self, most: int) -> Sequence[object]:
         """Ask the caller for rows; the wish waits its turn behind the results that were not taken yet."""
-        wish = _Wish(most, asyncio.get_running_loop())
-        self._inbox.put(wish)
-        return await wish.rows
+        wish: Future[list[object]] = Future()
+        self._inbox.put((most, wish))
+        return await asyncio.wrap_future(wish)
 
 
-class _Wish:
-    def __init__(self, most: int, running: asyncio.AbstractEventLoop) -> None:
-        self.rows: asyncio.Future[Sequence[object]] = running.create_future()
-        self._most = most
-        self._loop = running
-
-    def fulfil(self, rows: _Puller) -> None:
-        """Read rows in the caller's thread, and hand them over; an error of the iterable too."""
-        try:
-            taken = rows.pull(self._most)
-        except Exception as error:  # it ends the run, which raises it
-            self._loop.call_soon_threadsafe(self._settle, None, error)
-        else:
-            self._loop.call_soon_threadsafe(self._settle, taken, None)
-
-    def _settle(self, rows: Sequence[object] | None, error: Exception | None) -> None:
-        if self.rows.done():
-            return
-        if error is not None:
-            self.rows.set_exception(error)
-        else:
-            self.rows.set_result(rows or [])
+# -- blocking: the engine runs on the background loop -----------------------------------------------------------------
 
 
 def _results(task: Predictor[T], rows: Iterator[Any], plan: Plan) -> Iterator[Result[T]]:
-    inbox: SimpleQueue[list[Result[T]] | _Wish | None] = SimpleQueue()
-    puller = _Puller(rows)
+    inbox: SimpleQueue[list[Result[T]] | tuple[int, Future[list[object]]] | None] = SimpleQueue()
+    source = _Iterated(rows)
     job = loop.start(_relay(Run(task, _Handed(inbox), plan), inbox))
     try:
         while (message := inbox.get()) is not None:
-            if isinstance(message, _Wish):
-                message.fulfil(puller)
-            else:
+            if isinstance(message, list):
                 yield from message
+                continue
+            most, wish = message
+            if wish.set_running_or_notify_cancel():
+                try:
+                    wish.set_result(source.pull(most))
+                except Exception as error:  # it ends the run, which raises it
+                    wish.set_exception(error)
         job.result()
     finally:
         if not job.done():

@@ -85,7 +85,7 @@ class Columns:
     task: Signature
     renamed: Mapping[str, str] = field(default_factory=dict)
     """The column for an input, where their names differ; a path such as `data.text` goes into a record."""
-    _known: dict[tuple[str, ...], tuple[tuple[tuple[str, str], ...], dict[str, str]] | None] = field(
+    _places: dict[tuple[str | None, tuple[str, ...]], dict[str, str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -114,7 +114,10 @@ class Columns:
         Raises:
             InputError: a needed input has no column; names the columns and the option that says which it is.
         """
-        found = {}
+        found: dict[str, str] = {}
+        known = self._places.get((besides, names := tuple(record)))
+        if known is not None:
+            return known
         for name in (*self.task.inputs, *self.task.parameters):
             if name in self.renamed:
                 place = column(record, self.renamed[name])
@@ -131,6 +134,8 @@ class Columns:
         for name in needed:
             if name not in found:
                 raise InputError(self._lacking(name, record, where, besides), field=name)
+        if len(self._places) < _SHAPES and all(place in record for place in found.values()):
+            self._places[besides, names] = found
         return found
 
     def _lacking(self, name: str, record: Mapping[str, Any], where: str, besides: str | None) -> str:
@@ -155,19 +160,11 @@ class Columns:
             InputError: a needed input has no column.
         """
         row = Row()
-        row.record = plain = record
-        shape = self._known.get(names := tuple(record))
-        if shape is None:
-            plain = record if is_plain(names) else flat(record)[0]
-            places = self.places(plain, where)
-            renamed = {name: place for name, place in places.items() if place != name}
-            if "id" in plain and "id" not in places:
-                places["id"] = "id"
-            shape = tuple(places.items()), renamed
-            if len(self._known) < _SHAPES and plain is record and all(place in record for place in places.values()):
-                self._known[names] = shape
-        pairs, row.names = shape
-        for name, place in pairs:
+        row.record = record
+        plain = record if is_plain(record) else flat(record)[0]
+        places = self.places(plain, where)
+        row.names = {name: place for name, place in places.items() if place != name}
+        for name, place in (*places.items(), ("id", "id")) if "id" in plain and "id" not in places else places.items():
             value = plain[place] if place in plain else value_at(plain, place)
             if value is not None:
                 row[name] = value

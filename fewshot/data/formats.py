@@ -124,16 +124,12 @@ def _said(turn: Mapping[str, Any]) -> Any:
 
 
 def _input(row: Mapping[str, Any]) -> Flat | None:
-    """Read `ideal` of OpenAI's evals, and preference pairs, whose `input` is a conversation."""
-    asked = row["input"]
-    turns = asked.get("messages") if isinstance(asked, Mapping) else asked
+    """Read OpenAI's evals, whose `input` is a conversation."""
+    turns = row["input"]
     if not isinstance(turns, list) or not turns or not isinstance(turns[0], Mapping) or "role" not in turns[0]:
         return None
     found = _messages({"messages": turns})
-    rest = {**_without(row, "input"), **(found[0] if found else {})}
-    if isinstance(better := row.get("preferred_output"), list) and better:
-        rest["output"] = _said(better[-1])
-    return rest, found[1] if found else ""
+    return ({**_without(row, "input"), **found[0]}, found[1]) if found else None
 
 
 def _prodigy(row: Mapping[str, Any]) -> Flat | None:
@@ -159,19 +155,13 @@ def _spacy(row: Mapping[str, Any]) -> Flat | None:
 
 
 def _label_studio(row: Mapping[str, Any]) -> Flat | None:
-    """Read a task with its annotations, of Label Studio, or of doccano's older exports."""
-    made = row.get("annotations", row.get("completions"))
-    data = row.get("data")
+    made, data = row["annotations"], row.get("data")
     if isinstance(made, Mapping) and "cats" in made:
         return _spacy({**_without(row, "annotations"), "cats": made["cats"]})
-    if not isinstance(made, list) or not all(isinstance(one, Mapping) for one in made):
+    if not isinstance(made, list) or not isinstance(data, Mapping) or not all(isinstance(o, Mapping) for o in made):
         return None
-    if not isinstance(data, Mapping):
-        if not all("label" in one for one in made):
-            return None
-        return {**_without(row, "annotations"), "label": [one["label"] for one in made]}, ""
     rest = {"id": row.get("id"), **data}
-    kept = [one for one in made if not (one.get("was_cancelled") or one.get("skipped"))]
+    kept = [one for one in made if not one.get("was_cancelled")]
     kept = [one for one in kept if one.get("ground_truth")] or kept
     if not kept:
         return rest, "cancelled" if made else _UNANSWERED
@@ -181,8 +171,12 @@ def _label_studio(row: Mapping[str, Any]) -> Flat | None:
             answers.setdefault(str(part.get("from_name", "label")), []).append(_chosen(part))
     if not answers:
         return rest, _UNANSWERED
-    agreed = {name: _agreed(values) for name, values in answers.items()}
-    return {**rest, **agreed, **({"label": next(iter(agreed.values()))} if len(agreed) == 1 else {})}, ""
+    return {**rest, **_as_label({name: _agreed(values) for name, values in answers.items()})}, ""
+
+
+def _as_label(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Give answers under their questions; one alone is the label, too."""
+    return {**answers, **({"label": next(iter(answers.values()))} if len(answers) == 1 else {})}
 
 
 def _chosen(part: Mapping[str, Any]) -> Any:
@@ -226,18 +220,6 @@ def _argilla_columns(record: Mapping[str, Any]) -> Flat:
     return _responded(rest, answers)
 
 
-def _feedback(row: Mapping[str, Any]) -> Flat | None:
-    """Read what Argilla 1's feedback data sets hold: a list of responses, each with its status, under the question."""
-    questions = {
-        name: [(one["value"], one["status"]) for one in value]
-        for name, value in row.items()
-        if isinstance(value, list)
-        and value
-        and all(isinstance(o, Mapping) and {"value", "status"} <= {*o} for o in value)
-    }
-    return _responded(_without(row, *questions), questions) if questions else None
-
-
 def _responded(rest: dict[str, Any], answers: Mapping[str, Sequence[tuple[Any, Any]]]) -> Flat:
     verdicts: list[Verdict] = [
         _ANSWERED.get(str(status), _not_understood(status)) for pairs in answers.values() for _, status in pairs
@@ -248,7 +230,7 @@ def _responded(rest: dict[str, Any], answers: Mapping[str, Sequence[tuple[Any, A
     agreed = {name: _agreed(values) for name, values in taken.items() if values}
     if unknown is not None or not agreed:
         return rest, unknown or why
-    return {**rest, **agreed, **({"label": next(iter(agreed.values()))} if len(agreed) == 1 else {})}, ""
+    return {**rest, **_as_label(agreed)}, ""
 
 
 def _argilla_1(row: Mapping[str, Any]) -> Flat | None:
@@ -294,9 +276,7 @@ _TOOLS: Mapping[str, Callable[[Mapping[str, Any]], Flat | None]] = {
     "input": _input,
     "cats": _spacy,
     "annotations": _label_studio,
-    "completions": _label_studio,
     "fields": _argilla,
-    "external_id": _feedback,
     "annotation": _argilla_1,
     "vars": _promptfoo,
     "__expected": _promptfoo_cell,

@@ -116,8 +116,8 @@ def read_labelled(
         if not given.rows:
             raise InputError("there are no labelled rows")
         target = target or target_of(task.output, given.records, [*task.inputs, *task.parameters])
-        found = _Places(Columns(task, columns or {}), target)
-        read_rows = LabelledRows(_labelled(task, row, number, found) for number, row in given.rows)
+        found = Columns(task, columns or {})
+        read_rows = LabelledRows(_labelled(task, row, number, found, target) for number, row in given.rows)
     read_rows.left_out, read_rows.where = given.left_out, given.where
     return read_rows
 
@@ -218,48 +218,26 @@ def _is_valid(output: Output[Any], value: Any) -> bool:
     return True
 
 
-class _Places:
-    """Where the inputs and the answer stand in rows, looked up once for each set of columns."""
-
-    def __init__(self, columns: Columns, target: str) -> None:
-        self.target = target
-        self._columns = columns
-        self._known: dict[tuple[str, ...], Mapping[str, str]] = {}
-
-    def of(self, row: Mapping[str, Any], number: int) -> Mapping[str, str]:
-        """Give the column of each input of a row."""
-        names = tuple(row)
-        places = self._known.get(names)
-        if places is None:
-            places = self._columns.places(row, f"row {number}", besides=self.target)
-            if len(self._known) < _SHAPES and all(place in row for place in places.values()):
-                self._known[names] = places
-        return places
-
-
-_SHAPES = 256
-
-
-def _labelled(task: LabelledSignature, row: Mapping[str, Any], number: int, places: _Places) -> Labelled:
-    place = column(row, places.target)
+def _labelled(task: LabelledSignature, row: Mapping[str, Any], number: int, columns: Columns, target: str) -> Labelled:
+    place = column(row, target)
     if place is None:
         there = ", ".join(names_in(row))
         raise InputError(
-            f"row {number} has no {places.target!r}; name the column with target= (or --target): {there}",
-            field=places.target,
+            f"row {number} has no {target!r}; name the column with target= (or --target): {there}",
+            field=target,
             row=number,
         )
-    where = places.of(row, number)
+    where = columns.places(row, f"row {number}", besides=target)
     inputs = {name: value for name, at in where.items() if not _missing(value := value_at(row, at))}
     for name, default in task.inputs.items():
         if default is REQUIRED and name not in inputs:
             message = f"row {number}: {where[name]!r} is empty; fill it in, or leave the row out"
             raise InputError(message, field=name, row=number)
-    answer, also = value_at(row, place), row.get("accept") if places.target == "output" else None
+    answer, also = value_at(row, place), row.get("accept") if target == "output" else None
     try:
         truth, references = _truth(task.output, answer, also, inputs)
     except ValueError as error:
-        raise InputError(f"row {number}: {error}", field=places.target, row=number) from error
+        raise InputError(f"row {number}: {error}", field=target, row=number) from error
     return Labelled(inputs, truth, references, str(row.get("id", number)))
 
 

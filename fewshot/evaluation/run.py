@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from fewshot.bulk.asking import answers
+from fewshot.bulk.map import amap
 from fewshot.data.labelled import Labelled
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.evaluation.calibrate import calibrated
@@ -91,10 +90,11 @@ class Run:
 
     async def answers(self, task: Predictor[Any], rows: Sequence[Labelled], what: str) -> list[Result[Any]]:
         """Ask all rows; a row that fails is a result with its error."""
-        told = partial(self.progress, what)
-        found = await answers(task, rows, concurrency=self.concurrency, progress=told)
-        for result in found:
+        found: list[Result[Any]] = []
+        async for result in amap(task, [dict(row.inputs) for row in rows], concurrency=self.concurrency):
+            found.append(result)
             self._count(result.usage, result.cost)
+            self.progress(what, len(found), len(rows))
         return found
 
     async def steadiness(self, arm: Arm) -> dict[str, Figure]:
