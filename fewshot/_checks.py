@@ -46,7 +46,7 @@ def check_count(name: str, value: Any, *, least: int) -> None:
 
 
 def counts(name: str, value: Any, *, least: int) -> list[int]:
-    """Give one whole number or several as a list; raises `InputError` where one is no such number, or none is given."""
+    """Give one whole number or several as a list; raises `InputError` where one is not such a number, or for none."""
     several = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
     if not several:
         raise InputError(f"{name}={value!r}: give one number or several", field=name)

@@ -34,7 +34,7 @@ class Bar:
         Arguments:
             what: names the work, as `calibrating`.
             stream: by default standard error.
-            every: seconds between two sights; by default what suits the stream.
+            every: seconds between two updates; by default what suits the stream.
             after: seconds of work before which nothing is shown.
         """
         self._what = what

@@ -23,7 +23,7 @@ _DEEPEST = 200
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether a folder has such an entry, whatever it is: what is no file is refused, not passed over."""
+    """Tell whether a folder has such an entry, whatever it is: what is not a file is refused, not passed over."""
     return os.path.lexists(path)
 
 

@@ -163,7 +163,7 @@ def table_html(facts: Mapping[str, Any]) -> str:
 
 
 def label_of(value: object) -> str:
-    """Name the label that a value stands for: an enum's member by its value, a truth as `true` or `false`."""
+    """Name the label that a value stands for: an enum's member by its value, a boolean as `true` or `false`."""
     if isinstance(value, enum.Enum):
         return label_of(value.value)
     return str(value).lower() if isinstance(value, bool) else str(value)

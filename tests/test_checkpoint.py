@@ -138,7 +138,7 @@ def test_a_file_that_is_not_ours_is_left_alone(out: Path) -> None:
 
 def test_a_record_that_is_none_is_named(out: Path) -> None:
     record_of(out).write_bytes(b"not a database, by far not a database" * 100)
-    with pytest.raises(ConfigError, match="is no run record"):
+    with pytest.raises(ConfigError, match="is not a run record"):
         Checkpoint(out, FACTS)
 
 

@@ -198,7 +198,7 @@ def test_a_dry_run_sends_nothing(run: Any, tmp_path: Path, service: FaultServer)
         (("sentiment", "x", "--file", "y"), "not both"),
         (("sentiment", "--file", "no-such-file.jsonl"), "No such file"),
         (("sentiment", "x", "--fresh"), "--out"),
-        (("sentiment", "x", "--out", "y", "--recalibrate"), "leave --out away"),
+        (("sentiment", "x", "--out", "y", "--recalibrate"), "run without --out"),
         (("translate", "x", "--recalibrate"), "does not give one label"),
         (("sentiment", "x", "--map", "text"), "NAME=COLUMN"),
         (("sentiment", "x", "--concurrency", "0"), "concurrency=0"),

@@ -94,3 +94,21 @@ def test_the_reading_path_of_contributing_exists_and_is_short() -> None:
     path = re.findall(r"^\d+\. `([\w/]+\.py)`:", text, re.MULTILINE)
     assert len(path) == 9
     assert sum(len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) for name in path) < 2_500
+
+
+WORST = re.compile(
+    r"(?<![Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b|use\b|need\b)\w|\bgone on with\b|\btwo sights\b"
+    r"|\bwas got by\b|\bleave (?:it|--?\w+) away\b|\ba truth\b|\bor there twice\b"
+)
+
+
+def test_nothing_is_said_in_the_worst_words() -> None:
+    said = [
+        f"{path.relative_to(PACKAGE)}:{number}: {found[0]}"
+        for path in PACKAGE.rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if (found := WORST.search(line))
+    ]
+    assert said == []
+    assert WORST.search("this is no task name")
+    assert not WORST.search("there is no task of that name")

@@ -132,7 +132,7 @@ def test_a_program_that_ends_as_soon_as_the_model_is_there_ends_quietly() -> Non
 
 @pytest.mark.local
 @pytest.mark.parametrize(
-    ("content", "complaint"), [(b"not a model", "is no GGUF model file"), (b"GGUF and rubbish", "cannot load")]
+    ("content", "complaint"), [(b"not a model", "is not a GGUF model file"), (b"GGUF and rubbish", "cannot load")]
 )
 def test_a_file_that_is_no_model_is_named(
     content: bytes, complaint: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -84,7 +84,7 @@ def readable(examples: Sequence[Example], output: Output[Any], cue: str, path: P
 
 
 def repetitions(examples: Sequence[Example], spec: Spec, path: Path) -> Iterator[Finding]:
-    """Find examples that stand twice, contradict each other or hardly differ."""
+    """Find examples that are duplicates, contradict each other or hardly differ."""
     seen: dict[str, Example] = {}
     once = []
     for example in examples:

@@ -98,7 +98,7 @@ class Checkpoint:
             is_new = not self.path.exists()
             if is_new and not fresh and out.exists() and out.stat().st_size:
                 raise ConfigError(
-                    f"{out} is there already and is no output of this run: name another, or start over with --fresh"
+                    f"{out} is there already and is not an output of this run: name another, or start over with --fresh"
                 )
             self._store = open_sqlite(
                 self.path,
@@ -273,7 +273,7 @@ class Checkpoint:
             raise self._trouble(what, str(error)) from error
         except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:  # its own messages quote what is damaged
             advice = f"delete it and {self.out}, or name another output"
-            raise ConfigError(f"{self.path} is no run record that can be read ({error}): {advice}") from error
+            raise ConfigError(f"{self.path} is not a run record that can be read ({error}): {advice}") from error
         except OSError as error:
             raise self._trouble(what, error.strerror or str(error)) from error
 

@@ -188,7 +188,7 @@ def _notes(task: Predictor[Any], connection: Connection, price: Price | None) ->
             f"the price of {connection.model} is not known: give it as price=(0.10, 0.40) or --price 0.10,0.40"
         )
     if task.settings.calibrate:
-        notes.append("calibrating at first use asks one more request for each example that is no shot")
+        notes.append("calibrating at first use asks one more request for each example that is not a shot")
     return tuple(notes)
 
 

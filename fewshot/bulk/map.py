@@ -123,7 +123,7 @@ def rows_of(task: Predictor[Any], rows: Any, columns: Mapping[str, str] | None, 
     check_kind("columns", columns, Mapping, type(None), what="a dict of names and columns")
     check_kind("encoding", encoding, str, type(None), what="the name of an encoding")
     if encoding is not None and not _is_path(rows):
-        raise InputError("encoding= says how a file is read, and the rows are not one: leave it away", field="encoding")
+        raise InputError("encoding= says how a file is read, and the rows are not one: leave it out", field="encoding")
     if not columns and encoding is None:
         return rows
     if is_frame(rows):

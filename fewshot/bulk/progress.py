@@ -78,7 +78,7 @@ class Display:
 
         Arguments:
             stream: by default standard error.
-            every: seconds between two sights; by default what suits the stream.
+            every: seconds between two updates; by default what suits the stream.
         """
         self._bar = Bar(stream=stream, every=every)
 

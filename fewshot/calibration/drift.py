@@ -62,7 +62,7 @@ class Drift:
     off: Mapping[str, int]
     """Why the fit does not hold for rows, each reason with its number of rows."""
     left_out: int = 0
-    """Rows that are shots of the prompt, or there twice."""
+    """Rows that are shots of the prompt, or duplicates."""
 
     @property
     def drifted(self) -> bool:

@@ -92,7 +92,7 @@ def fit(
     their own; a ridge regression turns it into one feature a label, and the calibration then takes them all together
     with the scores.
 
-    Raises `InputError` when rows and answers do not pair up, or an answer is no label.
+    Raises `InputError` when rows and answers do not pair up, or an answer is not a label.
     """
     names = _checked_labels(scores, answers, labels)
     simple = simple or len(answers) < _VERY_FEW

@@ -29,7 +29,7 @@ class Calibrated:
     shots_left_out: int
     """Rows that are shots of the prompt, and so say nothing about it."""
     repeats_left_out: int
-    """Rows that ask the same as one before, and so are no evidence of their own."""
+    """Rows that ask the same as one before, and so are not evidence of their own."""
     usage: Usage
     cost: float | None
     seconds: float

@@ -3,7 +3,7 @@
 Zhou et al. 2023 (arXiv 2309.17249) divide by the mean prediction over a batch of unlabelled inputs, and allow a running
 estimate of it where inputs come one after the other. What a row gets then depends on the rows before it, so this is
 never done unasked. It is a pure function of the results in their order: the same rows give the same, whatever the
-concurrency was, and a run that was gone on with (`out=`) gives all its rows again and so comes to the same.
+concurrency was, and a run that was resumed (`out=`) gives all its rows again and so comes to the same.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class _Stream:
         several = isinstance(result.value, list | set | frozenset)
         if several or result.method not in ("logprobs", "decisions") or not result.probabilities:
             raise ConfigError(
-                f"row {position + 1} has no label probabilities to calibrate: it was got by {result.method}"
+                f"row {position + 1} has no label probabilities to calibrate: its answer came by {result.method}"
             )
         if result.calibration != "none":
             message = f"row {position + 1} is calibrated already ({result.calibration}): map with calibrate=False"

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--retry-failed and --fresh are about a file of results: name it with --out")
     if args.out and args.recalibrate:
         message = "a file of results keeps each row as it came, and --recalibrate corrects it by the rows before it"
-        raise ConfigError(f"{message}: leave --out away, and send --json to a file")
+        raise ConfigError(f"{message}: run without --out, and send --json to a file")
     if args.prior and not args.recalibrate:
         raise ConfigError("--prior says how frequent labels are among the rows that --recalibrate corrects: give both")
     task = task_of(args)
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if args.recalibrate:
         if task.output.kind != "labels":
             raise ConfigError(
-                f"{task.name} does not give one label, and --recalibrate corrects its probabilities: leave it away"
+                f"{task.name} does not give one label, and --recalibrate corrects its probabilities: leave it out"
             )
         task = task.using(calibrate=False)
     if args.cache:
@@ -273,7 +273,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _tell_how_to_go_on(args: argparse.Namespace) -> None:
     if not args.out:
-        print("fewshot: with --out FILE a run that is stopped can be gone on with", file=sys.stderr)
+        print("fewshot: with --out FILE a run that was stopped can be resumed", file=sys.stderr)
         return
     words = [word for word in args.words if word != "--fresh"]
     print(shown(f"fewshot: go on with: {shlex.join(['fewshot', *words])}"), file=sys.stderr)

@@ -109,7 +109,7 @@ class Columns:
         """Find the column of each input and parameter that a record has.
 
         Arguments:
-            besides: a column that holds the answer, so that it is no input.
+            besides: a column that holds the answer, so that it is not an input.
 
         Raises:
             InputError: a needed input has no column; names the columns and the option that says which it is.

@@ -57,7 +57,7 @@ def map_frame(task: Any, frame: Any, **options: Any) -> Any:
     Returns:
         For a series a series of values, missing where a row failed or was abstained from (what failed is told as a
         warning in the log). For a data frame one of results, with `COLUMNS`; for a DuckDB relation an Arrow table. Both
-        have the index of what came in. Where an input is missing, so is the value, which is no failure.
+        have the index of what came in. Where an input is missing, so is the value, which is not a failure.
 
     Raises:
         InputError: the frame lacks an input; other errors as for `task.map`.

@@ -153,7 +153,7 @@ def gold_rows(source: Any, inputs: Mapping[str, Any] | None = None, *, encoding:
     """
     where = ""
     if encoding is not None and not isinstance(source, str | os.PathLike):
-        raise InputError("encoding= says how a file is read, and the rows are not one: leave it away", field="encoding")
+        raise InputError("encoding= says how a file is read, and the rows are not one: leave it out", field="encoding")
     if isinstance(source, str | os.PathLike):
         where = os.fspath(source)
         records: Iterable[Any] = read(Path(source), encoding=encoding)

@@ -86,7 +86,7 @@ async def evaluate(
         target: the column that holds the answer; by default `output`, or what is usual.
         encoding: of files that are not UTF-8, the pool's too.
         k: how many shots; with several, a curve over them, and all other figures for the last.
-        pool: labelled rows to take the shots from, instead of the task's own examples; rows that are no shots calibrate
+        pool: labelled rows to take the shots from, instead of the task's own examples; its other rows calibrate
             a closed set. A row that is also to be evaluated is left out.
         select: how shots are chosen (`Settings.select`); from a pool at random, balanced over labels, by default.
         draws: how many draws of shots each point of the curve is measured with.

@@ -61,7 +61,7 @@ def over(metric: Callable[..., float]) -> Callable[[Sequence[Any]], float]:
 
 
 def macro_f1(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
-    """Give the unweighted mean of the labels' F1, over the labels that are a truth or a prediction of some row."""
+    """Give the unweighted mean of the labels' F1, over the labels that are a gold label or a prediction of some row."""
     _paired(truths, predictions)
     true, said = Counter(truths), Counter(predictions)
     hits = _hits(truths, predictions)
@@ -70,7 +70,7 @@ def macro_f1(truths: Sequence[Hashable], predictions: Sequence[Hashable | None])
 
 
 def macro_recall(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
-    """Give the unweighted mean of the labels' recall, over the labels that are a truth of some row."""
+    """Give the unweighted mean of the labels' recall, over the labels that are a gold label of some row."""
     _paired(truths, predictions)
     true, hits = Counter(truths), _hits(truths, predictions)
     return sum(hits[label] / count for label, count in true.items()) / len(true)
@@ -108,7 +108,7 @@ def entity_f1(said: Sequence[int], right: Sequence[int], true: Sequence[int], fo
 
 
 def confusion(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[str, dict[str | None, int]]:
-    """Count the rows of each truth by what was predicted; a prediction of None stays None."""
+    """Count the rows of each gold label by what was predicted; a prediction of None stays None."""
     _paired(truths, predictions)
     table: dict[str, dict[str | None, int]] = {truth: {} for truth in sorted(set(truths))}
     for (truth, said), count in sorted(Counter(zip(truths, predictions, strict=True)).items(), key=str):
@@ -117,7 +117,7 @@ def confusion(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[
 
 
 def nll_of(truth: str, probabilities: Chances) -> float:
-    """Give the negative natural log of the probability of the truth of one row, at most 27.6 (a chance of 1e-12)."""
+    """Give the negative natural log of the probability of a row's gold label, at most 27.6 (a chance of 1e-12)."""
     return -math.log(max(probabilities.get(truth, 0.0), 1e-12))
 
 

@@ -35,7 +35,7 @@ def drawn(
     k = task.settings.k if k is None else k
     if not pool and draw == 0:
         return _set(task, k=k, select=select or task.settings.select), []
-    shuffler = random.Random(f"{seed} {draw}")  # noqa: S311 - shots are no secret
+    shuffler = random.Random(f"{seed} {draw}")  # noqa: S311 - shots are not secret
     if not pool:
         own = shuffler.sample(task.examples, len(task.examples))
         return _set(replace(task, examples=tuple(own)), k=k, select=_fair(task)), []

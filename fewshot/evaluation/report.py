@@ -190,7 +190,7 @@ class Report:
         """Read what `to_dict` gave with predictions.
 
         Raises:
-            InputError: this is no such thing.
+            InputError: this is not one.
         """
         if isinstance(data, Mapping) and data.get("format", _FORMAT) != _FORMAT:
             raise InputError(f"a report of format {data['format']!r} was written by another version: evaluate again")
@@ -212,7 +212,9 @@ class Report:
                 made=data.get("made", {}),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"this is no report with its rows ({error!r}); save one with Report.save or `fewshot eval --out`"
+            message = (
+                f"this is not a report with its rows ({error!r}); save one with Report.save or `fewshot eval --out`"
+            )
             raise InputError(message) from error
 
     @classmethod
@@ -307,7 +309,7 @@ class Report:
         """Tell by how much this run is above another on the same rows, for each score, paired row by row.
 
         Raises:
-            InputError: the other run was over other rows, or is no report.
+            InputError: the other run was over other rows, or is not a report.
         """
         base = other if isinstance(other, Report) else Report.load(other)
         base.check_rows(self.predictions)

@@ -61,7 +61,9 @@ def ask(question: Question) -> Talk:
     else:
         answer = yield from _answer(question, weighed.said if weighed else None)
     warnings = []
-    if weighed and weighed.tree:  # what the answer's tokens weigh is no chance of its being right: they were no labels
+    if (
+        weighed and weighed.tree
+    ):  # what the answer's tokens weigh is not the chance of its being right: they were not labels
         share = weighed.tree.coverage
         answer = replace(answer, coverage=share, confidence=answer.confidence if answer.method == "votes" else None)
         why = _OTHER if contradicted else _TOO_LITTLE

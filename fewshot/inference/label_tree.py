@@ -140,7 +140,7 @@ class LabelTree:
         """
         labels = self._begun_by(shared.text)
         total = math.fsum(self.mass[label] for label in labels)
-        if not shared.text or total <= 0:  # nothing tells these labels apart, so that this is no reading of any
+        if not shared.text or total <= 0:  # nothing tells these labels apart, so that this is not a reading of any
             return
         if (whole := self._finished(shared.text)) is not None:
             self.mass[whole] += shared.mass

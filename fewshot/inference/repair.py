@@ -21,7 +21,7 @@ _LOOP = 120
 
 
 def refuse_unfinished(question: Question, completion: Completion, *, cut_is_fine: bool = False) -> None:
-    """Raise OutputError for a completion that is no answer: refused, filtered or cut off."""
+    """Raise OutputError for a completion that is not an answer: refused, filtered or cut off."""
     reason = completion.finish_reason
     seen = tuple(question.completions)
     if reason == "refusal":

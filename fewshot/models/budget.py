@@ -41,10 +41,10 @@ class Budget:
             spent: US dollars that earlier parts of the same run have cost.
 
         Raises:
-            ConfigError: `max_cost` is no amount.
+            ConfigError: `max_cost` is not an amount.
         """
         if not 0 <= max_cost < float("inf"):
-            raise ConfigError(f"max_cost={max_cost!r} is no amount of dollars: give 0 or more")
+            raise ConfigError(f"max_cost={max_cost!r} is not an amount of dollars: give 0 or more")
         self.max_cost = max_cost
         self.price = price
         self.decisions = decisions or price

@@ -33,7 +33,7 @@ class Gate(Protocol):
     """Stands before the wire: lets each HTTP request pass when it may, and hears how each one went."""
 
     async def enter(self, request: Request | None) -> None:
-        """Wait until the next HTTP request may go; None for one that is no completion."""
+        """Wait until the next HTTP request may go; None for one that is not a completion."""
         ...
 
     def leave(self, request: Request | None, status: int | None, headers: Mapping[str, str]) -> None:

@@ -195,7 +195,7 @@ class OpenAIClient:
             wanted = {"model": model, "input": list(texts), "encoding_format": "float"}
             body = json.dumps(wanted, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"a text holds {error.object[error.start]!r}, which is no character") from None
+            raise InputError(f"a text holds {error.object[error.start]!r}, which is not a character") from None
 
         async def once(tries: _Tries) -> list[list[float]]:
             reply = await self._post(path, body, tries)
@@ -361,7 +361,7 @@ def _vectors(reply: Reply, count: int) -> list[list[float]]:
         rubbish("not one vector for each text")
     vectors = [item.get("embedding") for item in in_order(data)]
     if not all(isinstance(vector, list) and all(map(_is_small_number, vector)) for vector in vectors):
-        rubbish("a vector that is no list of numbers")
+        rubbish("a vector that is not a list of numbers")
     return vectors
 
 

@@ -39,7 +39,7 @@ class Price:
         for name in _KNOWN:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}, which is no price")
+                raise ValueError(f"{name} is {value}, which is not a price")
 
     def cost(self, usage: Usage) -> float:
         """Give the price of a usage in US dollars, asked live."""

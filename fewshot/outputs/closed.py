@@ -28,7 +28,7 @@ class Labels(Output[str]):
         labels: the labels, in the order in which they are shown.
         words: for a label the word that stands for it in the prompt and in the answer (its verbalizer).
         descriptions: for a label what it means.
-        values: for a label what a call gives, where that is not the label itself: an enum's member, a number, a truth.
+        values: for a label what a call gives, where that is not the label itself: an enum's member, a boolean.
     """
 
     labels: tuple[str, ...]
@@ -251,7 +251,7 @@ class LabelSet(Output[tuple[str, ...]]):
 
 
 def labels_of(values: Sequence[object]) -> Labels:
-    """Make labels of the values that a call is to give; raises InputError for one that is no text, number or truth."""
+    """Make labels of the values that a call is to give; raises InputError for any but texts, numbers and booleans."""
     for value in values:
         if not isinstance(value.value if isinstance(value, enum.Enum) else value, str | int):
             raise InputError(f"a label must be a text, a whole number or a boolean, not {value!r}")

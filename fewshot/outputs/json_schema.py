@@ -48,7 +48,7 @@ def json_schema(given: Mapping[str, Any]) -> dict[str, Any]:
     """Give a schema as it is enforced: without a wrapper, `nullable` written as a choice.
 
     Raises:
-        InputError: it is no JSON, no schema, or uses a keyword or a format that cannot be enforced; with its place.
+        InputError: it is not JSON, not a schema, or uses a keyword or a format that cannot be enforced; with its place.
     """
     try:
         schema: Json = json.loads(json.dumps(given, allow_nan=False))
@@ -167,7 +167,7 @@ def _in_force(keyword: str, schema: Mapping[str, Any], place: str) -> bool:
 
 
 def _check(schema: Mapping[str, Any]) -> None:
-    """Refuse what is no schema, and what points to nothing or round in a circle."""
+    """Refuse what is not a schema, and what points to nothing or round in a circle."""
     from jsonschema.exceptions import SchemaError
     from referencing import Registry
     from referencing.exceptions import Unresolvable
@@ -274,7 +274,7 @@ def _like(pattern: str) -> Callable[[str], object]:
 
 
 def _after(pattern: str, read: Callable[[str], object]) -> Callable[[str], object]:
-    """Make a check of the digits, then of what they say: `2026-02-30` is no date."""
+    """Make a check of the digits, then of what they say: `2026-02-30` is not a date."""
     return lambda text: read(text.upper()) if re.fullmatch(pattern, text, re.ASCII | re.IGNORECASE) else None
 
 

@@ -156,7 +156,7 @@ def output_of(spec: Any) -> Output[Any]:
 
     Spans come as `{"spans": [labels]}`, or as `list[Span[Literal[labels]]]`.
     Labels come as a list or tuple, a `Literal`, an enum class or `bool`: a call then gives one of the values listed, a
-    member, or a truth, and the model is shown the texts, numbers, member's values, or "true" and "false". A `list` or
+    member, or a boolean, and the model is shown the texts, numbers, member's values, or "true" and "false". A `list` or
     `set` of a `Literal`, a `set` of an enum, and `{"any_of": […]}`, give any of them.
     Raises InputError when the specification is none of these.
     """

@@ -5,7 +5,7 @@
 * Currency signs, units and `%` are dropped: `12%` is 12. `k`, `M`, `B` right behind the digits multiply, and so do
   scale words of several languages: million, lakh, crore, dozen, Milliarden, milliards. After a word that multiplies and
   is not understood, or with a fraction in words ("two and a half"), the answer is refused.
-* `3/4` and `¾` are 0.75. Ordinals, dates, versions, and names such as `A4` or `GPT-4`, are no numbers.
+* `3/4` and `¾` are 0.75. Ordinals, dates, versions, and names such as `A4` or `GPT-4`, are not numbers.
 * Whole numbers become `int`, written fractions `Decimal` with all their digits, and `float` only what has an exponent
   or a fraction that never ends.
 """
@@ -223,7 +223,7 @@ def _part_of_name(text: str, token: re.Match[str]) -> bool:
 
 
 def _is_negative(text: str, token: re.Match[str]) -> bool:
-    """Tell whether a minus belongs to the number, and is no operator: `-3`, `-$3`, `= - 3`, but not `5-3`."""
+    """Tell whether a minus belongs to the number, and is not an operator: `-3`, `-$3`, `= - 3`, but not `5-3`."""
     before = text[max(0, token.start() - 16) : token.start()].translate(_MINUS)
     sign = ((token["sign"] or "") + (token["sign2"] or "")).translate(_MINUS)
     if "-" in sign:
@@ -268,7 +268,7 @@ _SEPARATOR = re.compile(r"[^\d]")
 
 
 def _plain_digits(written: str) -> str | None:
-    """Write digits as Python wants them, without groups; None for what is no number, such as a version."""
+    """Write digits as Python wants them, without groups; None for what is not a number, such as a version."""
     signs = _SEPARATOR.findall(written)
     if not signs:
         return written

@@ -138,7 +138,7 @@ class Schema(Output[M]):
             return False
 
     def render(self, value: object) -> str:
-        """Write the value as one line of JSON; a text that is no record stands without its quotes."""
+        """Write the value as one line of JSON; a text that is not a record stands without its quotes."""
         written = plain(self.check(value))
         written = _without_places(written) if self.has_spans else written
         return quoted(written) if self._root == "string" else json_text(written)

@@ -40,7 +40,7 @@ class Span(Generic[L]):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> Any:
-        """Describe what a model is asked for, which is no place."""
+        """Describe what a model is asked for, which is not a place."""
         described = handler.resolve_ref_schema(handler(core_schema))
         described["properties"] = {name: described["properties"][name] for name in ("label", "text")}
         described.pop("description", None)  # the docstring, which is for people

@@ -70,7 +70,7 @@ def _only_json_block(value: str) -> str:
 
 
 def _wrapped(value: object, cue: str) -> str | None:
-    """Give the text in an object such as `{"answer": "…"}`; None when it is no such wrapper."""
+    """Give the text in an object such as `{"answer": "…"}`; None when it is not such a wrapper."""
     if not isinstance(value, dict) or len(value) != 1:
         return None
     key, held = next(iter(value.items()))

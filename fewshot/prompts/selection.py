@@ -42,7 +42,7 @@ def choose(examples: Sequence[Example], k: int | None, select: str, *, seed: int
     if select == "first":
         chosen = list(examples)
     elif select == "random":
-        chosen = random.Random(seed).sample(list(examples), len(examples))  # noqa: S311 - shots are no secret
+        chosen = random.Random(seed).sample(list(examples), len(examples))  # noqa: S311 - shots are not secret
     elif select == "balanced":
         chosen = _in_turn(examples)
     else:

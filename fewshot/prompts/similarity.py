@@ -20,7 +20,7 @@ __all__ = ["Bm25", "Ranked", "Vectors", "words"]
 Ranked = list[tuple[int, float]]
 """Positions with how alike each is to the question, the most similar first."""
 
-# The vowel signs of Arabic, the scripts of India and Thai belong to a word, and are no letters to `\w`.
+# The vowel signs of Arabic, the scripts of India and Thai belong to a word, and are not letters to `\w`.
 _WORD = re.compile(r"[\w\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u200c\u200d]+")
 _UNSPACED = re.compile(r"[\u0e00-\u0e4f\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
 _FEW = 1000

@@ -43,7 +43,7 @@ class Template:
         path: where it was read from, for error messages.
 
     Raises:
-        TaskError: the text is no valid template, or a block is missing; with file and line.
+        TaskError: the text is not a valid template, or a block is missing; with file and line.
     """
 
     def __init__(self, source: str, path: str | Path = "<template>") -> None:

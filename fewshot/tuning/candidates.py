@@ -50,7 +50,7 @@ def candidates(start: Predictor[Any], pool: Sequence[Labelled], space: Space) ->
         if k <= len(pool)
         for draw in range(space.draws if k else 1)
     ]
-    random.Random(space.seed).shuffle(ways)  # noqa: S311 - a search is no secret
+    random.Random(space.seed).shuffle(ways)  # noqa: S311 - a search is not secret
     seen: set[object] = set()
     for candidate in chain([Candidate("start", start)], (_made(start, pool, *way, space.seed) for way in ways)):
         by_question = candidate.task._prompts.shelf(inputs).by_question

@@ -140,7 +140,7 @@ async def tune(
     if len(tried) == 1:
         run.note("there was no other prompt to try: more rows, or another k or form, would give some")
     if len(usable) < len(given):
-        run.note(f"{len(given) - len(usable)} rows were left out: the task's own examples, or there twice")
+        run.note(f"{len(given) - len(usable)} rows were left out: the task's own examples, or duplicates")
     best, entries = await halve(run, tried, split.search, allowance)
     _note_failures(run, entries)
     chosen = _home(best.ready, plain)
@@ -206,7 +206,7 @@ def _parted(task: Predictor[Any], rows: Sequence[Labelled], budget: int, seed: i
         raise InputError(f"{message} for shots, some to choose by and some to measure on; here are {len(rows)}")
     truths = [str(row.truth) if task.output.labels is not None else "" for row in rows]
     parts = folds(truths, 10, seed=seed)
-    shuffler = random.Random(f"{seed} parted")  # noqa: S311 - a search is no secret
+    shuffler = random.Random(f"{seed} parted")  # noqa: S311 - a search is not secret
 
     def mixed(places: Iterable[int]) -> list[Labelled]:
         found = list(places)

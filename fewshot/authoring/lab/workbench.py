@@ -142,7 +142,7 @@ class Workbench:
         return self.open(task)
 
     def _folder(self, task: str) -> Path:
-        """Find the folder of a task by its name; a path from the page is no name, and so finds nothing."""
+        """Find the folder of a task by its name; a path from the page is not a name, and so finds nothing."""
         if task in self._own:
             return self._own[task]
         if task not in names():
@@ -181,7 +181,7 @@ def _files_of(folder: Path) -> dict[str, str]:
 def _refuse_other_files(files: Files, folder: Path) -> None:
     for name, text in files.items():
         if name not in ("task.toml", "prompt.jinja", *EXAMPLE_FILES) or not isinstance(text, str):
-            raise InputError(f"{name!r} is no file of a task that can be edited here")
+            raise InputError(f"{name!r} is not a file of a task that can be edited here")
         if (folder / name).is_symlink():
             raise InputError(f"{name!r} is a link to somewhere else, which is not written to; edit it there")
 

@@ -38,7 +38,7 @@ _SLOWEST = 250_000
 _LINE = 5_000
 """Bytes that a line of replies is thought to hold, so that the time for a download is known beforehand."""
 _LONGEST_LINE = 200_000
-"""Bytes that the lines of a file may hold on average; what is beyond is no file of replies."""
+"""Bytes that the lines of a file may hold on average; what is beyond is not a file of replies."""
 _PAGE = 100
 _CLOCKS_APART = 3600
 """Seconds by which our clock and the service's may differ."""

@@ -217,7 +217,7 @@ def _own_file(model: str) -> Path:
     except OSError as error:
         raise ConfigError(f"the model file {model!r} cannot be read: {error.strerror}") from error
     if magic != b"GGUF":
-        raise ConfigError(f"{model!r} is no GGUF model file")
+        raise ConfigError(f"{model!r} is not a GGUF model file")
     return path.absolute()
 
 

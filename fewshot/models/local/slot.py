@@ -66,7 +66,7 @@ class Slot:
 
     @contextlib.asynccontextmanager
     async def turn(self, request: Request | None) -> AsyncIterator[None]:
-        """Have the slot to yourself, at the state at which this request begins; None for what is no completion."""
+        """Have the slot to yourself, at the state at which this request begins; None for what is not a completion."""
         async with await self._turns.get():
             while not self._lock.acquire(blocking=False):  # noqa: ASYNC110 - an Event belongs to one loop
                 await asyncio.sleep(_OTHER_LOOP)

@@ -20,7 +20,7 @@ _MOST_UNKNOWN = 2**22
 _MOST_WRITTEN = 2**18
 """Tokens of an answer, thoughts included, beyond those asked for: more is not believed."""
 _LEAST = 10**9
-"""Below minus this an integer is no log-probability, and may be too long for a float."""
+"""Below minus this an integer is not a log-probability, and may be too long for a float."""
 _EVENTS = re.compile(rb"\s*(?::[^\n]*\s+)*(?:data|event|id|retry):")
 """How a stream of events begins, perhaps with comments that keep the connection alive."""
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
@@ -58,7 +58,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
     """Read what the service answered, to what was asked in so many attempts and without the dropped parameters.
 
     Raises:
-        ServiceError: the reply is no answer, whatever its status says; another try may give one.
+        ServiceError: the reply is not an answer, whatever its status says; another try may give one.
     """
     envelope = read_json(reply)
     choices = envelope.get("choices")
@@ -67,7 +67,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
     if request.n > 1:
         choices = in_order(choices)
     answers = [
-        _answer(choice) if isinstance(choice, dict) else rubbish("a choice that is no object") for choice in choices
+        _answer(choice) if isinstance(choice, dict) else rubbish("a choice that is not an object") for choice in choices
     ]
     text, finish_reason = answers[0]
     return Completion(
@@ -153,7 +153,7 @@ def rubbish(what: str) -> NoReturn:
 
 
 def _lenient(body: bytes, error: ValueError) -> Any:
-    """Read JSON whose strings hold lone surrogates, which are no characters and which the strict parser refuses."""
+    """Read JSON whose strings hold lone surrogates, which are not characters and which the strict parser refuses."""
     if isinstance(error, _TwiceError):
         rubbish(f"the key {error} is there twice")
     if b"\\u" not in body:

@@ -83,7 +83,7 @@ def _seconds(value: str) -> float:
 def _wait(state: RetryCallState) -> float:
     """Wait at least as long as the service asked, with jitter so that the herd does not return together.
 
-    Without a wish: exponential back-off with full jitter ("Exponential Backoff And Jitter", Amazon Architecture
+    Where it names no wait: exponential back-off with full jitter ("Exponential Backoff And Jitter", Amazon Architecture
     Blog, 2015).
     """
     backoff: float = min(_FIRST_WAIT * 2.0 ** (state.attempt_number - 1), _LONGEST_WAIT)
