@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fewshot.settings import Settings as Settings
     from fewshot.task import Task as Task
     from fewshot.task import load as load
+    from fewshot.together import together as together
     from fewshot.tuning.result import Tuned as Tuned
     from fewshot.types import Completion as Completion
     from fewshot.types import Example as Example
@@ -72,6 +73,7 @@ _HOME = {
     "result": "Result",
     "settings": "Settings",
     "task": "Task load",
+    "together": "together",
     "tuning.result": "Tuned",
     "types": "Completion Example Message Request Usage",
 }

@@ -181,6 +181,10 @@ def plain(value: object) -> Any:
         return plain(value.value)
     if isinstance(value, set | frozenset):  # in an order of their own, not in that of a run's hashes
         return sorted(map(plain, value), key=str)
+    if isinstance(value, Result):
+        return value.to_dict()
+    if isinstance(value, dict) and any(isinstance(inner, Result) for inner in value.values()):
+        return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, Decimal):
         return str(value)
     from pydantic_core import to_jsonable_python

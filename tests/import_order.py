@@ -14,7 +14,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("authoring", "integrations"),
-    ("functions", "testing"),
+    ("functions", "testing", "together"),
     ("task",),
     ("tuning",),
     ("evaluation",),

@@ -14,6 +14,7 @@ from fewshot import _background_loop as loop
 from fewshot._checks import check_kind
 from fewshot.errors import InputError
 from fewshot.inference.conversation import ask
+from fewshot.inference.joining import joined
 from fewshot.inference.predictor import Predictor
 from fewshot.inference.question import Question
 from fewshot.models.cache import canonical
@@ -78,26 +79,32 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
     check_kind("rows", rows, Iterable, what="many rows")
     check_kind("connection", connection, Connection, type(None), what="a Connection, or leave it out")
     connection = connection or loop.run(connect(task.settings))
+    members = getattr(task, "members", (task,))
     seen: set[bytes] = set()
     total, bad, equal = 0, 0, 0
     live, batch, decided = _Load(), _Load(), False
     for total, row in enumerate(rows, start=1):  # noqa: B007 - it is counted
         try:
-            question = _question(task, row, connection)
+            questions = [_question(member, row, connection) for member in members]
         except InputError:
             bad += 1
             continue
-        first = next(ask(question))
-        key = hashlib.sha256(canonical(first[0], connection.endpoint, "").encode()).digest()
+        asked = [next(ask(question)) for question in questions]
+        content = "".join(canonical(first[0], connection.endpoint, "") for first in asked)
+        key = hashlib.sha256(content.encode()).digest()
         if key in seen:
             equal += 1
             continue
         seen.add(key)
-        live += (asked := _load(question, first))
-        if first[0].decides:  # decisions are live only: a batch reads log-probabilities instead
-            decided, question = True, replace(question, decides=False)
-            asked = _load(question, next(ask(question)))
-        batch += asked
+        if len(asked) > 1 and all(first[0].decides for first in asked):
+            live += _load(questions[0], (joined([first[0] for first in asked]),))
+        else:
+            live = sum(map(_load, questions, asked), live)
+        for question, first in zip(questions, asked, strict=True):
+            if first[0].decides:  # decisions are live only: a batch reads log-probabilities instead
+                decided, question = True, replace(question, decides=False)
+                first = next(ask(question))
+            batch += _load(question, first)
     own = task.settings.price
     price = Price(0.0, 0.0) if connection.local else price_of(connection.model, decisions=decided, own=own)
     in_batch = None if connection.local else price_of(connection.model, own=own)

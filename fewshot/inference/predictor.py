@@ -87,18 +87,18 @@ class Predictor(Generic[T]):
 
     def __repr__(self) -> str:
         labels = " | ".join(self.output.labels or ())
-        gives = labels if labels and len(labels) <= _MOST_SHOWN else self._gives
+        gives = labels if labels and len(labels) <= _MOST_SHOWN else self.output.gives_what
         takes = ", ".join(self.inputs)
         return f"<{type(self).__name__} {self.name}: {takes} -> {gives}, {len(self.examples)} examples>"
-
-    @property
-    def _gives(self) -> str:
-        return str(getattr(getattr(self.output, "model", None), "__name__", self.output.kind))
 
     def _repr_html_(self) -> str:
         """Show the task as a table in a notebook."""
         facts = {"task": self.name, "description": self.description, "inputs": ", ".join(self.inputs)}
-        more = {"gives": self._gives, "labels": ", ".join(self.output.labels or ()), "examples": len(self.examples)}
+        more = {
+            "gives": self.output.gives_what,
+            "labels": ", ".join(self.output.labels or ()),
+            "examples": len(self.examples),
+        }
         parameters = {f"parameter {name}": value for name, value in self.parameters.items()}
         return table_html({name: what for name, what in (facts | more | parameters).items() if what or what == 0})
 

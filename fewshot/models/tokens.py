@@ -55,7 +55,9 @@ def request_tokens(request: Request) -> Span:
     if request.text is not None:
         return text_tokens(request.text)
     turns = [*request.messages, Message("system", request.schema)] if request.schema else request.messages
-    return sum(map(_turn_tokens, turns), _prefix_tokens(request.prefix))
+    told = "\n".join(turn.content for turn in request.prefix.messages if turn.role == "system")
+    asked = (" ".join((told, q.name, q.instructions, *(w for c in q.choices for w in c))) for q in request.questions)
+    return sum(map(text_tokens, asked), sum(map(_turn_tokens, turns), _prefix_tokens(request.prefix)))
 
 
 @lru_cache(maxsize=64)

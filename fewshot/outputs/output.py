@@ -50,6 +50,11 @@ class Output(ABC, Generic[T]):
         """Whether a decisions endpoint can give the whole of it: labels, or a record of closed fields alone."""
         return self.labels is not None or (bool(self.fields) and all(len(f.values) > 1 for f in self.fields))
 
+    @property
+    def gives_what(self) -> str:
+        """Its kind, or the name of its model, to be shown."""
+        return str(getattr(getattr(self, "model", None), "__name__", self.kind))
+
     @abstractmethod
     def parse(self, text: str, *, cue: str = "") -> T:
         """Read the value out of an answer, past a repeated `cue`; raises OutputError when it is not plainly there."""
