@@ -14,7 +14,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("authoring", "integrations"),
-    ("functions", "testing", "together"),
+    ("functions", "testing"),
     ("task",),
     ("tuning",),
     ("evaluation",),
