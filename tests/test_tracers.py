@@ -91,7 +91,7 @@ def test_a_tracer_sees_each_call_with_its_model_and_tokens(tracer: str, service:
     service.requests.clear()
     env = {**os.environ, "OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": service.base_url, "FEWSHOT_MODEL": "m"}
     env["FEWSHOT_BASE_URL"] = service.base_url
-    at_once = "import json, os\nprint('FOUND', json.dumps(found), flush=True)\nos._exit(0)"  # none waits for its own server
+    at_once = "import json, os\nprint('FOUND', json.dumps(found), flush=True)\nos._exit(0)"  # no waiting for servers
     script = TRACERS[tracer] + at_once
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
