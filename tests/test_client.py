@@ -218,6 +218,23 @@ def test_a_request_on_the_wire_has_all_the_time_that_is_left(way: str) -> None:
         assert (found.text, found.attempts, len(slow.requests)) == (echo("hello"), 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("headers", "body", "says"),
+    [
+        ({"content-encoding": "br"}, b"\x0b\x02\x80hi\x03", "packed as 'br'"),
+        ({"content-encoding": "zstd"}, b"\x28\xb5\x2f\xfd", "packed as 'zstd'"),
+        ({"content-type": "text/event-stream"}, b'data: {"choices": []}\n\ndata: [DONE]\n\n', "stream of events"),
+    ],
+)
+def test_what_no_try_can_read_is_paid_once(
+    server: FaultServer, way: str, headers: dict[str, str], body: bytes, says: str
+) -> None:
+    server.play((200, headers, body))
+    error = failing(make(server, way))
+    assert (error.transient, error.attempts, len(server.requests)) == (False, 1, 1)
+    assert says in str(error)
+
+
 def test_no_retry_comes_earlier_than_asked(server: FaultServer, client: OpenAIClient) -> None:
     server.play("429_s")
     ask(client)

@@ -56,6 +56,7 @@ def test_several_answers_are_given_in_their_order() -> None:
     choices = [{"index": i, "message": {"content": str(i)}} for i in (2, 0, 1)]
     found = read_completion(reply({"choices": choices}), Request(model="m", messages=CHAT.messages, n=3))
     assert (found.text, found.texts) == ("0", ("0", "1", "2"))
+    assert read_completion(reply({"choices": choices}), CHAT).text == "0"
 
 
 def test_how_it_ended_is_told() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request, TokenLogprob, Usage
 
-__all__ = ["Reply", "in_order", "read_completion", "read_json", "read_usage", "rubbish", "status_of"]
+__all__ = ["PACKED", "Reply", "in_order", "read_completion", "read_json", "read_usage", "rubbish", "status_of"]
 
 _PUT_BEFORE = 4096
 """Tokens that a gateway may put before what was sent."""
@@ -21,6 +21,8 @@ _MOST_WRITTEN = 2**18
 """Tokens of an answer, thoughts included, beyond those asked for: more is not believed."""
 _LEAST = 10**9
 """Below minus this an integer is not a log-probability, and may be too long for a float."""
+PACKED = ("gzip", "x-gzip", "deflate")
+"""Encodings of a reply that are unpacked on the way."""
 _EVENTS = re.compile(rb"\s*(?::[^\n]*\s+)*(?:data|event|id|retry):")
 """How a stream of events begins, perhaps with comments that keep the connection alive."""
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
@@ -64,8 +66,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
     choices = envelope.get("choices")
     if not isinstance(choices, list) or not choices:
         rubbish("no choices")
-    if request.n > 1:
-        choices = in_order(choices)
+    choices = in_order(choices)
     answers = [
         _answer(choice) if isinstance(choice, dict) else rubbish("a choice that is not an object") for choice in choices
     ]
@@ -98,6 +99,11 @@ def read_json(reply: Reply) -> dict[str, Any]:
     if _EVENTS.match(body):
         message = "the service sends a stream of events where one JSON object was asked for: switch streaming off there"
         raise ServiceError(message)
+    packed = reply.headers.get("content-encoding", "").strip().lower()
+    if packed not in ("", "identity", *PACKED) and not body.lstrip().startswith(b"{"):
+        raise ServiceError(
+            f"the reply came packed as {packed!r}, which was not asked for: switch that off at its source"
+        )
     try:
         value = from_json(body)
         if b'"choices"' in body and len(_SECOND_CHOICES.findall(body)) > 1:
