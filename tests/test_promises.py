@@ -83,7 +83,7 @@ def test_what_is_measured_on_shots_is_told(select: str) -> None:
     blank = task.using(examples=[])
     assert blank.evaluate(rows[20:], pool=rows).metrics["accuracy"].value == pytest.approx(0.3)
     tuned = task.tune([*rows, *((f"thing {n}", str(n % 3 + 1)) for n in range(30))], k=[0, 4], budget=200)
-    assert "20 rows were left out: the task's own examples, or there twice" in tuned.notes
+    assert "20 rows were left out: the task's own examples, or duplicates" in tuned.notes
     assert tuned.before.metrics["accuracy"].value < 0.7
 
 

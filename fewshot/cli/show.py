@@ -61,4 +61,4 @@ async def _fit(task: Task[Any], inputs: Mapping[str, Any]) -> str:
         return f"not known, since nobody could be asked ({error})"
     if connection is None:
         return "known by the model file's content when it is loaded; a result tells it"
-    return task._fit_told(inputs, connection)
+    return task._fit_told(task._calibration_key(connection, inputs))

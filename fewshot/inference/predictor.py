@@ -196,7 +196,8 @@ class Predictor(Generic[T]):
             connection.facts.learn(**lessons(question))
             return self._failed(error, question, connection)
         connection.facts.learn(**lessons(question, found))
-        missing = self._promise_missing(inputs, connection, calibration, found.method)
+        key = self._calibration_key(connection, inputs)  # anew: what was just learnt of the model may change it
+        missing = self._promise_missing(key, question, connection, found.method)
         abstains = found.falls_short(self.settings.min_confidence)
         if self.promise is not None and self.promise.threshold is not None:
             said, held = self.promise.threshold.decide(found.value, found.probabilities)
@@ -213,8 +214,8 @@ class Predictor(Generic[T]):
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
-            fit="" if missing else self._fit_told(inputs, connection),
-            warnings=(*found.warnings, *missing, *self._not_fitted(inputs, connection)),
+            fit="" if missing else self._fit_told(key),
+            warnings=(*found.warnings, *missing, *([failed[key]] if key in failed else [])),
         )
 
     @cached_property
@@ -331,27 +332,24 @@ class Predictor(Generic[T]):
         about = {"task": self.name, "model": connection.model, "by": "first use"}
         return await own_calibration(key, labelled, content_free, connection, simple=simple, about=about)
 
-    def _fit_told(self, inputs: Mapping[str, Any], connection: Connection) -> str:
+    def _fit_told(self, key: str) -> str:
         """Say which fit is in force for a question: on how many rows, by what, and where; nothing without one."""
-        key = self._calibration_key(connection, inputs)
         if self.promise is not None and key in self.promise.keys:
             told = self.promise.told
             return told if self.fitted is None else told.replace(FIT_FILE, "in this process")
         known = kept(key) if classes_of(self.output) and self.settings.calibrate is not False else None
         return known.told if known else ""
 
-    def _promise_missing(
-        self, inputs: Mapping[str, Any], connection: Connection, calibration: Calibration | None, method: str
-    ) -> tuple[str, ...]:
+    def _promise_missing(self, key: str, question: Question, connection: Connection, method: str) -> tuple[str, ...]:
         """Tell why what was fitted and promised does not hold for a question; mostly there is nothing to tell."""
         if self.promise is None:
             return ()
         return self.promise.missing(
-            self._calibration_key(connection, inputs),
+            key,
             self._fitted_for(connection),
             asked=self.settings.asked_as,
-            text=text_of(inputs),
-            calibration=calibration,
+            text=text_of(question.inputs),
+            calibration=question.calibration,
             scored=self.output.labels is None or method in ("logprobs", "decisions"),
         )
 
@@ -360,11 +358,6 @@ class Predictor(Generic[T]):
         labels = None if self.output.labels is None else list(self.output.labels)
         known = {"labels": labels, "model": connection.model, "prompt": self._fingerprint}
         return known | {"place": place_of(connection, self.settings)}
-
-    def _not_fitted(self, inputs: Mapping[str, Any], connection: Connection) -> tuple[str, ...]:
-        """Tell why a task that was to be calibrated at first use is not, or only in part."""
-        reason = failed.get(self._calibration_key(connection, inputs)) if failed else None
-        return () if reason is None else (reason,)
 
     def _result(self, question: Question, connection: Connection) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)
