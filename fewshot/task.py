@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, overload
 
 from fewshot import _background_loop as loop
-from fewshot._checks import REQUIRED, check_kind
+from fewshot._checks import REQUIRED, brief, check_kind
+from fewshot.errors import InputError
 from fewshot.folders.loader import read_folder
 from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, output_of
@@ -243,6 +244,8 @@ class Task(Predictor[T]):
 
     def render(self, *args: Any, form: Form = "chat", **inputs: Any) -> list[Message] | str:
         """Give exactly what would be sent, and send nothing: messages for a chat, one string for a completion."""
+        if not isinstance(form, str) or form not in ("chat", "text"):
+            raise InputError(f"form={brief(form)}: give chat or text", field="form")
         task, bound = self._bind(*args, **inputs)
         prompt = task._prompts.offline(bound)
         return prompt.text(bound) if form == "text" else [*prompt.prefix.messages, prompt.turn(bound)]
