@@ -17,6 +17,7 @@ import pytest
 from fault_server import FaultServer, error
 
 from fewshot import Task, load
+from fewshot.cli.main import main
 from fewshot.cli.terminal import shown
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
 from fewshot.models.openai_client import client_for
@@ -240,3 +241,20 @@ def test_an_argument_of_a_wrong_kind_is_an_error_of_ours(odd: Any) -> None:
         with contextlib.suppress(FewshotError):  # any of ours; another one fails the test
             attempt()
     assert len(tries) == 14
+
+
+@pytest.mark.parametrize("words", [["tasks"], ["show", "evil"], ["run", "evil", "--file", "\x1b[2J.csv"]])
+def test_what_a_folder_or_a_name_holds_moves_no_cursor(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "templates" / "evil"
+    folder.mkdir(parents=True)
+    told = 'description = "\\u001b]0;x\\u0007\\u202e"\noutput = ["\\u001b[31myes", "\\u009bno"]\n'
+    (folder / "task.toml").write_text(told, encoding="utf-8")
+    prompt = "{% block instruction %}\x1b[2J{% endblock %}{% block input %}{{ text }}{% endblock %}"
+    (folder / "prompt.jinja").write_text(prompt + "{% block output %}{{ output }}{% endblock %}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    main(words)
+    seen = "".join(capsys.readouterr())
+    assert "\\x1b" in seen
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(seen)

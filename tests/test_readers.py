@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fewshot.data import readers
 from fewshot.data.readers import read
 from fewshot.errors import InputError
 
@@ -206,3 +207,24 @@ def test_what_a_writer_of_csv_writes_comes_back(
     left = iter(wanted)
     assert all(row in left for row in rows), "a row that was not written, or in another order"
     assert len(rows) == len(wanted) or any(isinstance(row, InputError) for row in found)
+
+
+@pytest.mark.parametrize(
+    "content", ["a: &a [x, x]\nb: &b [*a, *a]\ntext: *b\n", "- &a [*a]\n", "- {<<: *x, text: hi}\n"]
+)
+def test_what_stands_for_something_elsewhere_in_yaml_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(InputError, match=r"f\.yaml:\d: is not valid YAML: \*\w stands for"):
+        rows_of(tmp_path / "f.yaml", content)
+
+
+@pytest.mark.parametrize("name", ["f.jsonl", "f.csv", "f.txt"])
+def test_a_line_without_an_end_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "_LONGEST_LINE", 100)
+    with pytest.raises(InputError, match="longer than 100 characters"):
+        rows_of(tmp_path / name, '"' + "x" * 5000)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800.csv", "x" * 300, "", ".", "/dev/zero", "/dev/urandom"])
+def test_what_is_no_file_of_rows_is_refused(name: str) -> None:
+    with pytest.raises(InputError):
+        list(read(Path(name)))

@@ -11,6 +11,7 @@ from typing import Any
 from fewshot._storage import write_atomic
 from fewshot.bulk.batch_api.run import BatchRun, BatchStatus
 from fewshot.cli.options import add_column_options, add_task_options, columns_of, task_of
+from fewshot.cli.terminal import shown
 from fewshot.data.columns import read_rows
 from fewshot.data.tables import check_out, is_table, write_table
 from fewshot.errors import ConfigError
@@ -68,8 +69,8 @@ def _tell(status: BatchStatus, failed: int, args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(status.to_dict() | {"failed_rows": failed}))
         return
-    print(status, file=sys.stderr)
+    print(shown(status), file=sys.stderr)
     if args.action == "fetch" and status.finished:
-        print(f"{status.rows - failed:,} rows answered, {failed:,} failed: {args.out}", file=sys.stderr)
+        print(shown(f"{status.rows - failed:,} rows answered, {failed:,} failed: {args.out}"), file=sys.stderr)
     elif not status.finished:
-        print(f"go on with: fewshot batch fetch {args.task} --out {args.out}", file=sys.stderr)
+        print(shown(f"go on with: fewshot batch fetch {args.task} --out {args.out}"), file=sys.stderr)

@@ -12,6 +12,7 @@ from fewshot._storage import cache_dir
 from fewshot.calibration.abstention import Threshold
 from fewshot.cli.eval import add_labelled_options, labelled
 from fewshot.cli.options import add_task_options, shares, task_of
+from fewshot.cli.terminal import shown
 from fewshot.errors import InputError
 from fewshot.evaluation.calibrate import kept_calibration
 from fewshot.folders.writer import check_writable, write_fit
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(found, task.fitted.threshold)
     if args.write:
-        print(f"fewshot: wrote {write_fit(task)}", file=sys.stderr)
+        print(shown(f"fewshot: wrote {write_fit(task)}"), file=sys.stderr)
     elif task.fitted.calibration is not None:  # last: what was paid for is shown even where it cannot be kept
         kept_calibration(task)
         if not args.json:
@@ -71,14 +72,14 @@ def run(args: argparse.Namespace) -> int:
 def _show(found: dict[str, Any], threshold: Threshold | None) -> None:
     if "tried" in found:
         width = max(len(trial["name"]) for trial in found["tried"])
-        print(f"fitted on {found['rows']} rows, judged on rows left out of each fit:")
+        print(shown(f"fitted on {found['rows']} rows, judged on rows left out of each fit:"))
         for trial in sorted(found["tried"], key=lambda trial: trial["nll"]):
             mark = "*" if trial["name"] == found["chosen"] else " "
-            print(f"{mark} {trial['name']:<{width}}  accuracy {trial['accuracy']:.3f}  nll {trial['nll']:.3f}")
+            print(shown(f"{mark} {trial['name']:<{width}}  accuracy {trial['accuracy']:.3f}  nll {trial['nll']:.3f}"))
     if threshold is None:
         return
     if math.isinf(threshold.threshold):
-        print(f"no threshold: {threshold.reason}", file=sys.stderr)
+        print(shown(f"no threshold: {threshold.reason}"), file=sys.stderr)
     elif threshold.promise == "recall":
         print(
             f"{threshold.label!r} from a probability of {threshold.threshold} is {threshold.coverage:.1%} of the rows; "

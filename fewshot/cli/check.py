@@ -67,13 +67,13 @@ def _check_fit(name: str, args: argparse.Namespace) -> int:
         print(json.dumps({"name": task.name, **found.to_dict()}, ensure_ascii=False))
         return int(found.drifted)
     left_out = f", {found.left_out} others left out" * bool(found.left_out)
-    print(f"{task.name}: fitted on {found.fit}; measured on {found.rows} rows{left_out}")
+    print(shown(f"{task.name}: fitted on {found.fit}; measured on {found.rows} rows{left_out}"))
     for one in found.checks:
-        print(f"  {one}")
+        print(shown(f"  {one}"))
     for reason, rows in found.off.items():
         print(f"  does not hold for {rows} rows: {shown(reason)}")
     verdict = "it has drifted: calibrate again on rows like those" if found.drifted else "no drift is seen"
-    print(f"  {verdict}")
+    print(shown(f"  {verdict}"))
     return int(found.drifted)
 
 

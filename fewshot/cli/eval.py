@@ -15,7 +15,7 @@ from typing import Any
 from fewshot._progress import Bar
 from fewshot._wording import tidy
 from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, task_of
-from fewshot.cli.terminal import tell_line
+from fewshot.cli.terminal import shown, tell_line
 from fewshot.data.columns import Columns, value_at
 from fewshot.data.examples import answer_in
 from fewshot.data.labelled import Labelled, gold_rows, in_file, read_labelled, target_of
@@ -95,9 +95,9 @@ def run(args: argparse.Namespace) -> int:
         found["comparison"] = {name: c.to_dict() for name, c in comparison.items()} or None
         print(json.dumps(found, ensure_ascii=False, default=str))
     else:
-        print(report)
+        print(shown(report))
         if comparison:
-            print(f"  difference to {args.against}\n{comparison_table(comparison)}")
+            print(shown(f"  difference to {args.against}\n{comparison_table(comparison)}"))
     for error, count in report.errors[:3]:
         tell_line(f"{count} rows failed: {error}")
     for path in filter(None, (args.report, args.out)):  # last: what was paid for is shown even where this fails

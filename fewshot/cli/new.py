@@ -9,7 +9,7 @@ from pathlib import Path
 from fewshot.authoring.check import TEST_FILE
 from fewshot.authoring.scaffold import LANGUAGES, planned, write_folder
 from fewshot.cli.options import add_encoding_option, assigned
-from fewshot.cli.terminal import tell_line
+from fewshot.cli.terminal import shown, tell_line
 from fewshot.data.importing import examples_from
 from fewshot.errors import InputError
 from fewshot.folders.loader import hides
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         language=args.lang,
     )
     folder = write_folder(plan, args.into)
-    print(folder)
+    print(shown(folder))
     name = plan.name if args.into == Path("templates") else folder
     if args.into == Path("templates") and hides(plan.name):
         tell_line(plan.say("hides", name=name), style="yellow")

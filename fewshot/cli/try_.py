@@ -11,7 +11,7 @@ from typing import Any
 
 from fewshot._checks import REQUIRED
 from fewshot.cli.options import add_task_options, assigned, task_of
-from fewshot.cli.terminal import tell_line
+from fewshot.cli.terminal import shown, tell_line
 from fewshot.errors import FewshotError, InputError
 from fewshot.result import Result
 from fewshot.task import Task
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):  # not on every system
             import readline  # noqa: F401 - gives `input` its history
-        print(f"{task.name}: {task.description}\n{_HELP}", file=sys.stderr)
+        print(shown(f"{task.name}: {task.description}\n{_HELP}"), file=sys.stderr)
     last: Result[Any] | None = None
     for line in _lines(f"{next(iter(task.inputs))}> "):
         if line == ":quit":
@@ -101,20 +101,20 @@ def _show(result: Result[Any]) -> None:
         return
     about = result.to_dict()
     value, chances = about["value"], about["probabilities"]
-    shown = (
+    said = (
         "(abstained)"
         if result.abstained
         else value
         if isinstance(value, str)
         else json.dumps(value, ensure_ascii=False)
     )
-    print(shown)
+    print(shown(said))
     if chances:
         width = max(map(len, chances))
         for label, share in sorted(chances.items(), key=lambda pair: -pair[1]):
-            print(f"  {label:<{width}}  {share:6.1%}  {'█' * round(share * _BAR)}")
+            print(shown(f"  {label:<{width}}  {share:6.1%}  {'█' * round(share * _BAR)}"))
     elif result.confidence is not None:
-        print(f"  confidence {result.confidence:.1%}")
+        print(shown(f"  confidence {result.confidence:.1%}"))
     for warning in result.warnings:
         tell_line(warning)
     sys.stdout.flush()
@@ -124,7 +124,7 @@ def _show_prompt(last: Result[Any] | None) -> None:
     if last is None or last.request is None:
         raise InputError("nothing has been asked yet; type an input first")
     if last.request.text is not None:
-        print(last.request.text)
+        print(shown(last.request.text))
     for turn in last.request.chat:
-        print(f"[{turn.role}] {turn.content}")
+        print(shown(f"[{turn.role}] {turn.content}"))
     sys.stdout.flush()

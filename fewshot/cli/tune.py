@@ -10,7 +10,7 @@ from typing import Any
 
 from fewshot.cli.eval import add_labelled_options, labelled, tell
 from fewshot.cli.options import add_task_options
-from fewshot.cli.terminal import tell_line
+from fewshot.cli.terminal import shown, tell_line
 from fewshot.evaluation.calibrate import kept_calibration
 from fewshot.folders.writer import check_writable
 from fewshot.tuning.result import Tuned
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         progress=tell,
     )
     if not args.json:
-        print(tuned)
+        print(shown(tuned))
     written: list[str] = []
     try:  # what was paid for is shown even where it cannot be written
         written += _written(tuned) if args.write else []
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps({**tuned.to_dict(), "written": written}, ensure_ascii=False, default=str))
     if not args.write and tuned.difference.difference >= 0 and (tuned.changed or tuned.task.fitted is not None):
         what = "the task's folder gets what was chosen" if tuned.changed else "the calibration is kept"
-        print(f"fewshot: nothing was written; with --write {what}", file=sys.stderr)
+        print(shown(f"fewshot: nothing was written; with --write {what}"), file=sys.stderr)
     errors = Counter(dict(tuned.before.errors)) + Counter(dict(tuned.after.errors))
     for error, count in errors.most_common(3):
         tell_line(f"{count} answers on the rows held out failed: {error}")
@@ -82,9 +82,9 @@ def _written(tuned: Tuned) -> list[str]:
         return []
     done = tuned.write()
     for path in done.files:
-        print(f"fewshot: wrote {path}", file=sys.stderr)
+        print(shown(f"fewshot: wrote {path}"), file=sys.stderr)
     for path in done.copies:
-        print(f"fewshot: what stood there before is in {path}", file=sys.stderr)
+        print(shown(f"fewshot: what stood there before is in {path}"), file=sys.stderr)
     return [str(path) for path in done.files]
 
 

@@ -299,6 +299,13 @@ def _yaml(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
 
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's way
 
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.events.AliasEvent):  # a few lines of them stand for more than a memory holds
+                event = self.peek_event()
+                problem = f"*{event.anchor} stands for what is written elsewhere: write it out"
+                raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+            return super().compose_node(parent, index)
+
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
             if double := next((key for key in keys if keys.count(key) > 1), None):

@@ -67,6 +67,7 @@ _LIKELY = (
 """Encodings that files have which are not UTF-8, with the characters that most of such a text then consists of."""
 _BLOCK = 1 << 20
 _LONGEST_FIELD = 8_000_000
+_LONGEST_LINE = 2**27
 _LONGEST_RECORD = 10_000
 """Lines that one record of a table may take."""
 _LINES_AT_ONCE = 512
@@ -93,6 +94,18 @@ def read(path: Path, *, encoding: str | None = None) -> Iterator[Record]:
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read: {reason}; give a file that is there and whole") from error
+
+
+class _Text(io.TextIOWrapper):
+    """A text whose lines have an end: a pipe without line breaks would fill the memory."""
+
+    def __next__(self) -> str:
+        line = self.readline(_LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        if len(line) == _LONGEST_LINE:
+            raise InputError(f"a line is longer than {_LONGEST_LINE:,} characters: give one record a line")
+        return line
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -125,7 +138,7 @@ def read_open(file: IO[bytes], name: str, where: str, encoding: str | None = Non
             raise InputError(f"{where} is {what}, not text: give one of {', '.join(_ENDINGS)}")
     found = _encoding(buffered, where, encoding, lenient=ending in _JSON)
     newline = "" if ending in _DELIMITERS else "\n"
-    with io.TextIOWrapper(buffered, encoding=found, errors="surrogateescape", newline=newline) as text:
+    with _Text(buffered, encoding=found, errors="surrogateescape", newline=newline) as text:
         if ending in _DELIMITERS:
             yield from _table(text, where, _DELIMITERS[ending])
         elif ending in _JSON:

@@ -235,6 +235,8 @@ def called(name: str, luck: random.Random, folder: Path) -> tuple[Callable[[], A
     given = target.given()
     names = [*given, *given, *(each for each in target.further if each not in given and _known(target, each))]
     changed = {luck.choice(names): odd(luck, folder) for _ in range(luck.choice((1, 1, 1, 2, 3)))} if names else {}
+    slow = [key for key, value in changed.items() if key in ("rpm", "tpm") and isinstance(value, float | int)]
+    changed = {key: value for key, value in changed.items() if key not in slow}  # which wait for minutes, rightly
     told = f"{name}({', '.join(f'{key}={_shown(value)}' for key, value in changed.items())})"
     return lambda: taken(target.call(**given | changed)), told
 
