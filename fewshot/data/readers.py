@@ -99,7 +99,7 @@ def read(path: Path, *, encoding: str | None = None) -> Iterator[Record]:
 class _Text(io.TextIOWrapper):
     """A text whose lines have an end: a pipe without line breaks would fill the memory."""
 
-    def __next__(self) -> str:
+    def __next__(self) -> str:  # type: ignore[override]  # as TextIOWrapper has it
         line = self.readline(_LONGEST_LINE)
         if not line:
             raise StopIteration
