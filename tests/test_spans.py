@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from fewshot import InputError, OutputError, ScriptedClient, Span, Task, find, load
 from fewshot.authoring.check import check
 from fewshot.cli.main import main
-from fewshot.evaluation.metrics import entity_counts, entity_f1, spans_in
+from fewshot.evaluation.parts import micro_f1, overlap_f1, spans_in
 from fewshot.outputs.kinds import output_of
 from fewshot.outputs.mentions import _folded
 from fewshot.outputs.schema import spans_of
@@ -290,10 +290,9 @@ def test_figures_count_spans_over_all_rows():
 
     assert spans_in({"a": spans(("x", 1, 2)), "b": [{"c": spans(("y", 1, 2))}]}) == {("x", 1, 2), ("y", 1, 2)}
     true, said = spans_in(spans(("x", 0, 4), ("x", 6, 9))), spans_in(spans(("x", 0, 4), ("x", 8, 12), ("y", 0, 4)))
-    assert entity_counts(true, said) == (3, 1, 2, 1)
-    assert entity_counts(true, said, overlap=True) == (3, 2, 2, 2)
-    assert entity_f1([3, 0], [1, 0], [2, 1], [1, 0]) == pytest.approx(2 * (1 / 3) * (1 / 3) / (2 / 3))
-    assert entity_f1([0], [0], [0], [0]) == 1.0
+    assert micro_f1([true, set()], [said, set()]) == pytest.approx(2 * 1 / 5)
+    assert overlap_f1([true, set()], [said, set()]) == pytest.approx(4 / 5)
+    assert overlap_f1([set()], [set()]) == micro_f1([set()], [set()]) == 1.0
 
 
 def test_an_evaluation_tells_entity_f1(tmp_path):
@@ -302,7 +301,7 @@ def test_an_evaluation_tells_entity_f1(tmp_path):
     task = find.task(["person"], client=ScriptedClient(lambda _: named("kim")))
     report = task.using(max_repairs=0).evaluate(rows)
     assert {name: report.metrics[name].value for name in report.metrics if name.startswith("entity")} == pytest.approx(
-        {"entity_f1": 2 / 3, "entity_precision": 1.0, "entity_recall": 0.5, "entity_f1_overlap": 2 / 3}
+        {"entity_f1": 2 / 3, "entity_f1_overlap": 2 / 3}
     )
     assert report.metrics["exact_match"].value == 0.5
     assert "entity_f1" in str(report)

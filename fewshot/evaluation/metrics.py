@@ -21,19 +21,14 @@ __all__ = [
     "brier_of",
     "confusion",
     "ece",
-    "entity_counts",
-    "entity_f1",
     "macro_f1",
     "macro_recall",
     "nll_of",
     "over",
     "reliability",
-    "spans_in",
 ]
 
 Chances = Mapping[str, float]
-Entity = tuple[str, int, int]
-"""The label of a span, its start and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,37 +69,6 @@ def macro_recall(truths: Sequence[Hashable], predictions: Sequence[Hashable | No
     _paired(truths, predictions)
     true, hits = Counter(truths), _hits(truths, predictions)
     return sum(hits[label] / count for label, count in true.items()) / len(true)
-
-
-def spans_in(value: Any) -> set[Entity]:
-    """Give every span in a value as JSON has it."""
-    if isinstance(value, Mapping):
-        if value.keys() == {"label", "text", "start", "end"}:
-            return {(value["label"], value["start"], value["end"])}
-        value = list(value.values())
-    return {span for item in value for span in spans_in(item)} if isinstance(value, list) else set()
-
-
-def entity_counts(true: set[Entity], said: set[Entity], *, overlap: bool = False) -> tuple[int, int, int, int]:
-    """Count the spans of one row: those given, of these the right ones; those that are right, of these the given ones.
-
-    Right is one with the label and both ends of a true one; with `overlap`, one with the label and a character of it.
-    """
-
-    def met(ours: set[Entity], theirs: set[Entity]) -> int:
-        if not overlap:
-            return len(ours & theirs)
-        return sum(any(a == b and s < t and u < e for b, u, t in theirs) for a, s, e in ours)
-
-    return len(said), met(said, true), len(true), met(true, said)
-
-
-def entity_f1(said: Sequence[int], right: Sequence[int], true: Sequence[int], found: Sequence[int]) -> float:
-    """Give the F1 of all spans of all rows together (micro), of what `entity_counts` gave for each; 1 without any."""
-    precision, recall = sum(right) / max(sum(said), 1), sum(found) / max(sum(true), 1)
-    if not sum(said) and not sum(true):
-        return 1.0
-    return 2 * precision * recall / (precision + recall) if precision else 0.0
 
 
 def confusion(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[str, dict[str | None, int]]:

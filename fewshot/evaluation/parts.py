@@ -1,4 +1,4 @@
-"""Figures for the parts of an answer: each label of a set, and all together; each field of a record."""
+"""Figures for the parts of an answer: each label of a set, and all together; spans; each field of a record."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from typing import Any
 
 from fewshot.evaluation.metrics import auroc, ece
 
-__all__ = ["by_label", "label_ece", "macro_f1_of_sets", "micro_f1", "of_field", "row_f1"]
+__all__ = [
+    "by_label",
+    "label_ece",
+    "macro_f1_of_sets",
+    "micro_f1",
+    "of_field",
+    "overlap_f1",
+    "row_f1",
+    "spans_in",
+]
 
 Sets = Sequence[Collection[str]]
+Entity = tuple[str, int, int]
+"""The label of a span, its start and its end."""
 
 
 def row_f1(truth: Collection[str], said: Collection[str]) -> float:
@@ -17,10 +28,29 @@ def row_f1(truth: Collection[str], said: Collection[str]) -> float:
     return 2 * len(set(truth) & set(said)) / (len(truth) + len(said)) if truth or said else 1.0
 
 
-def micro_f1(truths: Sets, said: Sets) -> float:
-    """Give the F1 over all pairs of a row and a label; where nothing is right and nothing said, that is 1."""
+def micro_f1(truths: Sequence[Collection[Any]], said: Sequence[Collection[Any]]) -> float:
+    """Give the F1 over all pairs of a row and a label or a span; where nothing is right and nothing said, it is 1."""
     pairs = sum(len(truth) + len(given) for truth, given in zip(truths, said, strict=True))
     return 2 * sum(len(set(t) & set(g)) for t, g in zip(truths, said, strict=True)) / pairs if pairs else 1.0
+
+
+def spans_in(value: Any) -> set[Entity]:
+    """Give every span in a value as JSON has it."""
+    if isinstance(value, Mapping):
+        if value.keys() == {"label", "text", "start", "end"}:
+            return {(value["label"], value["start"], value["end"])}
+        value = list(value.values())
+    return {span for item in value for span in spans_in(item)} if isinstance(value, list) else set()
+
+
+def overlap_f1(truths: Sequence[set[Entity]], said: Sequence[set[Entity]]) -> float:
+    """Give the F1 of all spans of all rows, where a right one has label and a character of one of the other side."""
+
+    def met(ours: set[Entity], theirs: set[Entity]) -> int:
+        return sum(any(a == b and s < t and u < e for b, u, t in theirs) for a, s, e in ours)
+
+    pairs = sum(len(truth) + len(given) for truth, given in zip(truths, said, strict=True))
+    return sum(met(t, g) + met(g, t) for t, g in zip(truths, said, strict=True)) / pairs if pairs else 1.0
 
 
 def macro_f1_of_sets(truths: Sets, said: Sets) -> float:

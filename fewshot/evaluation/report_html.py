@@ -39,8 +39,6 @@ ABOUT = {
     "ece_by_chance": "what `ece` would be if every confidence were exactly right: few rows never give 0",
     "entity_f1": "F1 of all spans together: label and both ends are right",
     "entity_f1_overlap": "the same, where a right label and a common character are enough",
-    "entity_precision": "share of the spans given that are right",
-    "entity_recall": "share of the right spans that are given",
     "exact_match": "share of answers equal to a reference",
     "exact_match_answerable": "the same, where there is an answer",
     "field_accuracy": "share of fields that are right",

@@ -14,20 +14,8 @@ from typing import Any
 from fewshot.calibration.abstention import coverage_curve
 from fewshot.errors import ConfigError
 from fewshot.evaluation.intervals import Figure, average, bootstrap, mean
-from fewshot.evaluation.metrics import (
-    auroc,
-    brier_of,
-    ece,
-    entity_counts,
-    entity_f1,
-    macro_f1,
-    macro_recall,
-    nll_of,
-    over,
-    reliability,
-    spans_in,
-)
-from fewshot.evaluation.parts import label_ece, macro_f1_of_sets, micro_f1
+from fewshot.evaluation.metrics import auroc, brier_of, ece, macro_f1, macro_recall, nll_of, over, reliability
+from fewshot.evaluation.parts import label_ece, macro_f1_of_sets, micro_f1, overlap_f1, spans_in
 from fewshot.evaluation.predictions import PRIMARY, Prediction
 from fewshot.evaluation.text_metrics import bleu, chrf, rouge
 from fewshot.outputs.kinds import Kind
@@ -109,13 +97,7 @@ def _of_spans(predictions: Sequence[Prediction]) -> dict[str, Figure]:
     pairs = [(spans_in(p.truth), set() if p.error else spans_in(p.value)) for p in predictions]
     if not any(true or said for true, said in pairs):
         return {}
-    strict, overlap = ([entity_counts(*pair, overlap=way) for pair in pairs] for way in (False, True))
-    return {
-        "entity_f1": _measure(strict, over(entity_f1)),
-        "entity_precision": _measure(strict, lambda rows: sum(r[1] for r in rows) / max(sum(r[0] for r in rows), 1)),
-        "entity_recall": _measure(strict, lambda rows: sum(r[3] for r in rows) / max(sum(r[2] for r in rows), 1)),
-        "entity_f1_overlap": _measure(overlap, over(entity_f1)),
-    }
+    return {"entity_f1": _measure(pairs, over(micro_f1)), "entity_f1_overlap": _measure(pairs, over(overlap_f1))}
 
 
 def _of_probabilities(predictions: Sequence[Prediction]) -> dict[str, Figure]:
