@@ -115,7 +115,8 @@ def duration(seconds: float) -> str:
 def _tqdm(stream: TextIO, what: str, unit: str) -> Any:
     wide = _in_notebook() and importlib.util.find_spec("ipywidgets") is not None  # which tqdm's bar of its own needs
     tqdm = importlib.import_module("tqdm.notebook" if wide else "tqdm").tqdm
-    return tqdm(file=stream, desc=what or None, unit=f" {unit}", dynamic_ncols=True, leave=True, mininterval=0)
+    # With a delay nothing is drawn before the first figures are there.
+    return tqdm(file=stream, desc=what or None, unit=f" {unit}", dynamic_ncols=True, mininterval=0, delay=1e-9)
 
 
 def _in_notebook() -> bool:

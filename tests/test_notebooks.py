@@ -17,7 +17,7 @@ NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 _A_MACHINE = re.compile(r"(?<![\w.])/(?:root|home|Users|tmp|work|opt|var)/|\b[A-Z]:\\|simple/|\.ipynb_checkpoints")
 """Paths of somebody's machine, and addresses of package indexes."""
 
-_A_BAR = re.compile(r"^[a-z ]+: +(\d+%\|.*\|)? *\d+(/\d+)?( rows)? \[.*\]")
+_A_BAR = re.compile(r"^[a-z ]+: +(\d+%\|.*\|)? *\d+(/\d+)?( [a-z]+)? \[.*\]")
 """A bar of progress, which the first use of a task shows where nothing is kept yet."""
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
