@@ -153,3 +153,55 @@ def test_the_names_of_a_frame_are_kept() -> None:
     model = FewshotClassifier(client=knowing()).fit(pd.DataFrame({"review": TEXTS}), LABELS)
     assert model.feature_names_in_.tolist() == ["review"]
     assert model.predict(pd.DataFrame({"review": ["good"]})).tolist() == ["pos"]
+
+
+def naming(*, listed: bool = False) -> ScriptedClient:
+    """Make a client that gives every label which stands in the text."""
+
+    def answer(request: Request) -> Completion:
+        text = request.messages[-1].content
+        found = [name for name in ("food", "price", "staff") if name in text]
+        if not listed:
+            return Completion(text=", ".join(found) or "none")
+        shares = {name: 0.6 if name == found[0] else 0.2 for name in ("food", "price")}
+        top = tuple((name.encode(), math.log(p)) for name, p in sorted(shares.items(), key=lambda pair: -pair[1]))
+        return Completion(text=found[0], tokens=(TokenLogprob(*top[0], top),), usage=Usage(50, 1))
+
+    client = ScriptedClient(answer)
+    if listed:
+        client.top_logprobs = 5  # type: ignore[attr-defined]
+    return client
+
+
+def test_lists_of_labels_are_fitted_and_given() -> None:
+    y = [["food"], ["price", "staff"], [], ["staff"]]
+    model = FewshotClassifier(client=naming()).fit(["a food", "price staff", "none", "staff"], y)
+    assert model.classes_.tolist() == ["food", "price", "staff"]
+    assert model.predict(["staff food", "nothing"]).tolist() == [["food", "staff"], []]
+
+
+@pytest.mark.parametrize("kind", ["array", "frame", "sparse"])
+def test_an_indicator_matrix_is_fitted_and_given(kind: str) -> None:
+    matrix = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0], [0, 0, 1]])
+    names = ["food", "price", "staff"]
+    if kind == "frame":
+        given = pytest.importorskip("pandas").DataFrame(matrix, columns=names)
+    else:
+        given = matrix if kind == "array" else pytest.importorskip("scipy.sparse").csr_matrix(matrix)
+    classes = None if kind == "frame" else names
+    texts = ["a food", "price staff", "none", "staff"]
+    model = clone(FewshotClassifier(client=naming(), classes=classes)).fit(texts, given)
+    assert model.predict(["staff food", "nothing"]).tolist() == [[1, 0, 1], [0, 0, 0]]
+    assert model.score(texts, given) == 1
+
+
+def test_each_label_of_a_set_has_a_probability_of_its_own() -> None:
+    model = FewshotClassifier(client=naming(listed=True)).fit(["food", "price", "-"], [["food"], ["price"], []])
+    found = model.predict_proba(["price"])
+    assert found.shape == (1, 2)
+    assert found[0].tolist() == pytest.approx([0.25, 0.75], abs=0.01)
+
+
+def test_columns_that_are_no_indicators_are_refused() -> None:
+    with pytest.raises(InputError, match="not a matrix of 0 and 1"):
+        FewshotClassifier(client=naming()).fit(["a", "b"], [[1, 2], [3, 4]])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fewshot._environment import missing
 from fewshot._options import table
 from fewshot.errors import ConfigError, InputError
-from fewshot.outputs.kinds import Labels
+from fewshot.outputs.kinds import Labels, LabelSet, Output
 from fewshot.settings import Settings
 from fewshot.task import Task, load
 
@@ -39,10 +39,12 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     """Classifies texts by showing a model the examples that it was fitted on.
 
     The model reads the labels, so give them names that mean something. (`cross_val_predict` with `predict_proba`
-    replaces them by numbers before this sees them; `cross_val_score` does not.)
+    replaces them by numbers before this sees them; `cross_val_score` does not.) Where any of several labels may fit, y
+    is an indicator matrix (with `classes=` for what its columns mean, or a data frame, whose columns say it), or a list
+    of labels for each text; `predict` gives the like.
 
     Attributes:
-        classes_: the labels seen in `fit`, sorted.
+        classes_: the labels seen in `fit`, sorted; the columns of an indicator matrix.
         task_: the task that answers.
     """
 
@@ -106,10 +108,16 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Raises:
             InputError: X holds no texts, or there are fewer than two labels.
         """
-        texts, labels = _texts(X), column_or_1d(y)
-        check_consistent_length(texts, labels)
-        check_classification_targets(labels)
-        self.classes_: NDArray[Any] = np.unique(labels)
+        texts = _texts(X)
+        check_consistent_length(texts, y)
+        self.multilabel_ = "lists" if _holds_lists(y) else "matrix" if np.ndim(y) == 2 and np.shape(y)[1] > 1 else ""
+        if self.multilabel_:
+            self.classes_, answers = self._sets_in(y)
+        else:
+            labels = column_or_1d(y)
+            check_classification_targets(labels)
+            self.classes_ = np.unique(labels)
+            answers = labels.tolist()
         if len(self.classes_) < 2:
             raise InputError(
                 f"y has {len(self.classes_)} class: a classifier needs examples of at least two", field="y"
@@ -118,15 +126,33 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if self.classes is None and self.descriptions is None and np.issubdtype(self.classes_.dtype, np.integer):
             _log.warning("the labels are numbers, which tell a model nothing: say what they mean with classes=")
         described = {named.get(label, str(label)): text for label, text in (self.descriptions or {}).items()}
-        output = Labels(tuple(named.values()), descriptions=described)
-        pairs = [(text, named[label]) for text, label in zip(texts, labels.tolist(), strict=True)]
+        output: Output[Any] = Labels(tuple(named.values()), descriptions=described)
+        if self.multilabel_:
+            output = LabelSet(Labels(tuple(named.values()), descriptions=described))
+            answers = [[named[label] for label in labels] for labels in answers]
+        else:
+            answers = [named[label] for label in answers]
+        pairs = list(zip(texts, answers, strict=True))
+        task = "tag" if self.multilabel_ and self.task == "classify" else self.task
         settings = {"model": self.model, "base_url": self.base_url, "client": self.client}
         given = {name: value for name, value in settings.items() if value is not None} | dict(self.options or {})
-        self.task_: Task[Any] = load(self.task, examples=pairs, output=output, k=self.k, select=self.select, **given)
+        self.task_: Task[Any] = load(task, examples=pairs, output=output, k=self.k, select=self.select, **given)
         self.n_features_in_ = 1
         if hasattr(X, "columns"):
             self.feature_names_in_ = np.asarray([str(name) for name in X.columns], dtype=object)
         return self
+
+    def _sets_in(self, y: Any) -> tuple[NDArray[Any], list[list[Any]]]:
+        """Give the labels there are, and those of each text."""
+        if self.multilabel_ == "lists":
+            sets = [list(labels) for labels in y]
+            return np.unique([label for labels in sets for label in labels]), sets
+        matrix = np.asarray(y.todense() if hasattr(y, "todense") else y)
+        if not np.isin(matrix, (0, 1)).all():
+            raise InputError("y has several columns, and is not a matrix of 0 and 1", field="y")
+        names = [str(name) for name in getattr(y, "columns", range(matrix.shape[1]))]
+        columns = np.arange(matrix.shape[1]) if self.classes is not None else np.asarray(names, dtype=object)
+        return columns, [columns[row.astype(bool)].tolist() for row in matrix]
 
     def _named(self) -> dict[Any, str]:
         """Give the word for each label, in the order of `classes_`."""
@@ -139,18 +165,27 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return {label: self.classes[label] for label in labels}
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """Give the label of each text.
+        """Give the label of each text; of several an indicator matrix or lists of labels, as in `fit`.
 
         Raises:
             ServiceError, OutputError: a text could not be answered.
         """
         check_is_fitted(self)
         places = {name: place for place, name in enumerate(self._named().values())}
+        if self.multilabel_:
+            sets = [[places[name] for name in _answered(result).value] for result in self._results(X)]
+            if self.multilabel_ == "matrix":
+                return np.asarray([[int(n in found) for n in range(len(places))] for found in sets]).reshape(
+                    -1, len(places)
+                )
+            lists = np.empty(len(sets), dtype=object)
+            lists[:] = [self.classes_[found].tolist() for found in sets]
+            return lists
         found = [places[str(_answered(result).value)] for result in self._results(X)]
         return np.asarray(self.classes_[np.asarray(found, dtype=int)])
 
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """Give the probability of each class for each text, in the order of `classes_`.
+        """Give the probability of each class for each text, in the order of `classes_`; of several each label's own.
 
         Raises:
             ConfigError: the endpoint gives no probabilities. ServiceError, OutputError: a text got no answer.
@@ -177,11 +212,20 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         tags.no_validation = True
         tags.non_deterministic = True
         tags.classifier_tags.poor_score = True
+        tags.classifier_tags.multi_label = True
         return tags
 
     def __sklearn_clone__(self) -> FewshotClassifier:
         """Give an unfitted classifier with the same parameters; a client has connections and is shared, not copied."""
         return type(self)(**self.get_params(deep=False))
+
+
+def _holds_lists(y: Any) -> bool:
+    """Tell whether each text has a list or a set of labels, which may all be of one length."""
+    first = next(iter(y), None) if not hasattr(y, "shape") or np.ndim(y) == 1 else None
+    if not isinstance(first, list | tuple | set | frozenset):
+        return False
+    return len({len(row) for row in y}) > 1 or not all(isinstance(each, int) for each in first)
 
 
 def _texts(X: Any) -> Sequence[str]:  # noqa: N803
