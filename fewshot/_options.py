@@ -47,6 +47,8 @@ class Setting:
     """Whether it can change an answer."""
     in_folder: bool = True
     """Whether a task folder may set it."""
+    by_field: bool = False
+    """Whether it may be given for each field of a record by name."""
 
     @property
     def type(self) -> str:
@@ -66,6 +68,8 @@ class Setting:
         """Give a value as it is kept; raises InputError, which names the field, for one that it does not take."""
         if value is None and self.default is None:
             return None
+        if self.by_field and isinstance(value, Mapping) and value:
+            return {str(field): self.read(name, each) for field, each in value.items()}
         try:
             kept = _KINDS[self.kind][0](value)
             good = not self.choices or kept in self.choices
@@ -102,7 +106,7 @@ def setting(kind: str, default: Any, meaning: str, **more: Any) -> Any:
     about = Setting(kind=kind, default=default, meaning=meaning, **more)
     hidden = about.secret or kind in ("any", "redact")
     metadata = {"setting": about}
-    if kind in ("json", "texts by name", "values by name"):
+    if about.by_field or kind in ("json", "texts by name", "values by name"):
         return field(default=default, hash=False, repr=not hidden, metadata=metadata)
     return field(default=default, repr=not hidden, compare=kind not in ("any", "redact"), metadata=metadata)
 

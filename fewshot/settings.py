@@ -122,9 +122,9 @@ class Settings:
         "whole", 1, "sample this many answers and take the majority (self-consistency)", least=1, most=1000,
         near=("n", "samples", "n_samples", "num_samples", "self_consistency", "voting", "n_votes", "best_of"),
     )  # fmt: skip
-    min_confidence: float | None = setting(
-        "number", None, "abstain below this probability; infinity abstains always",
-        least=0, most=1, also=(math.inf,),
+    min_confidence: float | Mapping[str, float] | None = setting(
+        "number", None, "abstain below this probability, of the answer or of fields by name; infinity abstains always",
+        by_field=True, least=0, most=1, also=(math.inf,),
         near=("threshold", "confidence", "confidence_threshold", "min_probability", "cutoff", "min_prob", "abstain"),
     )  # fmt: skip
     price: tuple[float, float] | None = setting(
@@ -205,7 +205,7 @@ class Options(TypedDict, total=False):
     decisions: bool | None
     calibrate: bool | None
     votes: int
-    min_confidence: float | None
+    min_confidence: float | Mapping[str, float] | None
     price: tuple[float, float] | None
     cache: bool
     redact: Any

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, model_validator
 
-from fewshot import Completion, Request, ScriptedClient, Task, estimate, extract
+from fewshot import Completion, InputError, Request, ScriptedClient, Task, estimate, extract
 from fewshot.inference.field_scoring import read_fields
 from fewshot.outputs.fields import fields_of, places_in
 from fewshot.outputs.kinds import Schema
@@ -235,3 +235,16 @@ def test_the_confidence_of_a_field_is_judged_and_comes_back_from_a_file(tmp_path
     assert again[0].fields == first[0].fields
     assert again[0].fields is not None
     assert again[0].fields["one"].probabilities == {True: pytest.approx(0.9), False: pytest.approx(0.1)}
+
+
+def test_each_field_may_have_to_be_sure_enough() -> None:
+    held = extract.run("It broke.", Ticket, client=Listing(TICKET), min_confidence={"urgent": 0.8, "team": 0.5})
+    assert (held.value, held.abstained) == (None, True)
+    assert held.warnings == ("held back: the field 'urgent' has a confidence of 0.700, and min_confidence wants 0.8",)
+    given = extract.run("It broke.", Ticket, client=Listing(TICKET), min_confidence={"urgent": 0.6})
+    assert given.value is not None
+    unknown = extract.run("It broke.", Ticket, client=Listing(TICKET), min_confidence={"urgnt": 0.1})
+    assert unknown.abstained
+    assert "'urgnt' has no confidence" in unknown.warnings[0]
+    with pytest.raises(InputError, match="min_confidence=2: must be from 0 to 1"):
+        extract("It broke.", Ticket, client=Listing(TICKET), min_confidence={"urgent": 2})

@@ -93,7 +93,7 @@ class _Stream:
     def __init__(self, prior: Mapping[str, float] | None, min_confidence: float | None) -> None:
         if min_confidence is not None:
             check_number("min_confidence", min_confidence, "a number from 0 to 1")
-        if min_confidence is not None and not 0 <= min_confidence <= 1:
+        if min_confidence is not None and not (isinstance(min_confidence, int | float) and 0 <= min_confidence <= 1):
             raise InputError(f"min_confidence={min_confidence!r}: must be from 0 to 1", field="min_confidence")
         self._running = Running(prior=prior)
         self._least = min_confidence

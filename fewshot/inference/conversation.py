@@ -7,7 +7,6 @@ written here, once. `drive` runs a conversation against a client; sync calls, as
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections import Counter
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fewshot.calibration.ridge import token_features
 from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
-from fewshot.inference.field_scoring import decided_fields, decisions_of_fields, read_fields
+from fewshot.inference.field_scoring import decided_record, decisions_of_fields, read_fields
 from fewshot.inference.label_scoring import Weighed, received, send, weigh
 from fewshot.inference.label_sets import decisions_of, judged_set, weigh_set
 from fewshot.inference.label_tree import LabelTree, mean_logprob
@@ -55,22 +54,28 @@ def ask(question: Question) -> Talk:
     scored, weighed = yield from _probabilities(question)
     contradicted = scored is not None and weighed is not None and _contradicted(question, weighed, scored)
     if scored is not None and not contradicted:
-        return scored
+        return _held_back(question, scored)
     if question.settings.votes > 1:
         answer = yield from _vote(question)
     else:
         answer = yield from _answer(question, weighed.said if weighed else None)
     warnings = []
-    if (
-        weighed and weighed.tree
-    ):  # what the answer's tokens weigh is not the chance of its being right: they were not labels
+    if weighed and weighed.tree:  # what the answer's tokens weigh is not its chance of being right: no labels were read
         share = weighed.tree.coverage
         answer = replace(answer, coverage=share, confidence=answer.confidence if answer.method == "votes" else None)
         why = _OTHER if contradicted else _TOO_LITTLE
         why = _NO_LIST if question.output.several and share >= _GATE[question.form] else why
         warnings.append(f"{why}, so the answer was read as it was written")
-    if answer.confidence is None and question.settings.min_confidence is not None:
-        warnings.append("the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
+    return _held_back(question, answer, *warnings)
+
+
+def _held_back(question: Question, answer: Answer, *warnings: str) -> Answer:
+    """Tell with an answer what min_confidence cannot judge in it, or holds it back for."""
+    least = question.settings.min_confidence
+    if isinstance(least, Mapping):
+        warnings = (*warnings, *answer.short_fields(least))
+    elif least is not None and answer.confidence is None:
+        warnings = (*warnings, "the answer has no confidence, so min_confidence holds it back; votes=5 would give one")
     return replace(answer, warnings=(*answer.warnings, *warnings)) if warnings else answer
 
 
@@ -143,21 +148,10 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
         question.refusals.append(501)
         return None
     if question.output.kind == "schema":
-        return _decided_record(question, given)
+        return decided_record(question, given)
     if question.output.several:
         return judged_set(question, given, tuple(la for la, p in given.items() if p >= 0.5), method="decisions")
     return _judged(question, {label: math.log(max(p, 1e-12)) for label, p in given.items()}, method="decisions")
-
-
-def _decided_record(question: Question, given: Mapping[str, Any]) -> Answer | None:
-    """Make a record of the likeliest values; None where these together are none, so that one is to be written."""
-    fields = decided_fields(question.output, given)
-    try:
-        value = question.output.parse_json(json.dumps({name: field.value for name, field in fields.items()}))
-    except OutputError:
-        return None
-    confidence = math.prod(field.confidence or 0.0 for field in fields.values())
-    return Answer(value=value, method="decisions", confidence=confidence, fields=fields)
 
 
 def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, Any]]:

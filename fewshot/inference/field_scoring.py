@@ -12,15 +12,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fewshot.errors import OutputError
 from fewshot.inference.label_tree import mean_logprob
 from fewshot.outputs.fields import RecordField, places_in
 from fewshot.result import Field
 from fewshot.types import Completion, Decision, TokenLogprob
 
 if TYPE_CHECKING:
+    from fewshot.inference.question import Answer, Question
     from fewshot.outputs.output import Output
 
-__all__ = ["decided_fields", "decisions_of_fields", "read_fields"]
+__all__ = ["decided_record", "decisions_of_fields", "read_fields"]
 
 _GATE = 0.4
 """Share of the probability that a field's values must hold at its place, as labels must in a chat."""
@@ -103,7 +105,20 @@ def decisions_of_fields(output: Output[Any]) -> tuple[Decision, ...]:
     )
 
 
-def decided_fields(output: Output[Any], given: Mapping[str, Mapping[str, float]]) -> dict[str, Field]:
+def decided_record(question: Question, given: Mapping[str, Any]) -> Answer | None:
+    """Make a record of the likeliest values; None where these together are none, so that one is to be written."""
+    from fewshot.inference.question import Answer
+
+    fields = _decided_fields(question.output, given)
+    try:
+        value = question.output.parse_json(json.dumps({name: field.value for name, field in fields.items()}))
+    except OutputError:
+        return None
+    confidence = math.prod(field.confidence or 0.0 for field in fields.values())
+    return Answer(value=value, method="decisions", confidence=confidence, fields=fields)
+
+
+def _decided_fields(output: Output[Any], given: Mapping[str, Mapping[str, float]]) -> dict[str, Field]:
     """Give each field its likeliest value, with the distribution that the endpoint gave."""
     found = {}
     for field in output.fields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -171,6 +171,17 @@ class Answer:
     room: int = 0
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
 
-    def falls_short(self, least: float | None) -> bool:
+    def falls_short(self, least: float | Mapping[str, float] | None) -> bool:
         """Tell whether to hold it back: nothing says of an answer without a confidence that it has enough."""
+        if isinstance(least, Mapping):
+            return any(self.short_fields(least))
         return least is not None and (self.confidence is None or self.confidence < least)
+
+    def short_fields(self, least: Mapping[str, float]) -> Iterator[str]:
+        """Say which fields of a record are not as sure as they must be."""
+        fields = self.fields or {}
+        for name, wanted in least.items():
+            sure = fields[name].confidence if name in fields else None
+            if sure is None or sure < wanted:
+                told = "no confidence" if sure is None else f"a confidence of {sure:.3f}"
+                yield f"held back: the field {name!r} has {told}, and min_confidence wants {wanted:g}"

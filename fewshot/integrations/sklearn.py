@@ -112,12 +112,11 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         check_consistent_length(texts, y)
         self.multilabel_ = "lists" if _holds_lists(y) else "matrix" if np.ndim(y) == 2 and np.shape(y)[1] > 1 else ""
         if self.multilabel_:
-            self.classes_, answers = self._sets_in(y)
+            self.classes_, sets = self._sets_in(y)
         else:
             labels = column_or_1d(y)
             check_classification_targets(labels)
             self.classes_ = np.unique(labels)
-            answers = labels.tolist()
         if len(self.classes_) < 2:
             raise InputError(
                 f"y has {len(self.classes_)} class: a classifier needs examples of at least two", field="y"
@@ -129,9 +128,9 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         output: Output[Any] = Labels(tuple(named.values()), descriptions=described)
         if self.multilabel_:
             output = LabelSet(Labels(tuple(named.values()), descriptions=described))
-            answers = [[named[label] for label in labels] for labels in answers]
+            answers: list[Any] = [[named[label] for label in each] for each in sets]
         else:
-            answers = [named[label] for label in answers]
+            answers = [named[label] for label in labels.tolist()]
         pairs = list(zip(texts, answers, strict=True))
         task = "tag" if self.multilabel_ and self.task == "classify" else self.task
         settings = {"model": self.model, "base_url": self.base_url, "client": self.client}
@@ -173,7 +172,7 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         check_is_fitted(self)
         places = {name: place for place, name in enumerate(self._named().values())}
         if self.multilabel_:
-            sets = [[places[name] for name in _answered(result).value] for result in self._results(X)]
+            sets = [[places[name] for name in _answered(result).value or ()] for result in self._results(X)]
             if self.multilabel_ == "matrix":
                 return np.asarray([[int(n in found) for n in range(len(places))] for found in sets]).reshape(
                     -1, len(places)
