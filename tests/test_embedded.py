@@ -121,7 +121,7 @@ def test_offline_still_answers_and_refuses_any_service(monkeypatch: pytest.Monke
 
 def test_a_file_of_ones_own_must_be_a_model(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"not a model")
-    with pytest.raises(ConfigError, match="no GGUF"):
+    with pytest.raises(ConfigError, match="not a GGUF"):
         classify_sentiment("x", model=str(tmp_path / "x.gguf"))
     with pytest.raises(ConfigError, match="cannot be read"):
         classify_sentiment("x", model=str(tmp_path / "missing.gguf"))

@@ -261,7 +261,7 @@ def test_two_runs_are_compared_row_by_row(tmp_path: Path) -> None:
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"metrics": {}}')
-    with pytest.raises(InputError, match="no report"):
+    with pytest.raises(InputError, match="not a report"):
         Report.load(tmp_path / "x.json")
     with pytest.raises(InputError, match="cannot be read"):
         Report.load(tmp_path / "y.json")
@@ -273,9 +273,9 @@ def test_a_damaged_report_is_refused_by_name(tmp_path: Path) -> None:
     row = whole["predictions"][0]
     for damaged, problem in (
         ({**whole, "format": 9}, "another version"),
-        ({**whole, "predictions": [{**row, "scores": {"accuracy": "x"}}]}, "no report"),
-        ({**whole, "predictions": [{**row, "scores": {}}]}, "no report"),
-        ([whole], "no report"),
+        ({**whole, "predictions": [{**row, "scores": {"accuracy": "x"}}]}, "not a report"),
+        ({**whole, "predictions": [{**row, "scores": {}}]}, "not a report"),
+        ([whole], "not a report"),
     ):
         (tmp_path / "x.json").write_text(json.dumps(damaged))
         with pytest.raises(InputError, match=rf"x\.json: .*{problem}"):

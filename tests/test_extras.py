@@ -10,6 +10,7 @@ import pytest
 
 import fewshot
 from fewshot._environment import EXTRAS, SECRET, VARIABLES, missing
+from fewshot.cli.doctor import _READ_BY_OPENAI
 from fewshot.cli.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +36,7 @@ def test_no_text_names_an_extra_that_is_not_one() -> None:
 
 
 def test_every_environment_variable_that_is_named_is_in_the_table_and_in_the_code() -> None:
-    others = {"OPENAI_MODEL"}  # what other libraries' documents call theirs
+    others = {"OPENAI_MODEL", "OPENAI_API_BASE", *_READ_BY_OPENAI}  # what other libraries call or read as theirs
     named = set(re.findall(r"\b(?:FEWSHOT|OPENAI)_[A-Z_]+\b", CODE + DOCUMENTS)) - others
     assert named == set(VARIABLES)
     used = CODE.replace((Path(fewshot.__file__).parent / "_environment.py").read_text(encoding="utf-8"), "")

@@ -156,7 +156,7 @@ def test_a_shipped_task_is_copied_before_it_is_changed(bench: Workbench, tmp_pat
 def test_writes_no_other_file(bench: Workbench, name: str):
     stamp = bench.open("mood")["stamp"]
     for call in (lambda f: bench.save("mood", f, stamp), lambda f: bench.look("mood", f)):
-        with pytest.raises(InputError, match="no file of a task"):
+        with pytest.raises(InputError, match="is not a file of a task"):
             call({name: "x"})
 
 

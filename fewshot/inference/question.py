@@ -65,7 +65,7 @@ class Question:
     refusals: list[int] = field(default_factory=list)
     """Statuses with which the decisions endpoint refused."""
 
-    @property
+    @cached_property
     def output(self) -> Output[Any]:
         """How the answer is read."""
         return self.prompt.output

@@ -45,7 +45,7 @@ class Output(ABC, Generic[T]):
         """The fields at the top of a record; none of other outputs."""
         return ()
 
-    @property
+    @cached_property
     def is_decided(self) -> bool:
         """Whether a decisions endpoint can give the whole of it: labels, or a record of closed fields alone."""
         return self.labels is not None or (bool(self.fields) and all(len(f.values) > 1 for f in self.fields))

@@ -21,7 +21,7 @@ from fewshot._task_files import is_there, read_file
 from fewshot.authoring.check import TEST_FILE, check
 from fewshot.errors import FewshotError, InputError
 from fewshot.evaluation.report import Report
-from fewshot.folders.loader import EXAMPLE_FILES, examples_file, find, names
+from fewshot.folders.loader import EXAMPLE_FILES, examples_file, find, names, ships
 from fewshot.result import Result
 from fewshot.task import Task, load
 
@@ -151,8 +151,7 @@ class Workbench:
 
     def _target(self, folder: Path) -> Path:
         """Give the folder to save to: a task's own where it is the author's, else a copy among the author's."""
-        own = [Path("templates"), *(Path(p) for p in os.environ.get("FEWSHOT_TEMPLATES", "").split(os.pathsep) if p)]
-        if folder in self._own.values() or folder.parent in [place.absolute() for place in own]:
+        if folder in self._own.values() or not ships(folder):
             return folder
         return (Path("templates") / folder.name).absolute()
 
