@@ -104,7 +104,12 @@ class Settings:
         near=("retries", "num_retries", "n_retries", "attempts"),
     )  # fmt: skip
     max_repairs: int = setting(
-        "whole", 2, "how often the model is asked again after an answer that is not valid", least=0, near=("repairs",)
+        "whole",
+        2,
+        "how often the model is asked again after an answer that is not valid",
+        least=0,
+        most=100,
+        near=("repairs",),
     )
     scoring: bool = setting(
         "flag", True, "read label probabilities from log-probabilities where the endpoint gives them",

@@ -17,8 +17,7 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
-from operator import itemgetter
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,7 +69,6 @@ _LONGEST_FIELD = 8_000_000
 _LONGEST_LINE = 2**27
 _LONGEST_RECORD = 10_000
 """Lines that one record of a table may take."""
-_LINES_AT_ONCE = 512
 _ESCAPED = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 _HALF = re.compile("[\ud800-\udfff]")
 _NAMED = ("text", "label", "output", "input", "question", "answer", "query", "review", "sentence", "target")
@@ -224,21 +222,18 @@ def _table(text: io.TextIOWrapper, where: str, usual: str, first: str = "") -> I
     number, start, delimiter = _start(text, usual, first)
     quoted = delimiter != "\t" or _is_quoted(text, number)
     checked = text.seekable()
-    header = next(_cells(chain([start], text), delimiter, quoted, number - 1, 1), None)
+    records = _cells(chain([start], text), delimiter, quoted, number - 1)
+    header = next(records, None)
     if header is None:
         return
-    line, cells, held = header
+    line, cells, _ = header
     if isinstance(cells, str):
         raise InputError(f"{where}:{line}: {cells}")
     names = documents.header(cells, f"{where}:{line}")
-    width, before = len(names), line - 1 + max(len(held or ()), 1)
-    for line, cells, held in _cells(text, delimiter, quoted, before, _LINES_AT_ONCE if checked else 1, together=True):
-        if held is None and checked and set(map(len, cells)) == {width} and all(map(itemgetter(0), cells)):
-            for number, row in enumerate(cells, line):
-                yield number, dict(zip(names, row))  # noqa: B905 - looked at
-        elif held is None:
-            for number, row in enumerate(cells, line):
-                yield from _named(_row(row, (), delimiter, names), where, number, names)
+    width = len(names)
+    for line, cells, held in records:
+        if checked and not held and len(cells) == width and cells[0]:
+            yield line, dict(zip(names, cells))  # noqa: B905 - looked at
         else:
             yield from _named(_row(cells, held, delimiter, names), where, line, names)
 
@@ -271,66 +266,39 @@ def _start(text: io.TextIOWrapper, usual: str, first: str) -> tuple[int, str, st
 
 
 def _cells(
-    lines: Iterator[str],
-    delimiter: str,
-    quoted: bool,
-    number: int,
-    block: int = _LINES_AT_ONCE,
-    *,
-    together: bool = False,
-) -> Iterator[tuple[int, Any, Sequence[str] | None]]:
+    lines: Iterator[str], delimiter: str, quoted: bool, number: int
+) -> Iterator[tuple[int, list[str] | str, Sequence[str]]]:
     """Give each record as its first line, its cells (or what is wrong with them), and its lines if it is not plain.
 
     After a record that cannot be read the next line begins a new one, so that an open quote costs one row.
 
     Arguments:
         number: how many lines came before.
-        block: how many lines to take at a time.
-        together: give a block whose lines are all plain records at once: the first line, all their cells, and None.
     """
-    quoting: Any = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    form: Any = {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, "strict": True}
     again: deque[str] = deque()
-    while some := [again.popleft() for _ in range(min(block, len(again)))] or list(islice(lines, block)):
-        if together and (rows := _plain(some, delimiter, quoting)) is not None:
-            yield number + 1, rows, None
-            number += len(some)
-            continue
-        held: list[str] = []
-        waiting = iter(some)
-        source = _kept(chain(waiting, _drained(again), lines), held, waiting)
+    held: list[str] = []
+    while True:
+        held = []
         try:
-            for cells in csv.reader(source, strict=True, delimiter=delimiter, quoting=quoting):
+            for cells in csv.reader(_kept(lines, again, held), **form):
                 first, number = number + 1, number + len(held)
                 yield first, cells, held if len(held) > 1 or '\\"' in held[0] else ()
                 held.clear()
         except csv.Error as error:
             fault = "a quote opens that is never closed" if "end of data" in str(error) else str(error)
             yield number + 1, f"is not valid CSV: {fault}; double the quotes inside a cell", held[:1]
-            again.extendleft(reversed([*held[1:], *waiting]))
+            again.extendleft(reversed(held[1:]))
             number += 1
+        else:
+            return
 
 
-def _plain(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]] | None:
-    """Give the cells of lines of which each is a record, and none has quotes to look at twice; else None."""
-    try:
-        rows = list(csv.reader(lines, strict=True, delimiter=delimiter, quoting=quoting))
-    except csv.Error:
-        return None
-    return rows if len(rows) == len(lines) and '\\"' not in "".join(lines) else None
-
-
-def _drained(again: deque[str]) -> Iterator[str]:
-    while again:
-        yield again.popleft()
-
-
-def _kept(lines: Iterator[str], held: list[str], waiting: Iterator[str]) -> Iterator[str]:
-    """Give the lines of a block, and those after it that its last record takes."""
-    for line in lines:
+def _kept(lines: Iterator[str], again: deque[str], held: list[str]) -> Iterator[str]:
+    """Give the lines, first those to be read again, and keep those of the record at hand."""
+    while len(held) <= _LONGEST_RECORD and (line := again.popleft() if again else next(lines, "")):
         held.append(line)
         yield line
-        if (not held and not waiting.__length_hint__()) or len(held) > _LONGEST_RECORD:  # type: ignore[attr-defined]
-            return
 
 
 def _checked(cells: list[str] | str, held: Sequence[str], delimiter: str, width: int) -> list[str] | str:
@@ -366,9 +334,7 @@ def _is_quoted(text: io.TextIOWrapper, number: int) -> bool:
     width, quoted = 0, True
     for _, cells, held in _cells(iter(text.readline, ""), "\t", True, 0):
         width = width or len(cells)
-        together = (
-            held is not None and len(held) > 1 and width > 1 and all(line.count("\t") == width - 1 for line in held)
-        )
+        together = len(held) > 1 and width > 1 and all(line.count("\t") == width - 1 for line in held)
         if isinstance(cells, str) or together or len(cells) not in (width, 0):
             quoted = False
             break
