@@ -253,6 +253,7 @@ def test_labels_of_spans_are_texts_that_differ(labels):
 
 
 def test_ways_to_say_it_are_one():
+    assert repr(find.task(["person", "place"])) == "<Task find: text -> person | place, 6 examples>"
     assert output_of({"spans": ["person", "place"]}) == output_of(list[Span[Kind]]) == spans_of(["person", "place"])
     assert pickle.loads(pickle.dumps(spans_of(["person"]))) == spans_of(["person"])
 
@@ -269,6 +270,17 @@ def test_a_folder_says_it_and_is_checked(tmp_path, capsys):
     assert main(["check", str(folder)]) == 1
     assert "examples.jsonl:2" in (said := capsys.readouterr().out)
     assert "'Bob' does not stand in the text" in said
+
+
+@pytest.mark.parametrize(
+    "output", ['{ spans = "person" }', "{ spans = [] }", '{ spans = ["a", "A"] }', "{ spans = [1] }"]
+)
+def test_labels_that_are_none_are_a_fault_of_the_folder(output, tmp_path):
+    (tmp_path / "task.toml").write_text(f'description = "Find."\noutput = {output}\n[inputs]\ntext = "a text"\n')
+    (tmp_path / "prompt.jinja").write_text((TEMPLATES / "find" / "prompt.jinja").read_text(encoding="utf-8"))
+    (fault,) = [finding for finding in check(tmp_path).findings if finding.severity == "error"]
+    assert (fault.code, fault.line) == ("output", 2)
+    assert "spans" in fault.message
 
 
 def test_a_record_with_spans_is_not_written_as_a_folder(tmp_path):

@@ -86,7 +86,7 @@ class Predictor(Generic[T]):
     _variants: dict[Any, Self] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
-        labels = " | ".join(self.output.labels or ())
+        labels = " | ".join(self.output.labels or self.output.span_labels)
         gives = labels if labels and len(labels) <= _MOST_SHOWN else self.output.gives_what
         takes = ", ".join(self.inputs)
         return f"<{type(self).__name__} {self.name}: {takes} -> {gives}, {len(self.examples)} examples>"
@@ -96,7 +96,7 @@ class Predictor(Generic[T]):
         facts = {"task": self.name, "description": self.description, "inputs": ", ".join(self.inputs)}
         more = {
             "gives": self.output.gives_what,
-            "labels": ", ".join(self.output.labels or ()),
+            "labels": ", ".join(self.output.labels or self.output.span_labels),
             "examples": len(self.examples),
         }
         parameters = {f"parameter {name}": value for name, value in self.parameters.items()}

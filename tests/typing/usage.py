@@ -13,7 +13,20 @@ from typing import Any, Literal, assert_type
 from pydantic import BaseModel
 
 import fewshot
-from fewshot import Message, Result, Task, answer, calculate, classify, classify_sentiment, extract, load, translate
+from fewshot import (
+    Message,
+    Result,
+    Span,
+    Task,
+    answer,
+    calculate,
+    classify,
+    classify_sentiment,
+    extract,
+    find,
+    load,
+    translate,
+)
 from fewshot.outputs.kinds import Labels, Number, Output, Schema, Text
 
 Team = Literal["bug", "question"]
@@ -95,6 +108,8 @@ assert_type(classify_sentiment.map(["Lovely."]), Iterator[Result[Sentiment]])
 assert_type(classify("Lovely.", ["good", "bad"]), str)
 assert_type(classify("Lovely.", {"good": "they like it", "bad": "they do not"}), str)
 assert_type(translate("Hello.", target="French"), str)
+assert_type(find("Ada slept.", ["person"]), list[Span])
+assert_type(Task.of("Find.", list[Span[Sentiment]]), Task[list[Span[Sentiment]]])
 assert_type(answer("Who?"), str | None)
 assert_type(calculate("1 + 1"), float)
 assert_type(extract("It crashes.", Ticket), Ticket)
