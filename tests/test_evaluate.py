@@ -91,8 +91,8 @@ def test_every_figure_lies_inside_its_interval() -> None:
     report = task().evaluate(ROWS, pool=POOL, k=2, calibrate=False, consistency=True)
     for name, figure in report.metrics.items():
         assert figure.low <= figure.value <= figure.high, name
-    expected = {"accuracy", "macro_f1", "macro_recall", "nll", "brier", "ece", "ece_by_chance", "auroc"}
-    assert expected | {"automated_at_5"} <= report.metrics.keys()
+    expected = {"accuracy", "macro_f1", "nll", "brier", "ece", "ece_by_chance", "auroc"}
+    assert expected <= report.metrics.keys()
     assert {n for n in report.metrics if n.startswith("flip_rate_")} == {
         f"flip_rate_{what}" for what in ("repeated", "shots", "labels", "case", "spaces", "punctuation")
     }
@@ -637,7 +637,6 @@ def test_a_report_says_when_how_and_of_what_it_was_made_and_what_its_figures_mea
     words = ["eval", str(folder), "--data", str(data), "--report", str(page), "--out", str(out)]
     assert main(words) == 0
     table = capsys.readouterr().out
-    assert "\n  automated_at_N: share of rows that could be accepted with N% errors" in table
     assert "\n  nll: negative log-likelihood in nats; lower is better\n" in table
     assert "\n  ece_by_chance: what `ece` would be if every confidence were exactly right" in table
     made = Report.load(out).made

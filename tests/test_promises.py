@@ -23,7 +23,7 @@ from fewshot import _background_loop as loop
 from fewshot.calibration.abstention import average_threshold_for, threshold_for
 from fewshot.data.labelled import read_labelled
 from fewshot.evaluation.calibrate import calibrated
-from fewshot.evaluation.summary import automated, calibration_error
+from fewshot.evaluation.summary import calibration_error
 from fewshot.models.connection import Connection
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.local.server import digest_of
@@ -351,16 +351,6 @@ def test_the_interval_of_a_calibration_error_holds_the_true_one(gap: float) -> N
         figure = calibration_error([(chance, draw.random() < chance - gap) for chance in sure])
         held += figure.low <= gap <= figure.high
     assert held >= 28
-
-
-def test_the_share_that_could_be_automated_is_judged_on_other_rows_than_its_cut_was_chosen_on() -> None:
-    draw = random.Random(3)
-    shares = []
-    for _ in range(50):  # nothing tells right from wrong: a cut chosen on the very rows finds a tenth of them
-        accepted = automated([(draw.random(), draw.random() < 0.8) for _ in range(40)], 0.01)
-        shares.append(sum(accepted) / 40)
-    assert 0 < sum(shares) / 50 < 0.2
-    assert automated([(0.9, True)] * 10 + [(0.1, False)] * 10, 0.0)[:10] == [1.0] * 10
 
 
 def test_answers_that_are_equally_sure_can_be_promised_a_risk_all_together() -> None:

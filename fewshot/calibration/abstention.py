@@ -277,12 +277,14 @@ def at_most(wrong: int, rows: int, rate: float) -> float:
     """Give the binomial chance of at most `wrong` errors."""
     if rate >= 1:
         return 0.0
-    odds, base = math.log(rate), math.log1p(-rate)
-    terms = (
-        math.lgamma(rows + 1) - math.lgamma(k + 1) - math.lgamma(rows - k + 1) + k * odds + (rows - k) * base
-        for k in range(wrong + 1)
-    )
-    return math.fsum(math.exp(term) for term in terms)
+    odds, base, total = math.log(rate), math.log1p(-rate), 0.0
+    for k in range(wrong, -1, -1):
+        ways = math.lgamma(rows + 1) - math.lgamma(k + 1) - math.lgamma(rows - k + 1)
+        term = math.exp(ways + k * odds + (rows - k) * base)
+        total += term
+        if k < rows * rate and term <= total * 1e-17:  # the rest is still less
+            break
+    return total
 
 
 def _check(confidences: Sequence[float | None], correct: Sequence[bool]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from statistics import NormalDist
+from typing import Any, TypeVar
 
+from fewshot.calibration.abstention import error_bound
 from fewshot.errors import InputError
 
-__all__ = ["Comparison", "Figure", "average", "bootstrap", "compare", "mean"]
+__all__ = ["Comparison", "Figure", "average", "bootstrap", "compare", "mean", "t_quantile"]
 
 T = TypeVar("T")
 
@@ -57,29 +60,45 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Figure:
-    """Measure a statistic of rows with its percentile interval (Efron 1979) over resampled rows."""
+    """Measure a statistic of rows with its percentile interval (Efron 1979) over resampled rows, widened for few."""
     value = statistic(rows)
     if len(rows) < 2:
         return Figure(value, value, value)
     draw = random.Random(seed).choices  # noqa: S311
     values = sorted(statistic(draw(rows, k=len(rows))) for _ in range(samples))
-    low, high = _middle(values, level)
-    return Figure(value, min(low, value), max(high, value))
+    cut = _cut(values, len(rows), level)
+    return Figure(value, min(values[cut], value), max(values[-1 - cut], value))
 
 
 def average(scores: Sequence[float], *, samples: int = 1000) -> Figure:
-    """Average scores from 0 to 1, with the interval of `bootstrap`, or an exact one where that would see no spread.
+    """Average scores from 0 to 1, with the interval of `bootstrap`, or the exact one where each is right or wrong.
 
-    Resampling rows that are all 1 (or all 0) gives nothing else, as if it were certain; the bound is then that of
-    Clopper and Pearson 1934 (Biometrika 26(4)), which for 24 rows out of 24 begins at 0.858.
+    That is Clopper and Pearson's (1934, Biometrika 26(4)): 24 rows right out of 24 say no more than 0.858 or above.
     """
-    figure = bootstrap(scores, samples=samples)
-    reach = 1 - 0.025 ** (1 / max(len(scores), 1))
-    if scores and all(score == 1 for score in scores):
-        return Figure(1.0, 1 - reach, 1.0)
-    if scores and not any(scores):
-        return Figure(0.0, 0.0, reach)
-    return figure
+    if not scores or not all(score in (0, 1) for score in scores):
+        return bootstrap(scores, samples=samples)
+    rows, right = len(scores), int(sum(scores))
+    high, low = (error_bound(count, rows, confidence=0.975) for count in (right, rows - right))
+    return Figure(right / rows, 1 - low, high)
+
+
+def _cut(values: Sequence[float], rows: int, level: float) -> int:
+    """Tell how many values to cut from either end.
+
+    Few rows spread less than what they come from: reach as far as Student's t would (Hesterberg 2015, section 5).
+    """
+    if rows < 2:
+        return 0
+    far = t_quantile((1 + level) / 2, rows - 1) * math.sqrt(rows / (rows - 1))
+    return int(len(values) * NormalDist().cdf(-far))
+
+
+def t_quantile(share: float, freedom: int) -> float:
+    """Approximate a quantile of Student's t (Abramowitz and Stegun 1964, 26.7.5)."""
+    z = NormalDist().inv_cdf(share)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def compare(
@@ -104,14 +123,25 @@ def compare(
         ours, theirs = zip(*draw(pairs, k=len(pairs)), strict=True)
         values.append(statistic(theirs) - statistic(ours))
     values.sort()
-    low, high = _middle(values, level)
+    cut = _cut(values, len(pairs), level)
     below = sum(value <= 0 for value in values)
     above = sum(value >= 0 for value in values)
     p_value = min(1.0, 2 * (min(below, above) + 1) / (samples + 1))
-    return Comparison(difference, low, high, p_value)
+    low, high = values[cut], values[-1 - cut]
+    if statistic is mean and all(pair in _OUTCOMES for pair in pairs):
+        low, high = _paired(pairs, level)
+    return Comparison(difference, min(low, difference), max(high, difference), p_value)
 
 
-def _middle(values: Sequence[float], level: float) -> tuple[float, float]:
-    """Cut the same share from both ends of sorted values."""
-    cut = int(len(values) * (1 - level) / 2)
-    return values[cut], values[-1 - cut]
+_OUTCOMES = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+
+def _paired(pairs: Sequence[tuple[Any, Any]], level: float) -> tuple[float, float]:
+    """Bound the difference of two shares of the same rows (Bonett and Price 2012, J. Educ. Behav. Stat. 37(4)).
+
+    Resampling rows of which all agree would say that there is no difference for certain.
+    """
+    rows = len(pairs) + 2
+    gained, lost = ((pairs.count(pair) + 1) / rows for pair in ((0, 1), (1, 0)))
+    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt((gained + lost - (gained - lost) ** 2) / rows)
+    return max(-1.0, gained - lost - reach), min(1.0, gained - lost + reach)

@@ -22,7 +22,6 @@ __all__ = [
     "confusion",
     "ece",
     "macro_f1",
-    "macro_recall",
     "nll_of",
     "over",
     "reliability",
@@ -64,13 +63,6 @@ def macro_f1(truths: Sequence[Hashable], predictions: Sequence[Hashable | None])
     return sum(2 * hits[label] / (true[label] + said[label]) for label in labels) / len(labels)
 
 
-def macro_recall(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
-    """Give the unweighted mean of the labels' recall, over the labels that are a gold label of some row."""
-    _paired(truths, predictions)
-    true, hits = Counter(truths), _hits(truths, predictions)
-    return sum(hits[label] / count for label, count in true.items()) / len(true)
-
-
 def confusion(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[str, dict[str | None, int]]:
     """Count the rows of each gold label by what was predicted; a prediction of None stays None."""
     _paired(truths, predictions)
@@ -91,46 +83,26 @@ def brier_of(truth: str, probabilities: Chances) -> float:
     return missed + sum((chance - (label == truth)) ** 2 for label, chance in probabilities.items())
 
 
-def ece(confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 15, adaptive: bool = False) -> float:
+def ece(confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 15) -> float:
     """Measure the expected calibration error (ECE).
 
     That is the mean distance of accuracy from confidence over bins, weighted by their rows. Confidence is the
-    probability of the predicted label; bins are of equal width (Guo et al. 2017, arXiv 1706.04599, section 2), or hold
-    equally many rows when `adaptive`. On few rows even a perfectly calibrated model scores above 0.
+    probability of the predicted label; bins are of equal width (Guo et al. 2017, arXiv 1706.04599, section 2). On few
+    rows even a perfectly calibrated model scores above 0.
     """
     _paired(confidences, correct)
-    if adaptive:
-        parts = reliability(confidences, correct, bins=bins, adaptive=True)
-        return sum(part.rows * abs(part.accuracy - part.confidence) for part in parts) / len(confidences)
     gaps = [0.0] * bins
     for confidence, right in zip(confidences, correct, strict=True):
         gaps[_bin(confidence, bins)] += right - confidence
     return sum(map(abs, gaps)) / len(confidences)
 
 
-def reliability(
-    confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 15, adaptive: bool = False
-) -> list[Bin]:
+def reliability(confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 15) -> list[Bin]:
     """Give the bins of a reliability diagram that hold rows, in rising order."""
     _paired(confidences, correct)
     pairs = sorted(zip(confidences, correct, strict=True))
-    if adaptive:
-        groups = _even_groups(pairs, bins)
-        return [_summary(group[0][0], group[-1][0], group) for group in groups]
     grouped = groupby(pairs, key=lambda pair: _bin(pair[0], bins))
     return [_summary(place / bins, (place + 1) / bins, list(group)) for place, group in grouped]
-
-
-def _even_groups(pairs: Sequence[tuple[float, bool]], bins: int) -> list[list[tuple[float, bool]]]:
-    """Part sorted pairs into groups of about equal size; those that tie stay together, since no order parts them."""
-    groups: list[list[tuple[float, bool]]] = []
-    seen = 0
-    for _, tied in groupby(pairs, key=lambda pair: pair[0]):
-        if not groups or seen >= len(pairs) * len(groups) / bins:
-            groups.append([])
-        groups[-1] += tied
-        seen = sum(map(len, groups))
-    return groups
 
 
 def auroc(confidences: Sequence[float], correct: Sequence[bool]) -> float:

@@ -289,9 +289,7 @@ class Report:
         """What those figures mean whose names are known to few."""
         from fewshot.evaluation.report_html import ABOUT
 
-        told = [(name, ABOUT[name]) for name in ("nll", "ece", "ece_by_chance") if name in self.metrics]
-        automated = [("automated_at_N", ABOUT["automated_at_5"].replace("5%", "N%"))]
-        return told + (automated if "automated_at_5" in self.metrics else [])
+        return [(name, ABOUT[name]) for name in ("nll", "ece", "ece_by_chance") if name in self.metrics]
 
     @property
     def spending(self) -> str:

@@ -28,9 +28,6 @@ ABOUT = {
     "answerability": "answered where there is an answer, and not where there is none",
     "auroc": "chance that a right answer is surer than a wrong one",
     "auroc_answerable": "chance that a question with an answer is likelier to have one than a question without",
-    "automated_at_1": "share of rows that could be accepted with 1% errors",
-    "automated_at_5": "share of rows that could be accepted with 5% errors",
-    "automated_at_10": "share of rows that could be accepted with 10% errors",
     "bleu": "BLEU of all rows together, 0 to 100",
     "brier": "squared error of the probabilities; lower is better",
     "chrf": "chrF of all rows together, 0 to 100",
@@ -50,7 +47,6 @@ ABOUT = {
     "flip_rate_spaces": "answers that change with white space",
     "label_ece": "mean over labels of how far a label's probability is from how often it holds",
     "macro_f1": "mean F1 of the labels",
-    "macro_recall": "mean recall of the labels",
     "micro_f1": "F1 over all rows and labels",
     "nll": "negative log-likelihood in nats; lower is better",
     "numeric_match": "share of right numbers",
@@ -65,7 +61,7 @@ ABOUT = {
 """What each figure means."""
 _TILES = (
     "accuracy", "numeric_match", "entity_f1", "exact_match", "token_f1", "micro_f1", "macro_f1", "chrf", "rougeL",
-    "ece", "unanswerable_accuracy", "automated_at_5", "coverage",
+    "ece", "unanswerable_accuracy", "coverage",
 )  # fmt: skip
 """What is shown large, in this order."""
 _NO_SHARE = frozenset({"nll", "brier", "bleu", "chrf"})

@@ -6,21 +6,22 @@ probability is judged.
 
 from __future__ import annotations
 
+import math
 import random
 import unicodedata
 from collections.abc import Callable, Sequence
+from statistics import variance
 from typing import Any
 
-from fewshot.calibration.abstention import coverage_curve
 from fewshot.errors import ConfigError
-from fewshot.evaluation.intervals import Figure, average, bootstrap, mean
-from fewshot.evaluation.metrics import auroc, brier_of, ece, macro_f1, macro_recall, nll_of, over, reliability
+from fewshot.evaluation.intervals import Figure, average, bootstrap, mean, t_quantile
+from fewshot.evaluation.metrics import auroc, brier_of, ece, macro_f1, nll_of, over, reliability
 from fewshot.evaluation.parts import label_ece, macro_f1_of_sets, micro_f1, overlap_f1, spans_in
 from fewshot.evaluation.predictions import PRIMARY, Prediction
 from fewshot.evaluation.text_metrics import bleu, chrf, rouge
 from fewshot.outputs.kinds import Kind
 
-__all__ = ["automated", "calibration_error", "figures", "of_draws"]
+__all__ = ["calibration_error", "figures", "of_draws"]
 
 _WORK = 300_000
 """Rows that are resampled for one figure, all samples together: many rows need fewer samples."""
@@ -45,7 +46,6 @@ def figures(
     if kind == "labels":
         pairs = [(p.truth, None if p.error else p.top) for p in predictions]
         found["macro_f1"] = _measure(pairs, over(macro_f1))
-        found["macro_recall"] = _measure(pairs, over(macro_recall))
         found |= _of_probabilities(predictions)
     elif kind == "label_set":
         found |= _of_sets(predictions)
@@ -63,23 +63,21 @@ def figures(
     return (found, []) if kind != "text" or optional else _of_wording(predictions, found)
 
 
-def of_draws(scores: Sequence[Sequence[float]], *, seed: int = 0) -> Figure:
-    """Average a score over draws of shots, with an interval over both draws and rows (both are resampled).
+def of_draws(scores: Sequence[Sequence[float]]) -> Figure:
+    """Average a score from 0 to 1 over draws of shots, with an interval over both draws and rows.
+
+    The spread of a few draws is held against Student's t, that of the rows against the normal distribution.
 
     Arguments:
         scores: for each draw the score of each row, in the same order.
     """
     if all(run == scores[0] for run in scores):  # one draw, or draws that make no difference
         return _measure(scores[0])
-    draw = random.Random(seed).choices  # noqa: S311
-    rows = range(len(scores[0]))
-    value = mean([mean(run) for run in scores])
-    samples = []
-    for _ in range(500):
-        places = draw(rows, k=len(rows))
-        samples.append(mean([mean([run[place] for place in places]) for run in draw(scores, k=len(scores))]))
-    samples.sort()
-    return Figure(value, min(value, samples[12]), max(value, samples[-13]))
+    draws, rows = [mean(run) for run in scores], [mean(row) for row in zip(*scores, strict=True)]
+    value = mean(draws)
+    of_draw = t_quantile(0.975, len(draws) - 1) ** 2 * variance(draws) / len(draws)
+    reach = math.sqrt(of_draw + (1.96**2 * variance(rows) / len(rows) if len(rows) > 1 else 0.0))
+    return Figure(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
 def _measure(rows: Sequence[Any], statistic: Callable[[Sequence[Any]], float] | None = None) -> Figure:
@@ -123,14 +121,11 @@ def _of_confidence(predictions: Sequence[Prediction]) -> dict[str, Figure]:
     if all(p.confidence is None for p in predictions):
         return {}
     pairs = [p.chance for p in predictions]
-    found = {
+    return {
         "ece": calibration_error(pairs),
         "ece_by_chance": _by_chance([sure for sure, _ in pairs]),
         "auroc": _measure(pairs, over(auroc)),
     }
-    for percent in (1, 5, 10):
-        found[f"automated_at_{percent}"] = _measure(automated(pairs, percent / 100))
-    return found
 
 
 def _by_chance(confidences: Sequence[float]) -> Figure:
@@ -167,19 +162,6 @@ def calibration_error(pairs: Sequence[tuple[float, bool]]) -> Figure:
     )
     reach = noise[-1 - len(noise) // 40]
     return Figure(value, max(0.0, value - reach), min(1.0, value + reach))
-
-
-def automated(pairs: Sequence[tuple[float, bool]], error: float) -> list[float]:
-    """Tell for each row whether it is accepted with at most this share of errors, by a cut chosen on the other half."""
-    places = random.Random(0).sample(range(len(pairs)), len(pairs))  # noqa: S311
-    halves = places[::2], places[1::2]
-    accepted = [0.0] * len(pairs)
-    for judged, other in (halves, halves[::-1]):
-        curve = coverage_curve([pairs[n][0] for n in other], [pairs[n][1] for n in other])
-        cut = min((p.threshold for p in curve if 1 - p.accuracy <= error + 1e-12), default=None)
-        for place in judged:
-            accepted[place] = float(cut is not None and pairs[place][0] >= cut)
-    return accepted
 
 
 def _of_unanswerable(predictions: Sequence[Prediction]) -> dict[str, Figure]:
