@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from fewshot.errors import FewshotError
 from fewshot.types import Completion, Example, Request, Usage
 
-__all__ = ["Field", "Result", "label_of", "plain", "table_html"]
+__all__ = ["Field", "Result", "as_text", "label_of", "plain", "table_html"]
 
 _LONGEST = 200
 """Characters of a value that a line shows."""
@@ -160,6 +161,11 @@ def table_html(facts: Mapping[str, Any]) -> str:
         (escape(name), escape(_brief(what) if isinstance(what, float) else str(what))) for name, what in facts.items()
     )
     return f"<table>{''.join(f'<tr><th>{name}</th><td>{what}</td></tr>' for name, what in rows)}</table>"
+
+
+def as_text(value: Any) -> str:
+    """Write a plain value as one text: a text as it is, and anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def label_of(value: object) -> str:

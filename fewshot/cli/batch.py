@@ -20,7 +20,6 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("action", choices=("submit", "status", "fetch"), help="send off, look, or read what has come")
     add_task_options(parser)
     parser.add_argument("--file", metavar="F", help="rows as for `fewshot run`; needed once, to submit")

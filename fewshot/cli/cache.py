@@ -13,7 +13,6 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("action", choices=("info", "clear"), help="tell what is kept, or delete all answers")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 

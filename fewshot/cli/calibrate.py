@@ -21,7 +21,6 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_task_options(parser)
     add_labelled_options(parser, required=False)
     parser.add_argument("--risk", type=float, metavar="R", help="find the --min-confidence that promises this error")

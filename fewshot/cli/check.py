@@ -22,7 +22,6 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="names or paths of folders; by default all tasks")
     parser.add_argument("--against", metavar="F", help="test rows that must not stand among the examples")
     parser.add_argument("--strict", action="store_true", help="let warnings fail too")

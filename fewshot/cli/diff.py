@@ -16,7 +16,6 @@ _WIDTH = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("a", type=Path, metavar="A", help="results of `fewshot run --json` or --out, the earlier ones")
     parser.add_argument("b", type=Path, metavar="B", help="the later ones")
     parser.add_argument(

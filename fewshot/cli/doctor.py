@@ -51,7 +51,6 @@ _OURS = ("FEWSHOT_", "FEW_SHOT_", "OPENAI_", "OPEN_AI_")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_settings(parser, ("model", "base_url"))
     parser.add_argument("--ping", action="store_true", help="send the model one tiny request, too")
     parser.add_argument("--json", action="store_true", help="one JSON object")

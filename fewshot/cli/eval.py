@@ -28,7 +28,6 @@ __all__ = ["add_arguments", "add_labelled_options", "labelled", "run", "tell", "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_task_options(parser, several_k=True)
     add_labelled_options(parser)
     parser.add_argument("--pool", metavar="F", help="labelled rows to take shots from; the others calibrate")

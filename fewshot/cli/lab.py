@@ -15,7 +15,6 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("task", nargs="?", metavar="TASK", help="the task to open: a name, or a path to its folder")
     parser.add_argument("--port", type=int, default=0, metavar="N", help="by default any that is free")
     add_settings(parser, ("model", "base_url"))

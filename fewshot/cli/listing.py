@@ -36,7 +36,6 @@ class _Model:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 

@@ -18,7 +18,6 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("name", metavar="NAME", help="lower-case letters, digits, _ and -")
     answer = parser.add_mutually_exclusive_group()
     answer.add_argument("--labels", metavar="A,B,C", help="the answers to choose from")

@@ -35,7 +35,7 @@ from fewshot.cli.terminal import painted, shown, tell_line
 from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.connection import connect
-from fewshot.result import Result
+from fewshot.result import Result, as_text
 from fewshot.task import Task
 
 __all__ = ["add_arguments", "run"]
@@ -51,7 +51,6 @@ _BULK = ("concurrency", "rpm", "tpm", "max_errors", "max_cost")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_task_options(parser)
     parser.add_argument(
         "input", nargs="*", metavar="INPUT", help="inputs; for a task with several, one after the other"
@@ -248,7 +247,7 @@ def _plain(result: Result[Any], *, alone: bool) -> bytes:
     value = result.to_dict()["value"]
     if value is None:
         return b""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = as_text(value)
     return (text if alone else text.replace("\r", "\\r").replace("\n", "\\n")).encode("utf-8", "replace")
 
 

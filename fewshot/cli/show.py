@@ -19,7 +19,6 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_task_options(parser)
     parser.add_argument("input", nargs="*", metavar="INPUT", help="the input to show; by default a placeholder")
     parser.add_argument("--json", action="store_true", help="both forms as one JSON object")

@@ -13,7 +13,7 @@ from fewshot._checks import REQUIRED
 from fewshot.cli.options import add_task_options, assigned, task_of
 from fewshot.cli.terminal import shown, tell_line
 from fewshot.errors import FewshotError, InputError
-from fewshot.result import Result
+from fewshot.result import Result, as_text
 from fewshot.task import Task
 
 __all__ = ["add_arguments", "run"]
@@ -27,7 +27,6 @@ _HELP = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_task_options(parser)
 
 
@@ -101,14 +100,7 @@ def _show(result: Result[Any]) -> None:
         return
     about = result.to_dict()
     value, chances = about["value"], about["probabilities"]
-    said = (
-        "(abstained)"
-        if result.abstained
-        else value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False)
-    )
-    print(shown(said))
+    print(shown("(abstained)" if result.abstained else as_text(value)))
     if chances:
         width = max(map(len, chances))
         for label, share in sorted(chances.items(), key=lambda pair: -pair[1]):

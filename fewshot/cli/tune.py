@@ -19,7 +19,6 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_task_options(parser, several_k=True)
     add_labelled_options(parser)
     parser.add_argument("--budget", type=int, default=1000, metavar="N", help="requests that may be sent, all together")

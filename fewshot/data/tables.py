@@ -17,6 +17,7 @@ from fewshot._storage import write_atomic
 from fewshot.data.frames import COLUMNS
 from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
+from fewshot.result import as_text
 
 __all__ = ["check_out", "is_table", "read_results", "write_table"]
 
@@ -115,7 +116,7 @@ def _cell(value: object) -> object:
 
 
 def _text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return None if value is None else as_text(value)
 
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]], ours: Mapping[str, str]) -> None:

@@ -10,14 +10,13 @@ would cost the whole partition, and with it what was paid.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fewshot.data import frames
 from fewshot.data.frames import facts, own_value
 from fewshot.errors import ConfigError
-from fewshot.result import Result
+from fewshot.result import Result, as_text
 from fewshot.task import Task
 
 __all__ = ["COLUMNS", "Partition", "inputs_of", "portable", "record_of"]
@@ -108,5 +107,5 @@ def record_of(result: Result[Any], prefix: str = "") -> dict[str, Any]:
 def _fixed(value: Any, kind: type) -> Any:
     """Give a fact as the type of its column, a text or a float where there is nothing to tell."""
     if kind is str:
-        return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+        return "" if value is None else as_text(value)
     return float("nan") if value is None else value
