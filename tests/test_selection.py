@@ -149,16 +149,16 @@ def test_shots_by_vectors_are_named_in_the_result_and_each_text_is_embedded_once
 
 def test_the_kept_vectors_are_private() -> None:
     animals(Embedder(), select="embedding").run("cat")
-    path = cache_dir("embeddings") / "vectors.sqlite"
+    path = cache_dir("embeddings") / "answers-1.sqlite"
     assert path.stat().st_mode & 0o077 == 0
     with contextlib.closing(sqlite3.connect(path)) as store:
-        assert store.execute("select count(*) from vectors").fetchone() == (len(ANIMALS),)
+        assert store.execute("select count(*) from answers").fetchone() == (len(ANIMALS),)
 
 
 def test_a_broken_store_is_said_and_gone_without(caplog: pytest.LogCaptureFixture) -> None:
-    (cache_dir("embeddings") / "vectors.sqlite").write_bytes(b"this is no database, far from it" * 100)
+    (cache_dir("embeddings") / "answers-1.sqlite").write_bytes(b"this is no database, far from it" * 100)
     assert animals(Embedder(), select="embedding").run("cat").value == "pet"
-    assert "not kept on disk" in caplog.text
+    assert "is damaged" in caplog.text
 
 
 def test_without_vectors_the_error_says_what_to_use() -> None:

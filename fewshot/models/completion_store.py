@@ -78,21 +78,29 @@ class Answers:
 
     def get(self, key: str, content: str) -> Completion | None:
         """Give the answer to a request, marked as cached; None when there is none that is sound."""
+        row = self.read(key)
+        return None if row is None else _read(*row, content)
+
+    def put(self, key: str, content: str, completion: Completion) -> None:
+        """Keep the answer to a request."""
+        self.write(key, _packed(content), _packed(to_json(completion)))
+
+    def read(self, key: str) -> tuple[bytes, bytes] | None:
+        """Give what was written under a key: of what, and the answer."""
         row = None
         with self._going_on_without(), self._lock:
             store = self._open()
             row = store.execute("select request, answer, used from answers where key = ?", (key,)).fetchone()
             if row is not None and time.time() - row[2] > _TOUCH_AFTER:
                 store.execute("update answers set used = ? where key = ?", (time.time(), key))
-        return None if row is None else _read(row[0], row[1], content)
+        return None if row is None else row[:2]
 
-    def put(self, key: str, content: str, completion: Completion) -> None:
-        """Keep the answer to a request."""
+    def write(self, key: str, request: bytes, answer: bytes) -> None:
+        """Keep an answer under a key."""
         now = time.time()
-        row = (key, _packed(content), _packed(to_json(completion)), now, now)
         with self._going_on_without(), self._lock:
             store = self._open()
-            store.execute("insert or replace into answers values (?, ?, ?, ?, ?)", row)
+            store.execute("insert or replace into answers values (?, ?, ?, ?, ?)", (key, request, answer, now, now))
             if self._puts % _CHECK_EVERY == 0:
                 _evict(store, self.max_bytes)
             self._puts += 1

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import math
-import sqlite3
 import time
 from array import array
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fewshot._progress import UNSHOWN, Bar
-from fewshot._storage import cache_dir, open_sqlite
+from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError
+from fewshot.models.completion_store import Answers, answers_in
 from fewshot.models.connection import Connection
 from fewshot.models.endpoint import resolve
 from fewshot.models.openai_client import client_for
@@ -60,7 +59,9 @@ async def embed(
     if connection.local:
         texts = [text.encode("utf-8", "replace")[:_LONGEST_EMBEDDED].decode("utf-8", "ignore") for text in texts]
     keys = [_key(text, model, "embedded" if connection.local else connection.endpoint.base_url or "") for text in texts]
-    known = _read(keys)
+    store = _store()
+    kept = {key: store.read(key) for key in dict.fromkeys(keys)} if store is not None else {}
+    known = {key: array("f", row[1]) for key, row in kept.items() if row is not None}
     missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in known}.items())
     deadline = deadline or time.monotonic() + (math.inf if connection.local else _PATIENCE)
     with Bar("indexing", unit="texts", after=UNSHOWN) as bar:
@@ -69,8 +70,8 @@ async def embed(
             vectors = await ask([text or " " for _, text in part], model=model, deadline=deadline)
             new = {key: array("f", vector) for (key, _), vector in zip(part, vectors, strict=True)}
             known |= new
-            if keep:
-                _write(new)
+            for key, vector in new.items() if keep and store is not None else ():
+                store.write(key, b"", vector.tobytes())
             bar.show(start + len(part), len(missing))
     return [known[key] for key in keys]
 
@@ -90,40 +91,14 @@ async def _asker(connection: Connection, settings: Settings) -> Callable[..., Aw
     return ask
 
 
-def _key(text: str, model: str, place: str) -> bytes:
-    return hashlib.sha256("\0".join((place, model, text)).encode("utf-8", "replace")).digest()
+def _key(text: str, model: str, place: str) -> str:
+    return hashlib.sha256("\0".join((place, model, text)).encode("utf-8", "replace")).hexdigest()
 
 
-def _read(keys: Sequence[bytes]) -> dict[bytes, array[float]]:
-    found: dict[bytes, array[float]] = {}
-    with _going_on_without(), _store() as store:
-        for key in keys:
-            row = store.execute("select vector from vectors where key = ?", (key,)).fetchone()
-            if row is not None:
-                found[key] = array("f", row[0])
-    return found
-
-
-def _write(vectors: Mapping[bytes, array[float]]) -> None:
-    rows = [(key, vector.tobytes()) for key, vector in vectors.items()]
-    with _going_on_without(), _store() as store:
-        store.executemany("insert or replace into vectors values (?, ?)", rows)
-
-
-@contextlib.contextmanager
-def _store() -> Iterator[sqlite3.Connection]:
-    """Open the vectors kept on disk, and commit at the end."""
-    path = cache_dir("embeddings") / "vectors.sqlite"
-    with contextlib.closing(open_sqlite(path, timeout=10)) as store, store:
-        store.execute("begin")
-        store.execute("create table if not exists vectors (key blob primary key, vector blob) without rowid")
-        yield store
-
-
-@contextlib.contextmanager
-def _going_on_without() -> Iterator[None]:
-    """Where the disk is of no use, say so and ask the endpoint each time."""
+def _store() -> Answers | None:
+    """Give what keeps vectors on disk; where there is no place for it, say so and ask the endpoint each time."""
     try:
-        yield
-    except (ConfigError, OSError, sqlite3.Error) as error:
+        return answers_in(str(cache_dir("embeddings")))
+    except ConfigError as error:
         _log.warning("vectors are not kept on disk: %s", error)
+        return None
