@@ -70,8 +70,9 @@ async def embed(
             vectors = await ask([text or " " for _, text in part], model=model, deadline=deadline)
             new = {key: array("f", vector) for (key, _), vector in zip(part, vectors, strict=True)}
             known |= new
-            for key, vector in new.items() if keep and store is not None else ():
-                store.write(key, b"", vector.tobytes())
+            if store is not None and keep:
+                for key, vector in new.items():
+                    store.write(key, b"", vector.tobytes())
             bar.show(start + len(part), len(missing))
     return [known[key] for key in keys]
 
