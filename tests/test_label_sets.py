@@ -376,3 +376,29 @@ def test_a_set_keeps_its_labels_when_its_values_are_others() -> None:
     assert result.probabilities is not None
     assert result.probabilities[Mood.ANGER] == pytest.approx(0.8)
     assert result.to_dict()["value"] == ["anger"]
+
+
+def test_the_command_line_takes_labels_for_the_shipped_task(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultServer() as server:
+        server.answer = lambda _: "anger, joy"
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        assert main(["run", "tag", "--labels", "joy,anger", "--model", "m", "Ha!"]) == 0
+    assert json.loads(capsys.readouterr().out) == ["joy", "anger"]
+
+
+@pytest.mark.local
+@pytest.mark.usefixtures("embedded")
+def test_the_embedded_model_gives_each_label_a_probability_from_one_request() -> None:
+    shots = [
+        ("I love it.", ["joy"]),
+        ("Go away!", ["anger"]),
+        ("I lost her.", ["sadness"]),
+        ("You fool, alas.", ["sadness", "anger"]),
+    ]
+    result = Task.of("Which moods?", {"any_of": MOODS}, shots, model="local").run("What a lovely day!")
+    assert result.method == "logprobs"
+    assert len(result.completions) == 1
+    assert result.probabilities is not None
+    assert all(0 < p < 1 for p in result.probabilities.values())

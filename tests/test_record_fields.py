@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, model_validator
 
-from fewshot import Completion, InputError, Request, ScriptedClient, Task, estimate, extract
+from fewshot import Completion, ConfigError, InputError, Request, ScriptedClient, Task, estimate, extract
 from fewshot.inference.field_scoring import read_fields
 from fewshot.outputs.fields import fields_of, places_in
 from fewshot.outputs.kinds import Schema
@@ -248,3 +248,30 @@ def test_each_field_may_have_to_be_sure_enough() -> None:
     assert "'urgnt' has no confidence" in unknown.warnings[0]
     with pytest.raises(InputError, match="min_confidence=2: must be from 0 to 1"):
         extract("It broke.", Ticket, client=Listing(TICKET), min_confidence={"urgent": 2})
+
+
+def test_each_closed_field_is_calibrated_on_labelled_rows() -> None:
+    def answer(request: Request) -> Completion:
+        sure = "sure" in request.chat[-1].content
+        return said(token('{"one": '), token("true", false=0.02 if sure else 0.1), token(', "other": false}'))
+
+    rows = [
+        (f"{'sure' if n % 2 else 'not'} {n}", {"one": (right := n % 5 > (0 if n % 2 else 2)), "other": not right})
+        for n in range(100)
+    ]
+    task = Task.of("Which?", Odd, client=Listing(answer))
+    fitted = task.calibrate(rows)
+    plain, sure = task.run("not this"), fitted.run("not this")
+    assert plain.fields is not None
+    assert sure.fields is not None
+    assert plain.fields["one"].confidence == pytest.approx(0.9)
+    assert sure.fields["one"].confidence == pytest.approx(0.4, abs=0.1)
+    assert sure.fields["other"].confidence == pytest.approx(0.6, abs=0.05)  # its tokens are as sure in every row
+    assert (plain.calibration, sure.calibration) == ("none", "by field")
+    report = task.evaluate(rows[:10], pool=rows[10:])
+    assert report.by_field is not None
+    assert report.by_field["one"]["ece"] < 0.4
+    with pytest.raises(ConfigError, match="too few rows"):
+        Task.of("Which?", Odd, client=Listing(answer)).calibrate(rows[:5])
+    with pytest.raises(ConfigError, match="log-probabilities"):
+        Task.of("Which?", Odd, client=ScriptedClient(lambda _: '{"one": true, "other": false}')).calibrate(rows)

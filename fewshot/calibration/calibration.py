@@ -64,6 +64,8 @@ class Calibration:
     shares: tuple[float, float] | None = None
     """The least and the largest share of the probability that the labels held on the rows that it was fitted on."""
     independent: bool = False
+    parts: tuple[tuple[str, Calibration], ...] = ()
+    """Of a record a calibration for each closed field, whose labels are its values as JSON writes them."""
 
     def holds_at(self, share: float) -> bool:
         """Tell whether it was fitted near this share of the probability, as the labels hold it now."""
@@ -130,7 +132,9 @@ class Calibration:
         """Write it as one line of JSON that `from_json` reads back exactly."""
         more = {o.label: {"least": o.least} if self.independent else {} for o in self.outputs}
         outputs = {o.label: {"bias": o.bias, "weights": dict(o.weights)} | more[o.label] for o in self.outputs}
-        about = {"name": self.name, "shares": self.shares} | ({"independent": True} if self.independent else {})
+        about: dict[str, Any] = {"name": self.name, "shares": self.shares}
+        about |= {"independent": True} if self.independent else {}
+        about |= {"parts": {name: json.loads(part.to_json()) for name, part in self.parts}} if self.parts else {}
         return json.dumps(about | {"outputs": outputs}, ensure_ascii=False)
 
     @classmethod
@@ -141,7 +145,8 @@ class Calibration:
             outputs = tuple(_output(label, value) for label, value in data["outputs"].items())
             least, most = data.get("shares") or (0.0, 1.0)
             shares = (float(least), float(most)) if data.get("shares") else None
-            return cls(str(data["name"]), outputs, shares, data.get("independent") is True)
+            parts = ((str(n), cls.from_json(json.dumps(part))) for n, part in (data.get("parts") or {}).items())
+            return cls(str(data["name"]), outputs, shares, data.get("independent") is True, tuple(parts))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"This is not a calibration ({error!r}); fit it again.") from error
 

@@ -1,8 +1,8 @@
-"""Fit the labels of a set on labelled rows: each is a question of its own, with a threshold of its own.
+"""Fit the labels of a set, or the fields of a record, on labelled rows: each is a question of its own.
 
-A label's calibration is chosen as that of two labels is (`fitting.fit`). Its threshold is the one with the best
-expected F1, worked out from the held-out probabilities themselves (Lewis 1995, SIGIR, the "expected F"): they are
-calibrated, and a threshold that is fitted to the few rows that have a rare label would be luck.
+A label's calibration is chosen as that of two labels is (`fitting.fit`), a field's as that of its values. The threshold
+of a label is the one with the best expected F1, worked out from the held-out probabilities themselves (Lewis 1995,
+SIGIR): they are calibrated, and a threshold that is fitted to the few rows that have a rare label would be luck.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from fewshot.calibration.fitting import Fitted, Trial, fit
 from fewshot.calibration.goal import Goal
 from fewshot.errors import InputError
 
-__all__ = ["fit_set"]
+__all__ = ["fit_fields", "fit_set"]
 
 Scores = Mapping[str, float]
 YES, NO = "yes", "no"
 _FEWEST = 3
 """Rows that must have a label, and that must not, before anything but its share is fitted."""
+_FEWEST_ROWS = 10
+"""Rows that must have a field's probabilities before these are calibrated."""
 
 
 def fit_set(
@@ -66,6 +68,30 @@ def fit_set(
             row[label] = chance
     calibration = Calibration("by label", tuple(outputs), independent=True)
     return Fitted(calibration, tuple(trials), tuple(held_out), shares)
+
+
+def fit_fields(chances: Sequence[Mapping[str, Scores]], truths: Sequence[Mapping[str, str]]) -> Fitted:
+    """Fit each closed field of a record on labelled rows.
+
+    Arguments:
+        chances: for each row and field the probability of every value, as JSON writes it; fields without any left out.
+        truths: for each row the right value of each field, written alike.
+
+    Returns:
+        One calibration of all fields that enough rows have; `held_out` holds nothing but a place for each row.
+    """
+    parts, trials = [], []
+    for name in dict.fromkeys(name for row in chances for name in row):
+        both = [(row[name], truth.get(name, "")) for row, truth in zip(chances, truths, strict=True) if name in row]
+        known = [(row, value) for row, value in both if value in row]
+        if len(known) < _FEWEST_ROWS:
+            continue
+        logs = [{value: math.log(max(p, 1e-12)) for value, p in row.items()} for row, _ in known]
+        fitted = fit(logs, [value for _, value in known])
+        parts.append((name, fitted.calibration))
+        chosen = next(t for t in fitted.trials if t.name == fitted.calibration.name)
+        trials.append(replace(chosen, name=f"{name}: {chosen.name}"))
+    return Fitted(Calibration("by field", parts=tuple(parts)), tuple(trials), tuple({} for _ in truths), {})
 
 
 def _joined(label: str, calibration: Calibration) -> Output:

@@ -19,6 +19,7 @@ from fewshot.calibration.fitting import Fitted, judged_rows
 from fewshot.calibration.goal import Goal, Judged
 from fewshot.calibration.outcome import Calibrated
 from fewshot.calibration.promise import Promise, scripts_of, text_of
+from fewshot.calibration.set_fitting import fit_fields
 from fewshot.data.labelled import Labelled, read_labelled
 from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
@@ -26,6 +27,7 @@ from fewshot.evaluation.predictions import Prediction, judge
 from fewshot.evaluation.rows_to_judge import digest, distinct, rows_to_judge
 from fewshot.inference.answerable import classes_of, verdict
 from fewshot.inference.conversation import side_by_side
+from fewshot.inference.field_scoring import chances_by_json
 from fewshot.inference.first_use import fit_answerable, fit_calibration
 from fewshot.inference.fits import keep
 from fewshot.inference.own_questions import own_questions
@@ -34,7 +36,7 @@ from fewshot.inference.question import Answer
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of
 from fewshot.outputs.kinds import Kind
-from fewshot.result import Result
+from fewshot.result import Result, plain
 from fewshot.types import Usage
 
 _IN_FLIGHT = 8
@@ -84,7 +86,8 @@ async def calibrate(
 ) -> Predictor[Any]:
     """Give the task calibrated on labelled rows; its `fitted` tells what was tried and chosen.
 
-    A closed set gets a calibration of its probabilities. A text that may be missing gets one of whether there is an
+    A closed set gets a calibration of its probabilities, of a set of labels or a record one for each label or closed
+    field. A text that may be missing gets one of whether there is an
     answer, and is None where there more likely is none. Other open answers keep their confidence. All get with `risk`
     or `average_risk` the threshold below which they are held back; what it was not fitted for is held back as well.
 
@@ -201,22 +204,27 @@ async def _thresholded(
     goal: Goal,
     given: Sequence[Labelled],
 ) -> Predictor[Any]:
-    """Find the confidence from which on open answers are right as often as was promised."""
-    if not goal.given:
+    """Find the confidence from which on open answers are right as often as was promised; fit fields of records."""
+    closed = task.output.closed_fields
+    if not goal.given and not closed:
         message = (
             "nothing can be calibrated without log-probabilities; give risk= for the agreement that votes must have"
         )
         raise ConfigError(message)
     started = time.monotonic()
-    predictions, found = await answered([(_unheld(one), inputs, row) for one, inputs, row in judged], connection)
+    plain_one = [(_unheld(one)._uncalibrated() if closed else _unheld(one), inputs, row) for one, inputs, row in judged]
+    predictions, found = await answered(plain_one, connection)
     outcomes, once = [Judged(*p.chance, p.probabilities, p.truth) for p in predictions], distinct(task, given)
     if all(prediction.confidence is None for prediction in predictions):
         raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")
+    fit = _fit_of_fields(judged, found) if closed else None
+    if fit is not None and not fit.calibration.parts and not goal.given:
+        raise ConfigError("too few rows had probabilities of a field: give ten, and an endpoint that lists them")
     costs = [result.cost for result in found]
     fitted = Calibrated(
         keys=tuple(dict.fromkeys(one._calibration_key(connection, inputs) for one, inputs, _ in judged)),
-        calibration=None,
-        fit=None,
+        calibration=None if fit is None or not fit.calibration.parts else fit.calibration,
+        fit=fit,
         threshold=goal.threshold(outcomes),
         rows=len(judged),
         shots_left_out=len(once) - len(judged),
@@ -230,6 +238,14 @@ async def _thresholded(
         figures=figures_of(outcomes),
     )
     return _with(task, fitted, connection)
+
+
+def _fit_of_fields(
+    judged: Sequence[tuple[Predictor[Any], Mapping[str, Any], Labelled]], found: Sequence[Result[Any]]
+) -> Fitted:
+    """Fit each closed field on the records that were given."""
+    truths = [{name: json.dumps(value) for name, value in plain(row.truth).items()} for *_, row in judged]
+    return fit_fields([chances_by_json(result.fields) for result in found], truths)
 
 
 async def answered(
@@ -291,7 +307,7 @@ def kept_calibration(task: Predictor[Any]) -> None:
 def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: Goal) -> None:
     goal.check_labels(task.output.labels, several=task.output.several)
     labels = classes_of(task.output)
-    if labels is None and (not goal.given or prior is not None):
+    if labels is None and (not (goal.given or task.output.closed_fields) or prior is not None):
         message = f"{task.name} has no labels: only probabilities of labels, or of an answer at all, can be calibrated"
         raise InputError(f"{message}; give risk= for the confidence that open answers must have")
     if labels is None or prior is None:

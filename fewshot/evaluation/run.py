@@ -70,7 +70,7 @@ class Run:
         """Calibrate a task on spare rows of the pool, where it has probabilities or a risk is promised."""
         if not self.calibrate:
             return task._uncalibrated()
-        if not self.pool or (classes_of(task.output) is None and self.risk is None):
+        if not self.pool or (not (classes_of(task.output) or task.output.closed_fields) and self.risk is None):
             return task
         try:
             used = spare[: self.calibration_rows]

@@ -237,6 +237,7 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
         said: what was asked already, and the reply to it.
     """
     output, settings = question.output, question.settings
+    fitted = None if question.decides or not output.closed_fields else question.calibration
     schema = output.schema() if output.kind == "schema" else None
     request = said[0] if said else question.request(schema=schema, top_logprobs=question.listed_with_answers)
     first: Completion | None = None
@@ -271,7 +272,8 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
             sure=sure,
             room=room,
             warnings=left_out(missing),
-            fields=read_fields(output, completion),
+            fields=read_fields(output, completion, fitted),
+            calibration=fitted.name if fitted else "none",
         )
         if missing and repairs_left and lacking is None:
             lacking = answer

@@ -19,17 +19,20 @@ from fewshot.result import Field
 from fewshot.types import Completion, Decision, TokenLogprob
 
 if TYPE_CHECKING:
+    from fewshot.calibration.calibration import Calibration
     from fewshot.inference.question import Answer, Question
     from fewshot.outputs.output import Output
 
-__all__ = ["decided_record", "decisions_of_fields", "read_fields"]
+__all__ = ["chances_by_json", "decided_record", "decisions_of_fields", "read_fields"]
 
 _GATE = 0.4
 """Share of the probability that a field's values must hold at its place, as labels must in a chat."""
 _LEAST = 1e-9
 
 
-def read_fields(output: Output[Any], completion: Completion) -> dict[str, Field] | None:
+def read_fields(
+    output: Output[Any], completion: Completion, calibration: Calibration | None = None
+) -> dict[str, Field] | None:
     """Read every field of a record that was written; None where no log-probabilities came."""
     tokens = completion.tokens
     if not output.fields or not tokens or b"".join(t.token for t in tokens) != completion.text.encode():
@@ -48,8 +51,28 @@ def read_fields(output: Output[Any], completion: Completion) -> dict[str, Field]
         value = json.loads(completion.text.encode()[start:end])
         chances = _chances(tokens[first:], start - ends[first], field) if field.values else None
         mean = mean_logprob(own)
-        found[field.name] = _field(field, value, chances, None if mean is None else math.exp(mean))
+        sure = None if mean is None else math.exp(mean)
+        found[field.name] = _field(field, value, _calibrated(field, chances, calibration), sure)
     return found
+
+
+def chances_by_json(fields: Mapping[str, Field] | None) -> dict[str, dict[str, float]]:
+    """Give the probabilities of closed fields under their values as JSON writes them."""
+    return {
+        name: {json.dumps(value): p for value, p in field.probabilities.items()}
+        for name, field in (fields or {}).items()
+        if field.probabilities is not None
+    }
+
+
+def _calibrated(
+    field: RecordField, chances: dict[Any, float] | None, calibration: Calibration | None
+) -> dict[Any, float] | None:
+    part = dict(calibration.parts).get(field.name) if calibration and chances else None
+    if part is None or chances is None:
+        return chances
+    found = part.apply({json.dumps(value): math.log(max(p, _LEAST)) for value, p in chances.items()})
+    return {value: found[json.dumps(value)] for value in chances}
 
 
 def _field(field: RecordField, value: Any, chances: Mapping[Any, float] | None, sure: float | None) -> Field:
@@ -109,22 +132,25 @@ def decided_record(question: Question, given: Mapping[str, Any]) -> Answer | Non
     """Make a record of the likeliest values; None where these together are none, so that one is to be written."""
     from fewshot.inference.question import Answer
 
-    fields = _decided_fields(question.output, given)
+    fields = _decided_fields(question.output, given, question.calibration)
     try:
         value = question.output.parse_json(json.dumps({name: field.value for name, field in fields.items()}))
     except OutputError:
         return None
     confidence = math.prod(field.confidence or 0.0 for field in fields.values())
-    return Answer(value=value, method="decisions", confidence=confidence, fields=fields)
+    name = question.calibration.name if question.calibration else "none"
+    return Answer(value=value, method="decisions", confidence=confidence, fields=fields, calibration=name)
 
 
-def _decided_fields(output: Output[Any], given: Mapping[str, Mapping[str, float]]) -> dict[str, Field]:
+def _decided_fields(
+    output: Output[Any], given: Mapping[str, Mapping[str, float]], calibration: Calibration | None
+) -> dict[str, Field]:
     """Give each field its likeliest value, with the distribution that the endpoint gave."""
     found = {}
     for field in output.fields:
         chances = {value: given[field.name][_shown(value)] for value in field.values}
         value = max(chances, key=chances.__getitem__)
-        found[field.name] = _field(field, value, chances, None)
+        found[field.name] = _field(field, value, _calibrated(field, chances, calibration), None)
     return found
 
 

@@ -313,7 +313,7 @@ class Predictor(Generic[T]):
     ) -> Calibration | None:
         """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
         settings = self.settings
-        if classes_of(self.output) is None or not settings.scoring:
+        if not (classes_of(self.output) or self.output.closed_fields) or not settings.scoring:
             return None
         key = self._calibration_key(connection, inputs)
         if key in self.calibrations or settings.calibrate is False:  # what was fitted on purpose holds all the same

@@ -46,9 +46,14 @@ class Output(ABC, Generic[T]):
         return ()
 
     @cached_property
+    def closed_fields(self) -> tuple[RecordField, ...]:
+        """The fields of a record that hold one of a few values."""
+        return tuple(field for field in self.fields if len(field.values) > 1)
+
+    @cached_property
     def is_decided(self) -> bool:
         """Whether a decisions endpoint can give the whole of it: labels, or a record of closed fields alone."""
-        return self.labels is not None or (bool(self.fields) and all(len(f.values) > 1 for f in self.fields))
+        return self.labels is not None or (bool(self.fields) and self.closed_fields == self.fields)
 
     @property
     def gives_what(self) -> str:
