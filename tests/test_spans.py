@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from fewshot import InputError, OutputError, ScriptedClient, Span, Task, find, load
+from fewshot import Completion, InputError, OutputError, ScriptedClient, Span, Task, find, load
 from fewshot.authoring.check import check
 from fewshot.cli.main import main
 from fewshot.evaluation.parts import micro_f1, overlap_f1, spans_in
@@ -23,6 +23,7 @@ from fewshot.outputs.kinds import output_of
 from fewshot.outputs.mentions import _folded
 from fewshot.outputs.schema import spans_of
 from fewshot.outputs.spans import Finder
+from fewshot.types import TokenLogprob
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 Kind = Literal["person", "place"]
@@ -341,3 +342,31 @@ def test_a_table_holds_spans_as_json(tmp_path):
         assert main(["run", "find", "--file", str(source), "--out", str(out)]) == 0
     (row,) = csv.DictReader(out.read_text(encoding="utf-8-sig").splitlines())
     assert json.loads(row["value"]) == [{"label": "person", "text": "Lee", "start": 8, "end": 11}]
+
+
+def test_the_fields_of_a_record_have_what_the_record_has():
+    said = json.dumps(
+        {"who": {"label": "person", "text": "kim"}, "to": {"label": "place", "text": "Oslo"}, "how": "on foot"}
+    )
+    tokens = tuple(TokenLogprob(sign.encode(), -0.1, ((sign.encode(), -0.1),)) for sign in said)
+    client = ScriptedClient(lambda _: Completion(text=said, tokens=tokens))
+    client.top_logprobs = 20
+    result = Task.of("Who moved?", Move).run("Kim walked.", client=client)
+    assert result.value == Move(who=Span("person", "Kim", 0, 3), to=None)
+    assert {name: field.value for name, field in result.fields.items()} == {
+        "who": {"label": "person", "text": "Kim", "start": 0, "end": 3},
+        "to": None,
+        "how": "on foot",
+    }
+
+
+def test_the_fields_of_a_record_have_private_data_put_back():
+    class Mail(BaseModel):
+        to: str
+
+    said = '{"to": "[EMAIL_1]"}'
+    tokens = tuple(TokenLogprob(sign.encode(), -0.1, ((sign.encode(), -0.1),)) for sign in said)
+    client = ScriptedClient(Completion(text=said, tokens=tokens))
+    client.top_logprobs = 20
+    result = Task.of("Read.", Mail).run("Mail kim@example.com", client=client, redact=True)
+    assert result.fields["to"].value == result.value.to == "kim@example.com"

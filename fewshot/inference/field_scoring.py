@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import OutputError
 from fewshot.inference.label_tree import mean_logprob
 from fewshot.outputs.fields import RecordField, places_in
-from fewshot.result import Field
+from fewshot.result import Field, plain
 from fewshot.types import Completion, Decision, TokenLogprob
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fewshot.inference.question import Answer, Question
     from fewshot.outputs.output import Output
 
-__all__ = ["chances_by_json", "decided_record", "decisions_of_fields", "read_fields"]
+__all__ = ["as_given", "chances_by_json", "decided_record", "decisions_of_fields", "read_fields"]
 
 _GATE = 0.4
 """Share of the probability that a field's values must hold at its place, as labels must in a chat."""
@@ -73,6 +74,16 @@ def _calibrated(
         return chances
     found = part.apply({json.dumps(value): math.log(max(p, _LEAST)) for value, p in chances.items()})
     return {value: found[json.dumps(value)] for value in chances}
+
+
+def as_given(fields: Mapping[str, Field] | None, value: Any) -> dict[str, Field] | None:
+    """Give the fields as the record has them: spans with their places, private data put back."""
+    written = plain(value) if fields else {}
+    return fields and {  # type: ignore[return-value]  # None stays None
+        name: replace(field, value=written[name]) if isinstance(field.value, str | dict | list) else field
+        for name, field in fields.items()
+        if name in written
+    }
 
 
 def _field(field: RecordField, value: Any, chances: Mapping[Any, float] | None, sure: float | None) -> Field:

@@ -26,6 +26,7 @@ from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.answerable import classes_of
 from fewshot.inference.conversation import ask, drive, left_out, lessons
+from fewshot.inference.field_scoring import as_given
 from fewshot.inference.first_use import CONTENT_FREE, own_calibration
 from fewshot.inference.fits import failed, kept, key_of, place_of
 from fewshot.inference.own_questions import own_questions
@@ -210,7 +211,7 @@ class Predictor(Generic[T]):
             abstained=abstains,
             probabilities=self.output.by_value(found.probabilities),
             confidence=found.confidence,
-            fields=found.fields,
+            fields=as_given(found.fields, found.value),
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
