@@ -321,6 +321,14 @@ def test_whole_numbers_and_booleans_are_labels(tmp_path: Path, listed: str, labe
     assert (given, type(given)) == (value, type(value))
 
 
+def test_labels_of_which_several_fit_have_descriptions_too(tmp_path: Path):
+    toml = GOOD_TOML.replace('["bug", "question"]', '{ any_of = ["bug", "question"] }')
+    toml += '[descriptions]\nbug = "it fails"\n'
+    prompt = GOOD_PROMPT.replace(".{% endblock", "{{ descriptions['bug'] }}.{% endblock", 1)
+    found = check(folder(tmp_path / "good", toml=toml, prompt=prompt, examples=""))
+    assert [str(f) for f in found.findings if f.code == "idle-key"] == []
+
+
 def test_set_loops_and_macros_are_understood(tmp_path: Path):
     prompt = """\
 {% block instruction %}

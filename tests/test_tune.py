@@ -284,6 +284,11 @@ def test_settings_are_edited_in_place(before: str, after: str) -> None:
     assert with_settings(before, {"k": 4, "select": "bm25", "form": None}) == after
 
 
+def test_settings_that_cannot_be_edited_are_told() -> None:
+    with pytest.raises(InputError, match="set yourself: k = 4"):
+        with_settings("settings = 3\n[settings]\nk = 3\n", {"k": 4})
+
+
 def command(folder: Path, *more: str) -> list[str]:
     return ["tune", str(folder), "--data", str(folder.parent / "rows.jsonl"), "--budget", "600", *more]
 

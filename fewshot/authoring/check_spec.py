@@ -21,9 +21,10 @@ def idle_keys(spec: Spec) -> Iterator[Finding]:
     elif PLACEHOLDER in str(said["description"]):
         fix = "say here and in prompt.jinja what it does"
         yield warning("placeholder", path, spec.line("description"), "is still as `fewshot new` wrote it", fix)
-    wanted = said.get("output")
+    wanted, output = said.get("output"), spec.output
+    labelled = isinstance(wanted, list) or (output is not None and output.labels is not None)
     for key in ("words", "descriptions"):
-        if said.get(key) and not isinstance(wanted, list):
+        if said.get(key) and not labelled:
             message = f"[{key}] does nothing: there are no labels"
             yield warning("idle-key", path, spec.line(key), message, "remove it")
     if "optional" in said and wanted != "text":

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
+from tomlkit.exceptions import TOMLKitError
 
 from fewshot._checks import REQUIRED
 from fewshot._storage import write_atomic
@@ -177,15 +178,23 @@ def _spec_of(task: Predictor[Any]) -> str:
 
 
 def with_settings(source: str, changes: Mapping[str, Any]) -> str:
-    """Give the text of a `task.toml` with some settings changed in place; None takes one out."""
-    document = tomlkit.parse(source.replace("\r\n", "\n"))
-    settings: Any = document.setdefault("settings", tomlkit.table())
-    for name, value in changes.items():
-        if value is None:
-            settings.pop(name, None)
-        else:
-            settings[name] = value
-    text = tomlkit.dumps(document)
+    """Give the text of a `task.toml` with some settings changed in place; None takes one out.
+
+    Raises:
+        InputError: the settings stand there in a way that cannot be edited.
+    """
+    try:
+        document = tomlkit.parse(source.replace("\r\n", "\n"))
+        settings: Any = document.setdefault("settings", tomlkit.table())
+        for name, value in changes.items():
+            if value is None:
+                settings.pop(name, None)
+            else:
+                settings[name] = value
+        text = tomlkit.dumps(document)
+    except TOMLKitError as error:
+        said = ", ".join(f"{n} = {json.dumps(v)}" for n, v in changes.items() if v is not None)
+        raise InputError(f"task.toml cannot be edited ({error}); set yourself: {said}") from error
     return text.replace("\n", "\r\n") if "\r\n" in source else text
 
 
