@@ -28,7 +28,6 @@ ABOUT = {
     "answerability": "answered where there is an answer, and not where there is none",
     "auroc": "chance that a right answer is surer than a wrong one",
     "auroc_answerable": "chance that a question with an answer is likelier to have one than a question without",
-    "bleu": "BLEU of all rows together, 0 to 100",
     "brier": "squared error of the probabilities; lower is better",
     "chrf": "chrF of all rows together, 0 to 100",
     "coverage": "share of rows that were not held back",
@@ -64,7 +63,7 @@ _TILES = (
     "ece", "unanswerable_accuracy", "coverage",
 )  # fmt: skip
 """What is shown large, in this order."""
-_NO_SHARE = frozenset({"nll", "brier", "bleu", "chrf"})
+_NO_SHARE = frozenset({"nll", "brier", "chrf"})
 
 
 class Shown(Protocol):

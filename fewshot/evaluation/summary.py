@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-import unicodedata
 from collections.abc import Callable, Sequence
 from statistics import variance
 from typing import Any
@@ -18,15 +17,13 @@ from fewshot.evaluation.intervals import Figure, average, bootstrap, mean, t_qua
 from fewshot.evaluation.metrics import auroc, brier_of, ece, macro_f1, nll_of, over, reliability
 from fewshot.evaluation.parts import label_ece, macro_f1_of_sets, micro_f1, overlap_f1, spans_in
 from fewshot.evaluation.predictions import PRIMARY, Prediction
-from fewshot.evaluation.text_metrics import bleu, chrf, rouge
+from fewshot.evaluation.text_metrics import chrf, rouge
 from fewshot.outputs.kinds import Kind
 
 __all__ = ["calibration_error", "figures", "of_draws"]
 
 _WORK = 300_000
 """Rows that are resampled for one figure, all samples together: many rows need fewer samples."""
-_CHARACTERS = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI")
-"""Scripts whose words BLEU's usual tokenizer does not find."""
 
 
 def figures(
@@ -184,20 +181,9 @@ def _of_wording(predictions: Sequence[Prediction], found: dict[str, Figure]) -> 
     """Add the figures that compare wordings, where the libraries for them are installed."""
     said = ["" if p.error or p.value is None else str(p.value) for p in predictions]
     true = [p.references for p in predictions]
-    notes = []
     try:
-        by_character = _has_no_spaces("".join(texts[0] for texts in true[:50]))
-        found = found | {"chrf": chrf(said, true), "bleu": bleu(said, true, tokenize="char" if by_character else "13a")}
-        if by_character:
-            notes.append("BLEU counts characters, not words, since this script does not part them by spaces")
+        found = found | {"chrf": chrf(said, true)}
         rouges = [rouge(text, references) for text, references in zip(said, true, strict=True)]
-        found |= {name: _measure([row[name] for row in rouges]) for name in rouges[0]}
+        return found | {name: _measure([row[name] for row in rouges]) for name in rouges[0]}, []
     except ConfigError as error:
-        notes.append(str(error))
-    return found, notes
-
-
-def _has_no_spaces(text: str) -> bool:
-    letters = [c for c in text if c.isalpha()]
-    own = sum(unicodedata.name(c, "").startswith(_CHARACTERS) for c in letters)
-    return own > len(letters) / 2
+        return found, [str(error)]

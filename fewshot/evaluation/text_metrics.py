@@ -1,6 +1,6 @@
 """Figures for open answers: matching by the rules of SQuAD, numbers by value, translations and summaries by overlap.
 
-Matching works on one row and needs nothing; BLEU, chrF and ROUGE come from sacrebleu and rouge-score (extra `eval`).
+Matching works on one row and needs nothing; chrF and ROUGE come from sacrebleu and rouge-score (extra `eval`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fewshot.errors import InputError
 from fewshot.evaluation.intervals import Figure
 from fewshot.outputs.numbers import literal_number
 
-__all__ = ["answered", "bleu", "chrf", "exact_match", "numeric_match", "rouge", "token_f1"]
+__all__ = ["answered", "chrf", "exact_match", "numeric_match", "rouge", "token_f1"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
@@ -67,17 +67,18 @@ def _number(value: object) -> Decimal | None:
     return Decimal(str(read)) if isinstance(read, int | float | Decimal) and math.isfinite(read) else None
 
 
-def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> Figure:
-    """Measure corpus BLEU (0 to 100) with a bootstrap interval, by sacrebleu; each row has one or more references.
-
-    `tokenize` names one of sacrebleu's tokenizers, such as "zh", "ja-mecab", "ko-mecab" or "char".
-    """
-    return _corpus(_library("sacrebleu.metrics", "BLEU").BLEU(tokenize=tokenize, force=True), predictions, references)
-
-
 def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Figure:
     """Measure corpus chrF2 (0 to 100) with a bootstrap interval, by sacrebleu (Popović 2015, W15-3049)."""
-    return _corpus(_library("sacrebleu.metrics", "chrF").CHRF(), predictions, references)
+    if len(predictions) != len(references) or not predictions or not all(references):
+        raise InputError(f"{len(predictions)} predictions do not pair up with {len(references)} lists of references.")
+    most = max(map(len, references))  # sacrebleu wants the references as columns, padded with None
+    columns = [[row[place] if place < len(row) else None for row in references] for place in range(most)]
+    metric = _library("sacrebleu.metrics", "chrF").CHRF()
+    score = metric.corpus_score(predictions, columns, n_bootstrap=1000)
+    figures = json.loads(score.format(width=6, signature=str(metric.get_signature()), is_json=True))
+    value = float(score.score)
+    middle, spread = figures.get("confidence_mean", value), figures.get("confidence_var", 0.0)  # none for one row
+    return Figure(value, min(value, middle - spread), max(value, middle + spread))
 
 
 def rouge(prediction: str, references: Sequence[str]) -> dict[str, float]:
@@ -108,19 +109,6 @@ def _overlap(said: Sequence[str], true: Sequence[str]) -> float:
         return float(said == true)
     shared = sum((Counter(said) & Counter(true)).values())
     return 2 * shared / (len(said) + len(true))
-
-
-def _corpus(metric: Any, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Figure:
-    """Score a corpus; sacrebleu wants the references as columns, padded with None."""
-    if len(predictions) != len(references) or not predictions or not all(references):
-        raise InputError(f"{len(predictions)} predictions do not pair up with {len(references)} lists of references.")
-    most = max(map(len, references))
-    columns = [[row[place] if place < len(row) else None for row in references] for place in range(most)]
-    score = metric.corpus_score(predictions, columns, n_bootstrap=1000)
-    figures = json.loads(score.format(width=6, signature=str(metric.get_signature()), is_json=True))
-    value = float(score.score)
-    middle, spread = figures.get("confidence_mean", value), figures.get("confidence_var", 0.0)  # none for one row
-    return Figure(value, min(value, middle - spread), max(value, middle + spread))
 
 
 @lru_cache(maxsize=1)
