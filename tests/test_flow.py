@@ -96,8 +96,9 @@ def test_after_the_last_repair_one_error_carries_the_raw_answer() -> None:
 
 
 @pytest.mark.parametrize("wire", ["positive or negative", "positive\n\nWait, actually negative", "positively awful"])
-def test_a_whole_reply_that_says_more_than_its_first_token_is_asked_again(wire: str) -> None:
-    asked = question(top_logprobs=5)
+@pytest.mark.parametrize("form", ["chat", "text"])
+def test_a_whole_reply_that_says_more_than_its_first_token_is_asked_again(wire: str, form: Any) -> None:
+    asked = question(top_logprobs=5, form=form)
     answer, sent = hold(ask(asked), said(wire, positive=0.9, negative=0.05), said("negative"))
     assert (answer.value, answer.method, answer.confidence, len(sent)) == ("negative", "answer", None, 2)
 

@@ -80,13 +80,13 @@ def _held_back(question: Question, answer: Answer, *warnings: str) -> Answer:
 
 
 def _contradicted(question: Question, weighed: Weighed, scored: Answer) -> bool:
-    """Tell whether a chat's whole reply says another label than its tokens weigh most, or more than one, or none.
+    """Tell whether a whole reply says another label than its tokens weigh most, or more than one, or none.
 
     A set whose thresholds are not fitted is the one that was written, so that there must be one.
     """
     if question.output.several:
         return scored.calibration == "none" and weighed.written is None
-    if weighed.tree is None or weighed.said is None or question.form == "text":
+    if weighed.tree is None or weighed.said is None:
         return False
     label, completion = weighed.tree.likeliest, weighed.said[1]
     if completion.finish_reason != "stop" or completion.text == weighed.tree.words[label]:
