@@ -21,7 +21,7 @@ from fewshot.result import plain
 
 __all__ = ["Finder", "Span", "not_there", "source_text", "span_labels"]
 
-L = TypeVar("L", bound=str, default=str)
+L = TypeVar("L", default=str)  # without a bound: pydantic before 2.11 takes one or the other
 _NOWHERE: Any = object()
 
 
