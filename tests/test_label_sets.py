@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from batch_service import Service
 from fault_server import Fault, FaultServer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,10 +29,12 @@ from fewshot import (
     estimate,
     load,
 )
+from fewshot.bulk.batch_api.run import BatchRun
 from fewshot.calibration.calibration import Calibration, both_ways
 from fewshot.calibration.goal import Goal
 from fewshot.calibration.set_fitting import fit_set
 from fewshot.cli import main
+from fewshot.data.tables import write_table
 from fewshot.evaluation.parts import micro_f1
 from fewshot.outputs.kinds import LabelSet, output_of
 from fewshot.types import TokenLogprob, Usage
@@ -376,6 +379,20 @@ def test_a_set_keeps_its_labels_when_its_values_are_others() -> None:
     assert result.probabilities is not None
     assert result.probabilities[Mood.ANGER] == pytest.approx(0.8)
     assert result.to_dict()["value"] == ["anger"]
+
+
+def test_a_batch_gives_the_sets_of_live_calls_and_a_table_brings_them_back(tmp_path: Path) -> None:
+    service = Service()
+    service.answer = lambda _text, _times: "anger, joy"
+    asked = Task.of(
+        "Which moods?", {"any_of": MOODS}, SHOTS, client=service.client(), model="gpt-6-luna", scoring=False
+    )
+    run = BatchRun(asked, tmp_path / "run")
+    run.submit(["Ha!", "Ha!"])
+    assert run.fetch(wait=True, poll=0).finished
+    assert [r.value for r in run.results()] == [["joy", "anger"]] * 2
+    write_table(tmp_path / "o.csv", lambda: (line for line, _ in run.lines()))
+    assert '["joy", "anger"]' in (tmp_path / "o.csv").read_text().replace('""', '"')
 
 
 def test_the_command_line_takes_labels_for_the_shipped_task(
