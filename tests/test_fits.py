@@ -114,6 +114,14 @@ def test_a_fit_that_does_not_hold_any_more_has_drifted(
     assert client.requests
 
 
+@pytest.mark.usefixtures("client")
+def test_show_tells_of_a_fit_that_is_off_and_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", str(folder)]) == 0
+    assert f"fit in use: {len(ROWS)} rows, by calibrate, fit.json" in capsys.readouterr().err
+    assert cli.main(["show", str(folder), "--model", "other"]) == 0
+    assert "it was fitted for another model (m, not other): calibrate again" in capsys.readouterr().err
+
+
 def test_answers_that_are_missing_or_of_another_model_are_told(
     folder: Path, client: Leaning, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,4 +60,9 @@ async def _fit(task: Task[Any], inputs: Mapping[str, Any]) -> str:
         return f"not known, since nobody could be asked ({error})"
     if connection is None:
         return "known by the model file's content when it is loaded; a result tells it"
-    return task._fit_told(task._calibration_key(connection, inputs))
+    key, promise = task._calibration_key(connection, inputs), task.promise
+    off = promise and promise.missing(
+        key, task._fitted_for(connection), asked=task.settings.asked_as, text="", calibration=promise.calibration,
+        scored=True,
+    )  # fmt: skip
+    return off[0] if off else task._fit_told(key)

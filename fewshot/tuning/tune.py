@@ -24,6 +24,7 @@ from fewshot.evaluation.evaluate import evaluate
 from fewshot.evaluation.rows_to_judge import apart, distinct
 from fewshot.evaluation.run import Progress, Run
 from fewshot.inference.predictor import Predictor
+from fewshot.inference.shots import ENOUGH, MOST
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of_all
 from fewshot.models.request_quota import Allowance
@@ -234,7 +235,7 @@ def _own_calibration(task: Predictor[Any], connection: Connection) -> int:
     wanted = connection.local if task.settings.calibrate is None else task.settings.calibrate
     if not wanted or task.output.labels is None:
         return 0
-    return min(200, max(10, len(task.examples)))
+    return min(MOST, max(ENOUGH, 2 * len(task.examples)))  # a shot is asked with and without itself
 
 
 def _for_search(budget: int, reserved: int) -> int:
