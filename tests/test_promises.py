@@ -45,6 +45,8 @@ OUTPUTS = [
     pytest.param(int, lambda n: n + 100, "7", id="whole number"),
     pytest.param(Text(optional="I don't know"), lambda n: f"word{n}", "nothing", id="text that may be missing"),
     pytest.param(list[str], lambda n: [f"word{n}"], '["nothing"]', id="list"),
+    pytest.param({"any_of": ["1", "2", "3"]}, lambda n: [str(n % 3 + 1)], "1", id="set of labels"),
+    pytest.param({"spans": ["thing"]}, lambda n: [{"label": "thing", "text": f"item {n}"}], "[]", id="spans"),
 ]
 
 
