@@ -185,8 +185,15 @@ prompt and sends nothing, `.map` answers many rows, `.evaluate` measures, and `.
 
 
 def _own(name: str, **options: Any) -> Task[Any]:
-    """Load a task of this package, whatever folder of that name stands where the process runs."""
-    return load(shipped(name), **options)
+    """Give a task of this package, whatever folder of that name stands where the process runs."""
+    task = _loaded(name)
+    return task.using(**options) if options else task
+
+
+@lru_cache(maxsize=64)
+def _loaded(name: str) -> Task[Any]:
+    """Load a task of this package, once in a process: its files are not the user's to edit."""
+    return load(shipped(name))
 
 
 @Function
