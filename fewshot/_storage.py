@@ -7,6 +7,7 @@ works out the digest of a row at each insert and update, as a generated column; 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
@@ -54,6 +55,8 @@ def write_atomic(path: Path, *, private: bool = False) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; what was there is as it was.
     """
+    if path.exists() and not path.is_file():  # a device would be replaced by a file, and a pipe has no end
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     scratch = path.with_name(f".{path.name}.{token_hex(4)}.new")
     try:
         if private:

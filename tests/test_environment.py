@@ -17,6 +17,7 @@ import pytest
 from fault_server import FaultServer, error
 
 from fewshot import Task, load
+from fewshot._storage import write_atomic
 from fewshot.cli.main import main
 from fewshot.cli.terminal import shown
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
@@ -258,3 +259,25 @@ def test_what_a_folder_or_a_name_holds_moves_no_cursor(
     seen = "".join(capsys.readouterr())
     assert "\\x1b" in seen
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(seen)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of Unix")
+def test_an_audit_log_that_is_a_pipe_is_refused_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "audit")
+    monkeypatch.setenv("FEWSHOT_AUDIT", str(tmp_path / "audit"))
+    with pytest.raises(ConfigError, match="nothing is sent"):
+        audit.sent("host", "/chat", b"{}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of Unix")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_never_replaced_by_one(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "there"
+    {"pipe": os.mkfifo, "device": lambda p: p.symlink_to("/dev/null"), "folder": Path.mkdir}[kind](place)
+    before = place.stat().st_mode
+    with pytest.raises(OSError, match="regular file"), write_atomic(place):
+        raise AssertionError("this is not reached")
+    assert place.stat().st_mode == before
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]

@@ -137,9 +137,7 @@ def _real(out: Path) -> Path:
     """Give the file that an output is, links followed once, so that two names of one file have one run record."""
     try:
         real = out.resolve()
-        there = real.exists()
-        if there and not real.is_file() and not real.is_dir():  # which has a message of its own
-            raise ConfigError(f"{out} is not a regular file, and results are read again: name one, or leave it out")
+        real.exists()  # which raises where a name is too long
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError
         raise ConfigError(f"{str(out)!r} cannot be an output: {error}; name a file") from None
     return real

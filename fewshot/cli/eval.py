@@ -124,6 +124,8 @@ def _check_places(args: argparse.Namespace) -> None:
             raise ConfigError(f"{path} cannot be written: there is no folder {Path(path).parent}, so make it first")
         if Path(path).is_dir():
             raise ConfigError(f"{path} cannot be written: it is a folder, so name a file in it")
+        if Path(path).exists() and not Path(path).is_file():
+            raise ConfigError(f"{path} cannot be written: it is not a regular file, so name one")
         if not os.access(path if Path(path).exists() else folder, os.W_OK):
             raise ConfigError(f"{path} cannot be written: change the permissions, or name another place")
 

@@ -39,8 +39,10 @@ def check_out(path: Path) -> None:
     """Refuse a place that results cannot be written to, before anything is asked.
 
     Raises:
-        InputError: its ending is not known. ConfigError: the extra that writes this kind of table is missing.
+        InputError: its ending is not known. ConfigError: it is no file, or an extra is missing.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a folder has a message of its own
+        raise ConfigError(f"{path} is not a regular file, and results are read again: name one, or leave it out")
     ending = path.suffix.lower()
     if ending not in ("", *_LINES, *_TABLES):
         raise InputError(f"{path}: results are not written as {ending!r}: use .jsonl, {', '.join(_TABLES)}")

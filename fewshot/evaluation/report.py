@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fewshot._storage import write_atomic
 from fewshot.calibration.abstention import coverage_table
 from fewshot.data.labelled import Labelled
 from fewshot.errors import ConfigError, InputError
@@ -243,9 +244,11 @@ class Report:
         path = Path(path)
         text = self._text(path.suffix.lower())
         try:  # half a character, which a row may hold, is written as JSON escapes it
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}; name another place") from error
+            with write_atomic(path) as scratch:
+                scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{path} cannot be written: {reason}; name another place") from error
 
     def _text(self, suffix: str) -> str:
         """Write it in the form that a file's ending asks for."""

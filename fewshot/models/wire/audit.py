@@ -15,6 +15,8 @@ from fewshot.errors import ConfigError
 
 __all__ = ["sent"]
 
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)  # or a pipe would be waited for
+
 
 def sent(host: str, path: str, body: bytes) -> None:
     """Write down a request before it goes out; nothing when no audit is wanted.
@@ -28,7 +30,7 @@ def sent(host: str, path: str, body: bytes) -> None:
     record = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": host, "path": path}
     line = json.dumps(record | {"body": body.decode("utf-8", "replace")}, ensure_ascii=False) + "\n"
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(file, _APPENDING, 0o600)
         with open(descriptor, "ab", buffering=0) as log:  # noqa: PTH123 - a descriptor, not a path
             before, rest = log.seek(0, os.SEEK_END), line.encode()
             if log.write(rest) != len(rest):  # the disk is full: whole or not at all

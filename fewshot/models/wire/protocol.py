@@ -116,7 +116,10 @@ def unreachable(host: str, cause: BaseException) -> ServiceError:
     """Give the error for a connection that could not be made or broke."""
     if "CERTIFICATE_VERIFY_FAILED" in str(cause):
         return lost(f"the TLS certificate of {host} is not trusted ({cause}): set SSL_CERT_FILE", transient=False)
-    if any(os.strerror(code) in str(cause) for code in (errno.EMFILE, errno.ENFILE)):
+    told, inner = str(cause), cause.__cause__ or cause.__context__
+    while inner is not None:
+        told, inner = f"{told} {inner}", inner.__cause__ or inner.__context__
+    if any(os.strerror(code) in told for code in (errno.EMFILE, errno.ENFILE)):
         advice = "ask fewer rows at once (concurrency), or raise the limit (`ulimit -n`)"
         return ServiceError(f"no file is free for a connection to {host} ({cause}): {advice}", code=NO_FILES)
     return lost(f"the connection to {host} failed ({cause}): is the server up, and base_url right?")
