@@ -370,3 +370,12 @@ def test_the_fields_of_a_record_have_private_data_put_back():
     client.top_logprobs = 20
     result = Task.of("Read.", Mail).run("Mail kim@example.com", client=client, redact=True)
     assert result.fields["to"].value == result.value.to == "kim@example.com"
+
+
+def test_a_list_that_repeats_itself_is_not_given_more_room():
+    label = ("person", "place")
+    items = [f'{{"label":"{label[n % 3 == 0]}","text":"Moscow"}}' for n in range(12)]
+    client = ScriptedClient(Completion(text='{"answer":[' + ",".join(items) + ',{"lab', finish_reason="length"))
+    result = find.run("Kim", ["person", "place"], client=client)
+    assert "repeats itself without end" in str(result.error)
+    assert len(client.requests) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ _THINKING = 2048
 """Tokens that a model is given which thinks before it answers; only those that it takes are paid."""
 _LOOP = 120
 """Characters at the end of a cut answer that are looked at for what repeats."""
+_ITEM, _ITEMS = re.compile(r"\{[^{}]+\}"), 8
 
 
 def refuse_unfinished(question: Question, completion: Completion, *, cut_is_fine: bool = False) -> None:
@@ -45,6 +47,9 @@ def refuse_unfinished(question: Question, completion: Completion, *, cut_is_fine
 def _loops(text: str) -> bool:
     """Tell whether a text that was cut off ends in the same few characters over and over; more room is of no use."""
     tail = text.rstrip("\N{REPLACEMENT CHARACTER}")[-_LOOP:]
+    items = _ITEM.findall(text)[-_ITEMS:]  # a list of records repeats itself by whole ones
+    if len(items) == _ITEMS and len({*items}) <= 2:
+        return True
     return len(tail) == _LOOP and any(tail[length:] == tail[:-length] for length in range(1, _LOOP // 4))
 
 
