@@ -35,14 +35,16 @@ _MAX_INPUT = 2_000_000
 _MOST_SHOWN = 80
 
 
-def check_count(name: str, value: Any, *, least: int) -> None:
-    """Raise `InputError` for anything but a whole number of at least so many; numpy's are as good as Python's."""
+def check_count(name: str, value: Any, *, least: int, most: int | None = None) -> None:
+    """Raise `InputError` for anything but a whole number in a range; numpy's are as good as Python's."""
     try:
         number = operator.index(value)
     except TypeError:
         raise InputError(f"{name}={brief(value)}: must be a whole number", field=name) from None
     if number < least:
         raise InputError(f"{name}={brief(value)}: must be {least} or more", field=name)
+    if most is not None and number > most:
+        raise InputError(f"{name}={brief(value)}: must be {most:,} or less", field=name)
 
 
 def counts(name: str, value: Any, *, least: int) -> list[int]:

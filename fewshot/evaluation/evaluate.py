@@ -104,7 +104,8 @@ async def evaluate(
         InputError: a row or an argument is not valid. ConfigError: as for a call.
         ServiceError: the account is refused. Other failures of a row are counted in the report.
     """
-    for name, number in (("draws", draws), ("limit", limit), ("calibration_rows", calibration_rows)):
+    check_count("draws", draws, least=1, most=1000)
+    for name, number in (("limit", limit), ("calibration_rows", calibration_rows)):
         if number is not None:
             check_count(name, number, least=1)
     check_function("progress", progress, 3)

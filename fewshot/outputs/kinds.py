@@ -166,9 +166,9 @@ def output_of(spec: Any) -> Output[Any]:
     closed = _closed_set(spec)
     if closed is not None:
         return closed
-    if spec == "text" or spec is str:
+    if spec is str or (isinstance(spec, str) and spec == "text"):
         return Text()
-    if spec == "number":
+    if isinstance(spec, str) and spec == "number":
         return Number()
     if spec is int or spec is float or spec is Decimal:
         return Number(spec)

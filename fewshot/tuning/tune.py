@@ -177,7 +177,7 @@ def _check(budget: int, draws: int, forms: Sequence[str] | None) -> None:
     check_count("budget", budget, least=1)
     if budget < _LEAST_BUDGET:
         raise InputError(f"budget={budget}: a search takes {_LEAST_BUDGET} requests or more", field="budget")
-    check_count("draws", draws, least=1)
+    check_count("draws", draws, least=1, most=1000)
     known = get_args(Form)
     check_kind("forms", forms, list, tuple, type(None), what=f"a list of {', '.join(known)}")
     for name in forms or ():
