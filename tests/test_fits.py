@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from known_clients import OWN, ROWS, Leaning
 
-from fewshot import InputError, Task, cli, load
+from fewshot import ConfigError, InputError, Task, cli, load
 from fewshot.calibration.drift import Drift, drift, figures_of
 from fewshot.calibration.goal import Judged
 from fewshot.evaluation.calibrate import kept_calibration
@@ -294,3 +294,13 @@ def test_the_command_takes_a_file_without_labels(
     assert json.loads(capsys.readouterr().out)["rows"] == 12
     assert cli.main(["calibrate", str(folder), "--json"]) == 2
     assert client.requests
+
+
+def test_a_run_is_not_gone_on_with_after_a_fit_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path / "cache"))
+    texts, out = [text for text, _ in NEW[:6]], tmp_path / "out.jsonl"
+    list(nice().map(texts, out=out))
+    assert len(list(nice().map(texts, out=out))) == 6
+    kept_calibration(nice().calibrate(ROWS[:40]))
+    with pytest.raises(ConfigError, match="calibration"):
+        list(nice().map(texts, out=out))

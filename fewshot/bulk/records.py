@@ -15,6 +15,7 @@ from typing import Any
 
 from fewshot.data.columns import Row
 from fewshot.errors import FewshotError, InputError, OutputError, ServiceError
+from fewshot.inference.fits import kept
 from fewshot.inference.predictor import Predictor
 from fewshot.models.cache import place_of
 from fewshot.models.connection import Connection
@@ -128,7 +129,7 @@ def facts_of(task: Predictor[Any], connection: Connection) -> dict[str, str]:
         "output": repr(task.output),
         "examples": _digest(json.dumps([[dict(e.inputs), task.output.render(e.output)] for e in task.examples])),
         "parameters": json.dumps(dict(task.parameters), ensure_ascii=True, default=str),
-        "calibration": _digest(repr(sorted(task.calibrations.items()))) if task.calibrations else "none",
+        "calibration": _digest(repr(fits)) if (fits := _fits(task, connection)) else "none",
         **task.settings.deciding_the_answer,
     }
     return {
@@ -147,6 +148,13 @@ def _fields(task: Predictor[Any], about: Mapping[str, Any] | None) -> dict[str, 
         )
         for name, f in about.items()
     }
+
+
+def _fits(task: Predictor[Any], connection: Connection) -> list[Any]:
+    """Give the fits in force; one that is kept was made on purpose, while first use makes the same again."""
+    found = kept(task._calibration_key(connection)) if task.settings.calibrate is not False else None
+    ours = [found.calibration] if found is not None and found.about.get("by") == "calibrate" else []
+    return sorted(task.calibrations.items()) or ours
 
 
 def _error(about: Mapping[str, str] | None) -> FewshotError | None:
