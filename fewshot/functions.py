@@ -22,10 +22,10 @@ from fewshot.outputs.kinds import Labels, LabelSet, Output, Schema, output_of
 from fewshot.outputs.schema import spans_of
 from fewshot.outputs.spans import Span
 from fewshot.outputs.strict_schema import outline
-from fewshot.outputs.typing import AsLabels
+from fewshot.outputs.typing import AsLabels, F
 from fewshot.result import Result, label_of
 from fewshot.settings import Options, Settings
-from fewshot.task import F, Task, load
+from fewshot.task import Task, load
 from fewshot.types import Form, Message
 
 if TYPE_CHECKING:

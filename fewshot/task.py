@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from fewshot import _background_loop as loop
 from fewshot._checks import REQUIRED, brief, check_kind
@@ -19,7 +19,7 @@ from fewshot.errors import InputError
 from fewshot.folders.loader import read_folder
 from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, output_of
-from fewshot.outputs.typing import AsGiven, AsNumber, AsSchema, AsText, AsType
+from fewshot.outputs.typing import AsGiven, AsNumber, AsSchema, AsText, AsType, F
 from fewshot.prompts.template import Template
 from fewshot.result import Result
 from fewshot.settings import Settings, TaskOptions
@@ -40,17 +40,6 @@ __all__ = ["Task", "load"]
 T = TypeVar("T")
 U = TypeVar("U")
 Shots = Iterable[Any]
-
-
-class Frame(Protocol):
-    """A series or data frame of pandas or Polars."""
-
-    def to_numpy(self) -> Any:
-        """Give the values as an array."""
-        ...
-
-
-F = TypeVar("F", bound=Frame)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -39,7 +39,7 @@ def check_out(path: Path) -> None:
     """Refuse a place that results cannot be written to, before anything is asked.
 
     Raises:
-        InputError: its ending is not known. ConfigError: it is no file, or an extra is missing.
+        InputError: its ending is not known. ConfigError: it is not a file, or an extra is missing.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):  # a folder has a message of its own
         raise ConfigError(f"{path} is not a regular file, and results are read again: name one, or leave it out")

@@ -1,4 +1,4 @@
-"""What can be given as the output of a task in code, for type checkers: from it they infer what calls give.
+"""What can be given to a task in code, for type checkers: from it they infer what calls give.
 
 Only imported while types are checked. `TypeForm` (PEP 747) is what lets a `Literal` say its own values.
 """
@@ -6,13 +6,13 @@ Only imported while types are checked. `TypeForm` (PEP 747) is what lets a `Lite
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from typing_extensions import TypeForm
 
 from fewshot.outputs.kinds import Output
 
-__all__ = ["AsGiven", "AsLabels", "AsNumber", "AsSchema", "AsText", "AsType"]
+__all__ = ["AsGiven", "AsLabels", "AsNumber", "AsSchema", "AsText", "AsType", "F", "Frame"]
 
 T = TypeVar("T")
 
@@ -25,3 +25,15 @@ AsGiven: TypeAlias = Output[T] | list[T] | tuple[T, ...]
 AsLabels: TypeAlias = type[T] | list[T] | tuple[T, ...] | Mapping[T, str]
 """Labels as an enum, `bool`, a list, tuple or a mapping to descriptions; from a `Literal` mypy infers nothing here."""
 AsSchema: TypeAlias = Mapping[str, Any]
+
+
+class Frame(Protocol):
+    """A series or data frame of pandas or Polars."""
+
+    def to_numpy(self) -> Any:
+        """Give the values as an array."""
+        ...
+
+
+F = TypeVar("F", bound=Frame)
+"""What goes through `map` whole, and comes back as the same kind of thing."""

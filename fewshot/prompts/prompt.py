@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from fewshot._checks import check_characters
 from fewshot.errors import InputError, TaskError
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.template import Template
 from fewshot.types import Example, Message, Prefix
 
-__all__ = ["Prompt", "check_characters", "inert"]
+__all__ = ["Prompt", "inert"]
 
 _CHAT_TURN = re.compile(r"<(\|[A-Za-z_][\w ]*\|)>")
 _BETWEEN_SHOTS = "\n\n"
@@ -139,15 +140,6 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
         return {_each_text(key, change): _each_text(inner, change) for key, inner in value.items()}
     return [_each_text(inner, change) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def check_characters(text: str) -> None:
-    """Raise `InputError` for a lone surrogate, which is half a character and cannot be sent to any service."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        message = f"the text holds a lone surrogate at character {error.start}; decode it properly before the call"
-        raise InputError(message) from error
 
 
 def inert(text: str, markers: tuple[str, ...]) -> str:
