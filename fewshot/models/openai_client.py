@@ -335,16 +335,9 @@ class _Tries:
 
 
 @lru_cache(maxsize=128)
-def client_for(
-    endpoint: Endpoint,
-    *,
-    max_retries: int = 5,
-    timeout: float | None = None,
-    fast: bool | None = None,
-    slot: Slot | None = None,
-) -> OpenAIClient:
+def client_for(endpoint: Endpoint, *, max_retries: int = 5, slot: Slot | None = None) -> OpenAIClient:
     """Give the client for an endpoint; the same one for the same settings, so that connections are reused."""
-    return OpenAIClient(endpoint, max_retries=max_retries, timeout=timeout, fast=fast, slot=slot)
+    return OpenAIClient(endpoint, max_retries=max_retries, slot=slot)
 
 
 def _azure_path(client: Any) -> Callable[[str], str]:
