@@ -27,12 +27,12 @@ from fewshot.inference.fits import _read as read_calibration
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.models.completion_store import from_json, to_json
 from fewshot.models.endpoint import Endpoint
-from fewshot.models.openai_client import _vectors
 from fewshot.models.token_bucket import asked_to_wait
 from fewshot.models.wire.decisions import read_decision
 from fewshot.models.wire.http11 import _Connection, _Hidden
 from fewshot.models.wire.request import Dialect
 from fewshot.models.wire.response import Reply, read_completion
+from fewshot.models.wire.response import read_vectors as vectors_in
 from fewshot.models.wire.service_errors import failure, read_complaint
 from fewshot.outputs.kinds import Output, output_of
 from fewshot.prompts.template import Template
@@ -162,7 +162,7 @@ def read_reply(data: bytes) -> None:
 
 
 def read_vectors(data: bytes) -> None:
-    for vector in _vectors(Reply(200, {}, data), 2):
+    for vector in vectors_in(Reply(200, {}, data), 2):
         array("f", vector)
 
 

@@ -24,7 +24,7 @@ from fewshot.models.wire import audit
 from fewshot.models.wire.decisions import decision_body, read_decision
 from fewshot.models.wire.protocol import StaleConnectionError, Wire, unsendable
 from fewshot.models.wire.request import Dialect, encode, parameters
-from fewshot.models.wire.response import Reply, in_order, read_completion, read_json, rubbish, status_of
+from fewshot.models.wire.response import Reply, read_completion, read_vectors, rubbish, status_of
 from fewshot.models.wire.retry import retrying
 from fewshot.models.wire.service_errors import as_answer, failure, may_teach, read_complaint, redacted
 from fewshot.models.wire.transport import PlainWire, switched, wire_for
@@ -201,7 +201,7 @@ class OpenAIClient:
             reply = await self._post(path, body, tries)
             if reply.status != 200:
                 raise failure(reply, self.endpoint)
-            return _vectors(reply, len(texts))
+            return read_vectors(reply, len(texts))
 
         return await self._persist(once, _Tries(None, self._deadline(deadline)))
 
@@ -348,16 +348,6 @@ def _azure_path(client: Any) -> Callable[[str], str]:
     return lambda _: ""
 
 
-def _vectors(reply: Reply, count: int) -> list[list[float]]:
-    data: Any = read_json(reply).get("data")
-    if not isinstance(data, list) or len(data) != count or not all(isinstance(item, dict) for item in data):
-        rubbish("not one vector for each text")
-    vectors = [item.get("embedding") for item in in_order(data)]
-    if not all(isinstance(vector, list) and all(map(_is_small_number, vector)) for vector in vectors):
-        rubbish("a vector that is not a list of numbers")
-    return vectors
-
-
 def _model_names(reply: Reply) -> list[str]:
     """Read a list of models in the usual shapes: OpenAI's and Ollama's own, or the list alone."""
     try:
@@ -368,7 +358,3 @@ def _model_names(reply: Reply) -> list[str]:
     items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
     names = [name for item in items if isinstance(name := item.get("id") or item.get("name"), str)]
     return names or rubbish("no list of models")
-
-
-def _is_small_number(value: object) -> bool:
-    return isinstance(value, int | float) and -1e38 < value < 1e38  # vectors are kept as 32-bit floats

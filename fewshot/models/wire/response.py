@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request, TokenLogprob, Usage
 
-__all__ = ["PACKED", "Reply", "in_order", "read_completion", "read_json", "read_usage", "rubbish", "status_of"]
+__all__ = ["PACKED", "Reply", "read_completion", "read_json", "read_usage", "read_vectors", "rubbish", "status_of"]
 
 _PUT_BEFORE = 4096
 """Tokens that a gateway may put before what was sent."""
@@ -66,7 +66,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
     choices = envelope.get("choices")
     if not isinstance(choices, list) or not choices:
         rubbish("no choices")
-    choices = in_order(choices)
+    choices = _in_order(choices)
     answers = [
         _answer(choice) if isinstance(choice, dict) else rubbish("a choice that is not an object") for choice in choices
     ]
@@ -142,7 +142,26 @@ def read_usage(envelope: Mapping[str, Any], request: Request) -> Usage:
     return Usage(sent, written, min(_count(details.get("cached_tokens")), sent) if isinstance(details, dict) else 0)
 
 
-def in_order(items: list[Any]) -> list[Any]:
+def read_vectors(reply: Reply, count: int) -> list[list[float]]:
+    """Read so many vectors, in the order of what was asked.
+
+    Raises:
+        ServiceError: the reply holds something else.
+    """
+    data: Any = read_json(reply).get("data")
+    if not isinstance(data, list) or len(data) != count or not all(isinstance(item, dict) for item in data):
+        rubbish("not one vector for each text")
+    vectors = [item.get("embedding") for item in _in_order(data)]
+    if not all(isinstance(vector, list) and all(map(_is_small_number, vector)) for vector in vectors):
+        rubbish("a vector that is not a list of numbers")
+    return vectors
+
+
+def _is_small_number(value: object) -> bool:
+    return isinstance(value, int | float) and -1e38 < value < 1e38  # vectors are kept as 32-bit floats
+
+
+def _in_order(items: list[Any]) -> list[Any]:
     """Sort what a service lists by the `index` that it gives; what has none comes first."""
     indices = [item.get("index") if isinstance(item, dict) else None for item in items]
     places = [index if isinstance(index, int | float) else 0 for index in indices]
