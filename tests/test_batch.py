@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -268,6 +270,14 @@ def test_two_processes_cannot_work_on_one_run(service: Service, tmp_path: Path) 
         run.status()
     reading.close()
     assert run.status().finished
+
+
+def test_a_run_of_another_version_is_refused_before_anything_is_asked(service: Service, tmp_path: Path) -> None:
+    BatchRun(sentiment(service), tmp_path).submit(ROWS)
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as state:
+        state.execute("pragma user_version = 1")
+    with pytest.raises(ConfigError, match="another version of fewshot: finish it with that one"):
+        BatchRun(sentiment(service), tmp_path).fetch()
 
 
 def test_what_cannot_be_batched_is_said(tmp_path: Path, service: Service) -> None:

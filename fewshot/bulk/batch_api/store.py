@@ -55,6 +55,9 @@ create table if not exists parts (
 );
 """
 
+_FORMAT = 2
+"""Counts the ways in which rows, requests and replies were written."""
+
 _log = logging.getLogger("fewshot")
 
 
@@ -117,6 +120,7 @@ class BatchStore:
             try:
                 self._db.execute("begin exclusive")
                 self._db.execute("commit")
+                self._check_format()
                 self._db.executescript(_TABLES)
                 self._mend()
             except BaseException:
@@ -137,6 +141,14 @@ class BatchStore:
 
     def _unreadable(self, why: object) -> ConfigError:
         return ConfigError(f"the batch run in {self.folder} cannot be read ({why}): begin another in a new folder")
+
+    def _check_format(self) -> None:
+        """Refuse the state of a version that wrote replies otherwise: they are paid, and would be asked again."""
+        (begun,) = self._db.execute("select count(*) from sqlite_master").fetchone()
+        if begun and self._db.execute("pragma user_version").fetchone() != (_FORMAT,):
+            message = f"the batch run in {self.folder} was begun by another version of fewshot"
+            raise ConfigError(f"{message}: finish it with that one, or begin another in a new folder")
+        self._db.execute(f"pragma user_version = {_FORMAT}")
 
     def _mend(self) -> None:
         """Have everything asked again whose digest is wrong; without sound facts and parts there is no way on."""
