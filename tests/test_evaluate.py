@@ -287,7 +287,7 @@ def test_half_a_character_in_a_row_does_not_keep_a_report_from_being_saved(tmp_p
     report.save(tmp_path / "r.json")
     report.save(tmp_path / "r.html")
     assert Report.load(tmp_path / "r.json").to_dict() == report.to_dict()
-    with pytest.raises(ConfigError, match="cannot be written: Is a directory; name another place"):
+    with pytest.raises(ConfigError, match="cannot be written: it is not a regular file; name another place"):
         report.save(tmp_path)
 
 

@@ -137,7 +137,7 @@ def _real(out: Path) -> Path:
     """Give the file that an output is, links followed once, so that two names of one file have one run record."""
     try:
         real = out.resolve()
-        real.exists()  # which raises where a name is too long
+        real.with_name(real.name).exists()  # which raises where there is no name, or one that is too long
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError
         raise ConfigError(f"{str(out)!r} cannot be an output: {error}; name a file") from None
     return real

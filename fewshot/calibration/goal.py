@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fewshot._checks import brief
 from fewshot.calibration.abstention import (
     Threshold,
     average_threshold_for,
@@ -53,7 +54,7 @@ class Goal:
 
     def _check_label(self, name: str, share: Mapping[str, float]) -> None:
         if not isinstance(share, Mapping) or not share or not all(isinstance(s, int | float) for s in share.values()):
-            message = f'{name} names one label and its share, such as {{"spam": 0.95}}, not {share!r}'
+            message = f'{name} names one label and its share, such as {{"spam": 0.95}}, not {brief(share)}'
             raise InputError(message, field=name)
         for each in share.values():
             check_promise(1 - each, self.confidence)
