@@ -205,6 +205,7 @@ class BatchApi:
         return read_json(Reply(response.status_code, dict(response.headers), response.content))
 
     async def _call(self, call: Callable[[Any], Any]) -> Any:
+        import httpx2
         import openai
 
         client: Any = self._client.with_options(max_retries=0)
@@ -216,7 +217,7 @@ class BatchApi:
         except openai.APIStatusError as error:
             reply = Reply(error.response.status_code, dict(error.response.headers), error.response.content)
             failed = failure(reply, self._endpoint)
-        except openai.APITimeoutError:
+        except (openai.APITimeoutError, httpx2.TimeoutException):  # the second while a reply is being read
             failed = lost(f"{self._endpoint.host} gave no answer in time: try again later")
         except openai.APIConnectionError as error:
             failed = unreachable(self._endpoint.host, error.__cause__ or error)
