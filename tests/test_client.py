@@ -100,7 +100,9 @@ def test_an_answer_comes_with_everything_about_it(client: OpenAIClient, server: 
         model="m",
         request_id=server.requests[0].id,
         fingerprint="fp",
+        id=answer.id,
     )
+    assert answer.id.startswith("reply-")
     (seen,) = server.requests
     assert seen.path == "/v1/chat/completions"
     assert seen.headers["authorization"] == f"Bearer {KEY}"

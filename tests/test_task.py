@@ -364,6 +364,12 @@ def test_an_answer_without_a_confidence_is_held_back_where_one_was_wanted() -> N
     assert classify_sentiment.run("x", client=ScriptedClient("positive")).warnings == ()
 
 
+def test_only_a_call_that_wanted_a_fit_is_told_that_there_is_none() -> None:
+    task = load("sentiment", client=ScriptedClient(lambda _: "positive"), model="told-once")
+    assert "not calibrated, though it was to be" in task.run("x", calibrate=True).warnings[0]
+    assert task.run("x").warnings == ()
+
+
 def test_opening_the_connection_is_not_charged_to_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     async def slowly(settings: Any) -> Any:
         await asyncio.sleep(0.3)

@@ -232,7 +232,7 @@ def test_faulty_arguments_are_named(options: dict[str, Any], field: str, problem
 
 def test_a_budget_that_the_start_alone_would_use_up_is_refused() -> None:
     own = [(f"a bad pear {n}", "no") for n in range(30)]
-    with pytest.raises(InputError, match="so give 64 or more") as caught:
+    with pytest.raises(InputError, match="so give 94 or more") as caught:
         task(Leaning(), calibrate=True).using(examples=own).tune(ROWS, budget=50)
     assert caught.value.field == "budget"
 

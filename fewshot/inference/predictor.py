@@ -216,7 +216,7 @@ class Predictor(Generic[T]):
             calibration=found.calibration,
             coverage=found.coverage,
             fit="" if missing else self._fit_told(key),
-            warnings=(*found.warnings, *missing, *([failed[key]] if key in failed else [])),
+            warnings=(*found.warnings, *missing, *self._unfitted(key, connection, found.calibration)),
         )
 
     @cached_property
@@ -309,6 +309,14 @@ class Predictor(Generic[T]):
         filled = [n for n in sorted(self.inputs) if self.inputs[n] is None and (inputs or {}).get(n) is not None]
         return key_of(self._fingerprint, filled, self.settings, connection, closed=self.output.is_decided)
 
+    def _fits_at_first_use(self, connection: Connection) -> bool:
+        return connection.local if self.settings.calibrate is None else self.settings.calibrate
+
+    def _unfitted(self, key: str, connection: Connection, calibration: str) -> tuple[str, ...]:
+        """Say why the fit that was wanted is not there, or is one on fewer examples; another call may not want one."""
+        wanted = self._fits_at_first_use(connection) or calibration != "none"
+        return (failed[key],) if wanted and key in failed else ()
+
     async def _calibration_for(
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
     ) -> Calibration | None:
@@ -320,7 +328,7 @@ class Predictor(Generic[T]):
         if key in self.calibrations or settings.calibrate is False:  # what was fitted on purpose holds all the same
             return self.calibrations.get(key)
         calibration = found.calibration if (found := kept(key)) else None
-        if calibration or not (connection.local if settings.calibrate is None else settings.calibrate):
+        if calibration or not self._fits_at_first_use(connection):
             return calibration
         if key in failed or self.output.kind != "labels":  # few examples cannot tell of sets, or when nothing answers
             return None
