@@ -332,6 +332,7 @@ class Predictor(Generic[T]):
             return calibration
         if key in failed or self.output.kind != "labels":  # few examples cannot tell of sets, or when nothing answers
             return None
+        self._question(inputs, prompt, connection).request()  # what cannot be asked is refused before a fit, not after
         labelled, simple = await own_questions(self, inputs, prompt, connection)
         _log.info("%s: %s", self.name, self._prompts.plan(inputs))
         required = [name for name, default in self.inputs.items() if default is REQUIRED]
