@@ -92,6 +92,7 @@ def test_an_answer_that_repeats_itself_without_end_is_refused_at_once() -> None:
     assert "repeats itself" in str(result.error)
 
 
+@pytest.mark.slow
 def test_similar_shots_are_found_for_a_text_that_is_longer_than_the_embedding_reads() -> None:
     pairs = [("Rain and wind. " * 600, "weather"), ("Shares fell. " * 600, "money"), ("A goal!", "sport")]
     task = Task.of("Name the topic.", ["weather", "money", "sport"], pairs, select="embedding", k=1, calibrate=False)
