@@ -137,7 +137,7 @@ def check_function(name: str, value: object, arguments: int) -> None:
             return
     except (TypeError, ValueError):
         pass
-    raise InputError(f"{name}={brief(value)}: give a function of {arguments} arguments", field=name)
+    raise InputError(f"{name}={brief(value)}: give a function of {arguments} argument{'s' * (arguments > 1)}", field=name)
 
 
 def check_number(name: str, value: object, what: str) -> None:

@@ -69,6 +69,8 @@ class Setting:
         if value is None and self.default is None:
             return None
         if self.by_field and isinstance(value, Mapping) and value:
+            if any(each is None or isinstance(each, Mapping) for each in value.values()):
+                raise self._refusal(name, value, f"{self.type} for each field")
             return {str(field): self.read(name, each) for field, each in value.items()}
         try:
             kept = _KINDS[self.kind][0](value)

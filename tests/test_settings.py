@@ -99,6 +99,12 @@ def test_a_single_text_for_stop_is_one_text() -> None:
     assert client.requests[0].stop == ("END",)
 
 
+@pytest.mark.parametrize("least", [{"a": None}, {"a": {"b": 0.5}}, {"a": 0.5, "b": None}])
+def test_a_field_without_a_number_of_its_own_is_refused(least: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"min_confidence=.*: must be a number for each field"):
+        Settings(min_confidence=least)
+
+
 def test_infinity_abstains_always_and_numpy_like_numbers_are_kept_as_pythons() -> None:
     class Index:
         def __index__(self) -> int:
@@ -155,8 +161,10 @@ def test_no_word_means_two_options() -> None:
 def test_a_bulk_option_has_near_names_too() -> None:
     with pytest.raises(InputError, match=r"unknown option 'workers' .did you mean 'concurrency'"):
         load("sentiment", client=ScriptedClient()).map(["x"], workers=3)  # type: ignore[call-arg]
-    with pytest.raises(InputError, match="progress='yes': must be"):
+    with pytest.raises(InputError, match="progress='yes': give a function of 1 argument"):
         load("sentiment", client=ScriptedClient()).map(["x"], progress="yes")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="progress=<function .*: give a function of 1 argument"):
+        load("sentiment", client=ScriptedClient()).map(["x"], progress=lambda: None)  # type: ignore[arg-type]
 
 
 def test_the_typed_options_are_those_of_the_table() -> None:

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from fewshot import _background_loop as loop
-from fewshot._checks import check_kind
+from fewshot._checks import check_function, check_kind
 from fewshot._options import meant, table
 from fewshot.bulk.engine import Run
 from fewshot.bulk.plan import Plan
@@ -153,8 +153,8 @@ def _plan(rows: object, options: BulkOptions) -> Plan:
     for name in given:
         if name not in known and name != "facts":
             raise InputError(f"unknown option {name!r}{meant(name, known, ('facts', 'progress'))}", field=name)
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise InputError(f"progress={progress!r}: must be True, False or a function", field="progress")
+    if not (progress is None or isinstance(progress, bool)):
+        check_function("progress", progress, 1)
     return Plan(**given, watch=shown(progress))
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, ClassVar
 
+from fewshot._checks import brief
 from fewshot._wording import distinct_fold, drop_cue, json_in, tidy
 from fewshot.errors import InputError, OutputError
 from fewshot.outputs.labels import LabelReader
@@ -254,7 +255,7 @@ def labels_of(values: Sequence[object]) -> Labels:
     """Make labels of the values that a call is to give; raises InputError for any but texts, numbers and booleans."""
     for value in values:
         if not isinstance(value.value if isinstance(value, enum.Enum) else value, str | int):
-            raise InputError(f"a label must be a text, a whole number or a boolean, not {value!r}")
+            raise InputError(f"a label must be a text, a whole number or a boolean, not {brief(value)}")
     return Labels(tuple(map(label_of, values)), values={label_of(v): v for v in values if type(v) is not str})
 
 
