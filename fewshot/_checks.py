@@ -137,7 +137,8 @@ def check_function(name: str, value: object, arguments: int) -> None:
             return
     except (TypeError, ValueError):
         pass
-    raise InputError(f"{name}={brief(value)}: give a function of {arguments} argument{'s' * (arguments > 1)}", field=name)
+    many = "one argument" if arguments == 1 else f"{arguments} arguments"
+    raise InputError(f"{name}={brief(value)}: give a function of {many}", field=name)
 
 
 def check_number(name: str, value: object, what: str) -> None:

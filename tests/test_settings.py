@@ -161,9 +161,9 @@ def test_no_word_means_two_options() -> None:
 def test_a_bulk_option_has_near_names_too() -> None:
     with pytest.raises(InputError, match=r"unknown option 'workers' .did you mean 'concurrency'"):
         load("sentiment", client=ScriptedClient()).map(["x"], workers=3)  # type: ignore[call-arg]
-    with pytest.raises(InputError, match="progress='yes': give a function of 1 argument"):
+    with pytest.raises(InputError, match="progress='yes': give a function of one argument"):
         load("sentiment", client=ScriptedClient()).map(["x"], progress="yes")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"progress=<function .*: give a function of 1 argument"):
+    with pytest.raises(InputError, match=r"progress=<function .*: give a function of one argument"):
         load("sentiment", client=ScriptedClient()).map(["x"], progress=lambda: None)  # type: ignore[arg-type]
 
 
