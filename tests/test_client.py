@@ -513,7 +513,12 @@ async def _token() -> str:
         (openai.AsyncAzureOpenAI, {"azure_ad_token_provider": _token}, ("authorization", "Bearer entra-2")),
         (OwnAzure, {"azure_ad_token": "entra-3"}, ("authorization", "Bearer entra-3")),
         (OwnAsyncAzure, {"azure_ad_token_provider": _token}, ("authorization", "Bearer entra-2")),
-        (OwnAzure, {"api_key": lambda: KEY}, ("api-key", KEY)),
+        pytest.param(
+            OwnAzure,
+            {"api_key": lambda: KEY},
+            ("api-key", KEY),
+            marks=pytest.mark.skipif(openai.__version__.startswith("3.3."), reason="openai 3.3 cannot send such a key"),
+        ),
     ],
 )
 @pytest.mark.parametrize("deployment", [None, "dep"])

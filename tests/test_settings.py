@@ -167,6 +167,12 @@ def test_a_bulk_option_has_near_names_too() -> None:
         load("sentiment", client=ScriptedClient()).map(["x"], progress=lambda: None)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("facts", ["a", Path("a"), {"a": 1}, {1: "a"}])
+def test_what_else_a_run_is_of_are_texts_by_name(facts: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="facts=.*: give texts by name"):
+        load("sentiment", client=ScriptedClient()).map(["x"], out=tmp_path / "out.jsonl", facts=facts)
+
+
 def test_the_typed_options_are_those_of_the_table() -> None:
     assert list(get_type_hints(Options)) == list(SETTINGS)
     assert set(get_type_hints(BulkOptions)) == {*BULK, "facts", "progress"}

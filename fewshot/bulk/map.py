@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from fewshot import _background_loop as loop
-from fewshot._checks import check_function, check_kind
+from fewshot._checks import brief, check_function, check_kind
 from fewshot._options import meant, table
 from fewshot.bulk.engine import Run
 from fewshot.bulk.plan import Plan
@@ -155,6 +155,9 @@ def _plan(rows: object, options: BulkOptions) -> Plan:
             raise InputError(f"unknown option {name!r}{meant(name, known, ('facts', 'progress'))}", field=name)
     if not (progress is None or isinstance(progress, bool)):
         check_function("progress", progress, 1)
+    facts = given.get("facts", {})
+    if not isinstance(facts, Mapping) or not all(isinstance(text, str) for fact in facts.items() for text in fact):
+        raise InputError(f"facts={brief(facts)}: give texts by name, as a dict", field="facts")
     return Plan(**given, watch=shown(progress))
 
 
