@@ -169,7 +169,7 @@ def test_a_bulk_option_has_near_names_too() -> None:
 
 @pytest.mark.parametrize("facts", ["a", Path("a"), {"a": 1}, {1: "a"}])
 def test_what_else_a_run_is_of_are_texts_by_name(facts: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="facts=.*: give texts by name"):
+    with pytest.raises(InputError, match=r"facts=.*: give texts by name"):
         load("sentiment", client=ScriptedClient()).map(["x"], out=tmp_path / "out.jsonl", facts=facts)
 
 
