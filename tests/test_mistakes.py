@@ -134,6 +134,7 @@ COMMANDS = [
     ("run sentiment --file empty.csv", "rows"),
     ("run sentiment --file rows.csv --out rows.csv", "name another file"),
     ("run classify x", "--labels"),
+    ("run tag x", "--labels"),
     ("run pattern x", "--examples"),
     ("run translate x --set traget=German", "did you mean 'target'?"),
     ("run sentiment x -o temp=2", "did you mean 'temperature'?"),

@@ -151,7 +151,7 @@ def check_ready(task: Task[Any], args: argparse.Namespace) -> None:
         raise ConfigError(f"{task.name} needs what you want of it: give --{option}, as {_FOR_EXAMPLE[option]}")
 
 
-_STANDS_IN = {"classify": "labels", "pattern": "examples"}
+_STANDS_IN = {"classify": "labels", "tag": "labels", "pattern": "examples"}
 """Shipped tasks whose folder holds only a stand-in, and the option that replaces it."""
 _FOR_EXAMPLE = {"labels": "--labels bug,question,refund", "examples": "--examples pairs.jsonl"}
 
