@@ -6,18 +6,19 @@ import difflib
 import enum
 import inspect
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, time
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from fewshot.errors import InputError
+from fewshot.errors import FewshotError, InputError
 
 __all__ = [
     "REQUIRED",
     "brief",
+    "called",
     "check_characters",
     "check_count",
     "check_function",
@@ -30,6 +31,7 @@ __all__ = [
     "plain_input",
 ]
 
+T = TypeVar("T")
 REQUIRED = ...
 """Stands for "no default" among the inputs of a task."""
 _MAX_INPUT = 2_000_000
@@ -139,6 +141,17 @@ def check_function(name: str, value: object, arguments: int) -> None:
         pass
     many = "one argument" if arguments == 1 else f"{arguments} arguments"
     raise InputError(f"{name}={brief(value)}: give a function of {many}", field=name)
+
+
+def called(name: str, function: Callable[..., T], *given: Any) -> T:
+    """Call a function of the caller's own; raises InputError, which names the argument, where it fails."""
+    try:
+        return function(*given)
+    except FewshotError:
+        raise
+    except Exception as error:
+        who = getattr(function, "__name__", type(function).__name__)
+        raise InputError(f"{name}: {who} failed ({type(error).__name__}: {error!s:.80})", field=name) from error
 
 
 def check_number(name: str, value: object, what: str) -> None:

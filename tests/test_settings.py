@@ -167,6 +167,14 @@ def test_a_bulk_option_has_near_names_too() -> None:
         load("sentiment", client=ScriptedClient()).map(["x"], progress=lambda: None)  # type: ignore[arg-type]
 
 
+def test_a_progress_function_that_fails_is_named() -> None:
+    def draw(_: Any) -> None:
+        raise KeyError("width")
+
+    with pytest.raises(InputError, match=r"^progress: draw failed \(KeyError: 'width'\)$"):
+        list(load("sentiment", client=ScriptedClient(lambda _: "positive")).map(["x"], progress=draw))
+
+
 @pytest.mark.parametrize("facts", ["a", Path("a"), {"a": 1}, {1: "a"}])
 def test_what_else_a_run_is_of_are_texts_by_name(facts: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"facts=.*: give texts by name"):

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+from fewshot._checks import called
 from fewshot.bulk.checkpoint import Saved
 from fewshot.bulk.plan import Plan
 from fewshot.bulk.progress import Display, Tally
@@ -366,7 +367,7 @@ class Run(Generic[T]):
     def _show(self) -> None:
         if self._plan.watch is not None:
             self.tally.in_flight, self.tally.refusals = self._limits.busy, self._limits.refusals
-            self._plan.watch(self.tally)
+            called("progress", self._plan.watch, self.tally)
 
 
 def _is_of_every_row(error: ServiceError) -> bool:

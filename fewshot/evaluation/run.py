@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fewshot._checks import called
 from fewshot.bulk.map import amap
 from fewshot.data.labelled import Labelled
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
@@ -94,7 +95,7 @@ class Run:
         async for result in amap(task, [dict(row.inputs) for row in rows], concurrency=self.concurrency):
             found.append(result)
             self._count(result.usage, result.cost)
-            self.progress(what, len(found), len(rows))
+            called("progress", self.progress, what, len(found), len(rows))
         return found
 
     async def steadiness(self, arm: Arm) -> dict[str, Figure]:
