@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 from collections.abc import Callable
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +159,24 @@ def test_a_file_that_is_not_there_or_a_folder_is_the_callers(tmp_path: Path) -> 
             list(read(path))
 
 
-def test_an_encoding_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'klingon' is not an encoding"):
-        rows_of(tmp_path / "f.csv", "text\na\n", "klingon")
+@pytest.mark.parametrize("name", ["klingon", "\0", "\ud800", "x" * 5000, "hex", "rot13", "bz2", "idna", "undefined"])
+def test_an_encoding_that_there_is_not_or_that_reads_no_text_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="is not an encoding: give one such as"):
+        rows_of(tmp_path / "f.csv", "text\na\n", name)
+
+
+def test_every_encoding_of_python_reads_a_table_or_is_refused(tmp_path: Path) -> None:
+    refused = set()
+    for name in {*aliases.values(), "utf-8-sig", "unicode_escape", "punycode", "charmap", "idna", "undefined"}:
+        content = b"text,label\na,b\n"
+        with contextlib.suppress(LookupError, UnicodeError):
+            content = content.decode().encode(name)
+        try:
+            assert rows_of(tmp_path / "f.csv", content, name) == AB
+        except InputError:
+            refused.add(name)
+    assert {"hex_codec", "rot_13", "idna", "punycode", "undefined"} <= refused
+    assert not {"cp949", "cp1252", "utf_16", "utf_32", "cp037", "shift_jis", "latin_1", "utf_7"} & refused
 
 
 @pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])

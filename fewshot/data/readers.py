@@ -157,8 +157,9 @@ def _encoding(file: Any, where: str, wanted: str | None, *, lenient: bool) -> st
     start = file.peek(4)
     encoding = next((name for bom, name in _BOMS if start.startswith(bom)), wanted or "utf-8")
     try:
+        "a\n".encode(encoding).decode(encoding, "surrogateescape")  # what reads no text, such as hex or idna, raises
         decoder = codecs.getincrementaldecoder(encoding)()
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise InputError(f"{wanted!r} is not an encoding: give one such as cp1252, cp949 or utf-16") from error
     if not file.seekable():
         return encoding
