@@ -10,6 +10,8 @@ import pytest
 from tenacity import RetryCallState
 
 from fewshot.errors import InputError, ServiceError
+from fewshot.models.endpoint import Endpoint, Secret
+from fewshot.models.wire.response import Reply
 from fewshot.models.wire.retry import retrying, wait_asked, worth_retrying
 
 
@@ -38,6 +40,13 @@ def test_a_date_to_wait_for_is_understood() -> None:
     asked = wait_asked({"retry-after": formatdate(time.time() + 30, usegmt=True)})
     assert asked is not None
     assert 28 < asked <= 30
+
+
+def test_a_date_that_has_come_counts_more_than_the_words_of_the_body() -> None:
+    endpoint = Endpoint(model="m", base_url="http://localhost/v1", api_key=Secret("sk-test"))
+    body = b'{"error": {"message": "Rate limit reached. Please try again in 20s."}}'
+    for header, seconds in (({"retry-after": formatdate(time.time() - 1, usegmt=True)}, None), ({}, 20.0)):
+        assert failure(Reply(429, header, body), endpoint).retry_after == seconds
 
 
 def test_only_failures_of_the_service_that_may_pass_are_tried_again() -> None:

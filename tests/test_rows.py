@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fewshot
@@ -313,6 +313,7 @@ ROWS = st.fixed_dictionaries({"text": TEXTS}, optional={"id": st.integers() | st
 
 
 @settings(max_examples=20, deadline=None)
+@example([({"Review": ",\\", "text": "x"}, Result(value=",0", model="m", task="t"))])
 @given(st.lists(st.tuples(ROWS, RESULTS), min_size=1, max_size=4))
 def test_any_result_comes_back_the_same_from_every_form(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[dict[str, Any], Result[Any]]]

@@ -232,11 +232,12 @@ def _table(text: io.TextIOWrapper, where: str, usual: str, first: str = "") -> I
         raise InputError(f"{where}:{line}: {cells}")
     names = documents.header(cells, f"{where}:{line}")
     width = len(names)
+    of_results = {"value", "abstained", "error"} <= {re.sub("^(fewshot_)+", "", name) for name in names}
     for line, cells, held in records:
         if checked and not held and len(cells) == width and cells[0]:
             yield line, dict(zip(names, cells))  # noqa: B905 - looked at
-        else:
-            yield from _named(_row(cells, held, delimiter, names), where, line, names)
+        else:  # a quote in a table of results means what it says, whatever stands before it
+            yield from _named(_row(cells, () if of_results else held, delimiter, names), where, line, names)
 
 
 def _named(row: list[str] | str, where: str, line: int, names: Sequence[str]) -> Iterator[Record]:

@@ -16,7 +16,7 @@ from fewshot.errors import ServiceError
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
-__all__ = ["retrying", "tell_of_wait", "wait_asked", "worth_retrying"]
+__all__ = ["retrying", "tell_of_wait", "wait_asked", "wait_is_over", "worth_retrying"]
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
@@ -67,6 +67,11 @@ def wait_asked(headers: Mapping[str, str]) -> float | None:
     except (KeyError, ValueError):
         seconds = _seconds(headers.get("retry-after", ""))
     return seconds if isfinite(seconds) and seconds > 0 else None
+
+
+def wait_is_over(headers: Mapping[str, str]) -> bool:
+    """Tell whether a reply names a time to wait for that has come by now, whatever else its words say."""
+    return ":" in headers.get("retry-after", "") and _seconds(headers["retry-after"]) < 0
 
 
 def _seconds(value: str) -> float:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from fewshot.errors import ServiceError
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.response import Reply
-from fewshot.models.wire.retry import wait_asked
+from fewshot.models.wire.retry import wait_asked, wait_is_over
 
 __all__ = [
     "MORE_ROOM",
@@ -199,7 +199,7 @@ def failure(reply: Reply, endpoint: Endpoint) -> ServiceError:
     """Give the error for a reply that is none of the good ones."""
     complaint = read_complaint(reply)
     status = reply.status
-    asked = wait_asked(reply.headers) or complaint.wait
+    asked = wait_asked(reply.headers) or (None if wait_is_over(reply.headers) else complaint.wait)
     should_retry = reply.headers.get("x-should-retry")
     quota = _has_no_credit(status, complaint)
     final = quota or _is_too_large(complaint)
