@@ -13,6 +13,7 @@ from fewshot.errors import InputError, ServiceError
 from fewshot.models.endpoint import Endpoint, Secret
 from fewshot.models.wire.response import Reply
 from fewshot.models.wire.retry import retrying, wait_asked, worth_retrying
+from fewshot.models.wire.service_errors import failure
 
 
 @pytest.mark.parametrize(
