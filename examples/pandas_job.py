@@ -3,7 +3,8 @@
 pip install '.[local]' pandas          (in a checkout; 'fewshot[local]' from an index)
 python pandas_job.py reviews.csv labelled.csv --column text
 
-The columns of the file stay as they are. A row that failed has its reason in `error`; the exit code is then 1.
+The columns of the file stay as they are. A row that failed has its reason in `error`; the exit code is then 1. A row
+without a text is not asked about and stays empty.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def main() -> int:
     frame.to_csv(args.target, index=False)
 
     failed, held = int(frame["error"].notna().sum()), int(results["abstained"].sum())
-    print(f"{len(frame)} rows, {failed} failed, {held} held back as too unsure", file=sys.stderr)
+    empty = int(frame[args.column].isna().sum())
+    told = f"{len(frame)} rows, {failed} failed, {empty} without a text, {held} held back as too unsure"
+    print(told, file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import json
 import math
 import random
@@ -251,7 +252,32 @@ def test_a_decisions_endpoint_is_asked_all_labels_in_one_request() -> None:
         assert (told.requests.likely, told.output_tokens.high) == (2, 0)
 
 
-@pytest.mark.parametrize("answers", [[], [{"type": "predicate", "probability": 2}] * 3, [{"type": "predicate"}] * 3])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_decisions_are_told_apart_by_their_names(order: tuple[int, ...]) -> None:
+    chances = dict(zip(MOODS, (0.9, 0.2, 0.6), strict=True))
+    answers = [{"type": "predicate", "name": MOODS[n], "probability": chances[MOODS[n]]} for n in order]
+    with FaultServer() as server:
+        server.reply = lambda body: (200, {}, json.dumps({"answers": answers}).encode())
+        result = task(None, base_url=server.base_url, model="m", decisions=True).run("joy")
+    assert (result.value, result.probabilities) == (["joy", "anger"], chances)
+
+
+def _named(*names: Any) -> list[dict[str, Any]]:
+    return [{"type": "predicate", "name": name, "probability": 0.9} for name in names]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [],
+        [{"type": "predicate", "probability": 2}] * 3,
+        [{"type": "predicate"}] * 3,
+        _named("joy", "joy", "anger"),
+        _named("joy", "sadness", "hope"),
+        _named("joy", None, None),
+        _named("joy", "sadness", ["anger"]),
+    ],
+)
 def test_rubbish_decisions_are_an_error_and_not_a_no(answers: list[Any]) -> None:
     with FaultServer() as server:
         server.reply = lambda body: (200, {}, json.dumps({"answers": answers}).encode())

@@ -92,8 +92,8 @@ def test_the_pandas_job_adds_columns(tmp_path: Path) -> None:
     done = script("pandas_job.py", str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), "--column", "review")
     found = pandas.read_csv(tmp_path / "out.csv")
     assert list(found.columns) == ["id", "review", "label", "confidence", "error"]
-    assert list(found["error"].isna()) == [True, False]
-    assert (done.returncode, "1 failed" in done.stderr) == (1, True)
+    assert list(found["label"].isna()) == [False, True]
+    assert (done.returncode, "0 failed, 1 without a text" in done.stderr) == (0, True)
 
 
 def test_the_web_endpoint_answers_and_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,18 @@ def test_a_decisions_endpoint_is_asked_once_for_all() -> None:
         assert told.input_tokens.likely > 100
 
 
+def test_a_task_with_a_fit_is_asked_as_it_was_when_it_was_fitted() -> None:
+    with FaultServer() as server:
+        server.reply = decided
+        topic, moods, _ = tasks(base_url=server.base_url, model="m", decisions=True)
+        fitted = topic.calibrate([(f"It broke {n}", "bug" if n % 3 else "praise") for n in range(30)])
+        server.requests.clear()
+        result = together(fitted, moods).run("It broke!")
+        assert [len(request.body["questions"]) for request in server.requests] == [1, 2]
+        assert result.value is not None
+        assert result.value["topic"].fit == fitted.run("It broke!").fit != ""
+
+
 def test_a_server_without_decisions_is_asked_by_each_task_in_its_own_way() -> None:
     with FaultServer() as server:
         server.reply = lambda body: (404, {}, b"{}") if "questions" in body else None

@@ -13,6 +13,7 @@ from fewshot.bulk import map as bulk
 from fewshot.bulk.records import result_of
 from fewshot.errors import FewshotError, InputError
 from fewshot.inference.conversation import side_by_side
+from fewshot.inference.fits import kept
 from fewshot.inference.joining import JoiningClient
 from fewshot.inference.predictor import Predictor
 from fewshot.models.connection import Connection
@@ -178,9 +179,13 @@ def together(*tasks: Any, **options: Any) -> Together:
 
 
 def _is_joined(member: Predictor[Any], connection: Connection) -> bool:
-    """Tell whether a task asks but one question of decisions: one that is calibrated at first use asks more."""
-    settings = member.settings
-    return member.output.is_decided and connection.decides(settings.decisions) and settings.calibrate is not True
+    """Tell whether a task asks but one question of decisions, and has no fit, which is one for requests of its own."""
+    if not member.output.is_decided or not connection.decides(member.settings.decisions):
+        return False
+    if member.settings.calibrate is False and not member.calibrations:
+        return member.promise is None
+    fitted = member.promise or member.calibrations or kept(member._calibration_key(connection))
+    return not fitted and member.settings.calibrate is not True
 
 
 def _results_in(result: Result[dict[str, Result[Any]]]) -> dict[str, Result[Any]]:

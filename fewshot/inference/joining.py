@@ -62,6 +62,7 @@ class JoiningClient(ClientWrapper):
     def __init__(self, client: Client, expected: int) -> None:
         super().__init__(client)
         self._expected = expected
+        self._deadline: float | None = None
         self._waiting: list[tuple[Request, asyncio.Future[Completion]]] = []
 
     async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
@@ -70,9 +71,10 @@ class JoiningClient(ClientWrapper):
             return await self.ask(request, deadline)
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
+        self._deadline = deadline
         if len(self._waiting) == self._expected:
             self._expected = 0
-            await self._send(deadline)
+            await self._send()
         return await answer
 
     async def leave(self) -> None:
@@ -81,17 +83,19 @@ class JoiningClient(ClientWrapper):
             self._expected -= 1
             if self._waiting and len(self._waiting) == self._expected:
                 self._expected = 0
-                await self._send(None)
+                await self._send()
 
-    async def _send(self, deadline: float | None) -> None:
+    async def _send(self) -> None:
         requests = [request for request, _ in self._waiting]
         try:
-            parts = _parted(await self.ask(joined(requests), deadline), requests)
+            parts = _parted(await self.ask(joined(requests), self._deadline), requests)
         except BaseException as error:
             for _, answer in self._waiting:
-                answer.set_exception(error)
+                if not answer.done():  # a call that was cancelled waits no longer
+                    answer.set_exception(error)
             if not isinstance(error, Exception):
                 raise
             return
         for (_, answer), part in zip(self._waiting, parts, strict=True):
-            answer.set_result(part)
+            if not answer.done():
+                answer.set_result(part)

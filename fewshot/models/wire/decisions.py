@@ -49,6 +49,7 @@ def read_decision(reply: Reply, request: Request, *, attempts: int) -> Completio
     asked = request.questions or (Decision("", "", request.choices),)
     if not isinstance(answers, list) or len(answers) != len(asked) or not all(isinstance(a, dict) for a in answers):
         rubbish(f"not {len(asked)} decisions" if len(asked) > 1 else "not one decision")
+    answers = _in_order(answers, asked)
     refused = any(decision.get("type") == "refusal" for decision in answers)
     found = {} if refused else {q.name: _decided(given, q) for given, q in zip(answers, asked, strict=True)}
     probabilities = None if refused else found if request.questions else found[""]
@@ -66,6 +67,17 @@ def read_decision(reply: Reply, request: Request, *, attempts: int) -> Completio
         request_id=reply.headers.get("x-request-id"),
         attempts=attempts,
     )
+
+
+def _in_order(answers: list[dict[str, Any]], asked: Sequence[Decision]) -> list[dict[str, Any]]:
+    """Pair answers with questions: by their names where they have any, else in the order in which they were asked."""
+    names = [answer.get("name") for answer in answers]
+    named = {name if isinstance(name, str) else None: answer for name, answer in zip(names, answers, strict=True)}
+    if len(asked) == 1 or named.keys() == {None}:
+        return answers
+    if named.keys() != {question.name for question in asked}:
+        rubbish("decisions on other questions than were asked")
+    return [named[question.name] for question in asked]
 
 
 def _decided(decision: dict[str, Any], question: Decision) -> Any:
