@@ -2,13 +2,14 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fewshot.calibration import logistic
-from fewshot.calibration.calibration import temperature
+from fewshot.calibration.calibration import Calibration, temperature
 from fewshot.calibration.fitting import fit, folds, regress
 from fewshot.calibration.logistic import Widths
 from fewshot.errors import InputError
@@ -150,3 +151,20 @@ def test_the_regression_agrees_with_scikit_learn():
     expected = theirs.predict_proba(list(zip(*scaled, strict=True)))
     for row, chances in zip(flat, expected, strict=True):
         assert list(ours.apply(row).values()) == pytest.approx(list(chances), abs=2e-3)
+
+
+@settings(max_examples=15, deadline=None, phases=(Phase.generate,))
+@given(st.integers(3, 60), st.integers(0, 5), st.sampled_from([2, 3]), st.floats(0, 40))
+def test_nothing_is_surer_than_so_many_rows_can_tell(rows, seed, labels, signal):
+    names = LABELS[:labels]
+    answers = [names[row % labels] for row in range(rows)]
+    rng = random.Random(seed)
+    scores = [{name: signal * (name == answer) + rng.gauss(0, 0.01) for name in names} for answer in answers]
+    fitted = fit(scores, answers)
+    most = (rows + 1 / labels) / (rows + 1) + 1e-12
+    again = Calibration.from_json(fitted.calibration.to_json())
+    for given in (*map(again.apply, scores), *fitted.held_out):
+        assert max(given.values()) <= most
+        assert sum(given.values()) == pytest.approx(1)
+    unbounded = [replace(again, rows=0).apply(row) for row in scores]
+    assert all(sorted(b, key=b.get) == sorted(u, key=u.get) for b, u in zip(map(again.apply, scores), unbounded))

@@ -66,6 +66,8 @@ class Calibration:
     independent: bool = False
     parts: tuple[tuple[str, Calibration], ...] = ()
     """Of a record a calibration for each closed field, whose labels are its values as JSON writes them."""
+    rows: int = 0
+    """Labelled rows that it was fitted on: nothing is surer than so many can tell. 0 where no row was labelled."""
 
     def holds_at(self, share: float) -> bool:
         """Tell whether it was fitted near this share of the probability, as the labels hold it now."""
@@ -91,7 +93,18 @@ class Calibration:
         A log-probability may be -inf. A score that is missing raises `InputError`.
         """
         scores = self.scores(logprobs)
-        return {la: softmax({"": 0.0, la: s})[la] for la, s in scores.items()} if self.independent else softmax(scores)
+        if self.independent:
+            return {label: self.bounded(softmax({"": 0.0, label: s}))[label] for label, s in scores.items()}
+        return self.bounded(softmax(scores))
+
+    def bounded(self, probabilities: Scores) -> dict[str, float]:
+        """Mix in one row that could have been any label: n rows without a mistake do not show less than 1 in n + 1.
+
+        The rule of succession, with one row in all for its prior (Perks 1947, J. Inst. Actuaries 73). The order of
+        probabilities stays as it is.
+        """
+        n = self.rows
+        return {la: (n * p + 1 / len(probabilities)) / (n + 1) if n else p for la, p in probabilities.items()}
 
     def given(self, probabilities: Mapping[str, float]) -> tuple[str, ...]:
         """Choose the labels of a set: each that is as probable as it must be."""
@@ -121,12 +134,12 @@ class Calibration:
             Output(o.label, o.bias * by, tuple((feature, weight * by) for feature, weight in o.weights))
             for o in self.outputs
         )
-        return Calibration(name or self.name, outputs, self.shares)
+        return replace(self, name=name or self.name, outputs=outputs)
 
     def biased(self, bias: Mapping[str, float], *, name: str | None = None) -> Calibration:
         """Add to the score of each label, after all else."""
         outputs = tuple(replace(o, bias=o.bias + bias[o.label]) for o in self.outputs)
-        return Calibration(name or self.name, outputs, self.shares)
+        return replace(self, name=name or self.name, outputs=outputs)
 
     def to_json(self) -> str:
         """Write it as one line of JSON that `from_json` reads back exactly."""
@@ -134,6 +147,7 @@ class Calibration:
         outputs = {o.label: {"bias": o.bias, "weights": dict(o.weights)} | more[o.label] for o in self.outputs}
         about: dict[str, Any] = {"name": self.name, "shares": self.shares}
         about |= {"independent": True} if self.independent else {}
+        about |= {"rows": self.rows} if self.rows else {}
         about |= {"parts": {name: json.loads(part.to_json()) for name, part in self.parts}} if self.parts else {}
         return json.dumps(about | {"outputs": outputs}, ensure_ascii=False)
 
@@ -146,7 +160,8 @@ class Calibration:
             least, most = data.get("shares") or (0.0, 1.0)
             shares = (float(least), float(most)) if data.get("shares") else None
             parts = ((str(n), cls.from_json(json.dumps(part))) for n, part in (data.get("parts") or {}).items())
-            return cls(str(data["name"]), outputs, shares, data.get("independent") is True, tuple(parts))
+            rows = max(0, int(data.get("rows", 0)))
+            return cls(str(data["name"]), outputs, shares, data.get("independent") is True, tuple(parts), rows)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"This is not a calibration ({error!r}); fit it again.") from error
 

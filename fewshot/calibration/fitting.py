@@ -92,9 +92,12 @@ def fit(
     their own; a ridge regression turns it into one feature a label, and the calibration then takes them all together
     with the scores.
 
+    No probability is surer than so many rows can tell (`Calibration.bounded`); shots alone set no such bound.
+
     Raises `InputError` when rows and answers do not pair up, or an answer is not a label.
     """
     names = _checked_labels(scores, answers, labels)
+    bound = Calibration(rows=0 if simple else len(answers))
     simple = simple or len(answers) < _VERY_FEW
     blocks = [Ridge(features, answers, names) for features in (wide if len(set(answers)) > 1 else ())]
     plain, (scores, readouts) = scores, _read_out(scores, names, blocks)
@@ -117,8 +120,8 @@ def fit(
         given = _trial(trial.name, [[calibration.apply(row)] for row in scores], answers)
         if _no_worse(given, than=trials[0]):
             break
-    calibration = replace(_unfolded(calibration, readouts), name=trial.name)
-    return Fitted(calibration, tuple(trials), tuple(held_out), _shares(answers, names))
+    calibration = replace(_unfolded(calibration, readouts), name=trial.name, rows=bound.rows)
+    return Fitted(calibration, tuple(trials), tuple(map(bound.bounded, held_out)), _shares(answers, names))
 
 
 def judged_rows(fit: Fitted, truths: Sequence[str]) -> list[Judged]:

@@ -50,13 +50,15 @@ def fit_set(
     trials: list[Trial] = []
     held_out: list[dict[str, float]] = [{} for _ in truths]
     shares = {}
+    bound = Calibration(rows=len(truths))
     for label in labels:
         has = [label in truth for truth in truths]
         shares[label] = (sum(has) + 0.5) / (len(has) + 1)
         if min(sum(has), len(has) - sum(has)) < _FEWEST:
             outputs.append(Output(label, math.log(shares[label] / (1 - shares[label]))))
+            chance = bound.bounded({YES: shares[label], NO: 1 - shares[label]})[YES]
             for row in held_out:
-                row[label] = shares[label]
+                row[label] = chance
             continue
         scores = [{YES: row[label], NO: row[f"not {label}"]} for row in chances]
         fitted = fit(scores, [YES if one else NO for one in has], wide=wide)
@@ -66,7 +68,7 @@ def fit_set(
         outputs.append(replace(_joined(label, fitted.calibration), least=_least(label, found, has, goal)))
         for row, chance in zip(held_out, found, strict=True):
             row[label] = chance
-    calibration = Calibration("by label", tuple(outputs), independent=True)
+    calibration = Calibration("by label", tuple(outputs), independent=True, rows=bound.rows)
     return Fitted(calibration, tuple(trials), tuple(held_out), shares)
 
 
