@@ -163,8 +163,8 @@ def test_nothing_is_surer_than_so_many_rows_can_tell(rows, seed, labels, signal)
     fitted = fit(scores, answers)
     most = (rows + 1 / labels) / (rows + 1) + 1e-12
     again = Calibration.from_json(fitted.calibration.to_json())
-    for given in (*map(again.apply, scores), *fitted.held_out):
-        assert max(given.values()) <= most
-        assert sum(given.values()) == pytest.approx(1)
+    for chances in (*map(again.apply, scores), *fitted.held_out):
+        assert max(chances.values()) <= most
+        assert sum(chances.values()) == pytest.approx(1)
     unbounded = [replace(again, rows=0).apply(row) for row in scores]
-    assert all(sorted(b, key=b.get) == sorted(u, key=u.get) for b, u in zip(map(again.apply, scores), unbounded))
+    assert all(sorted(b, key=b.get) == sorted(u, key=u.get) for b, u in zip(map(again.apply, scores), unbounded, strict=True))
