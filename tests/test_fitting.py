@@ -166,5 +166,6 @@ def test_nothing_is_surer_than_so_many_rows_can_tell(rows, seed, labels, signal)
     for chances in (*map(again.apply, scores), *fitted.held_out):
         assert max(chances.values()) <= most
         assert sum(chances.values()) == pytest.approx(1)
-    unbounded = [replace(again, rows=0).apply(row) for row in scores]
-    assert all(sorted(b, key=b.get) == sorted(u, key=u.get) for b, u in zip(map(again.apply, scores), unbounded, strict=True))
+    for row in scores:
+        bounded, unbounded = again.apply(row), replace(again, rows=0).apply(row)
+        assert sorted(bounded, key=bounded.get) == sorted(unbounded, key=unbounded.get)
