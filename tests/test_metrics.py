@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fewshot.errors import InputError
 from fewshot.evaluation import metrics
-from fewshot.evaluation.intervals import Figure, average, bootstrap, compare
+from fewshot.evaluation.intervals import Figure, average, bootstrap, compare, kappa
 
 TRUTHS = ["a", "a", "a", "b", "b", "c"]
 SAID = ["a", "a", "b", "b", "c", None]
@@ -127,3 +127,16 @@ def test_unpaired_rows_are_refused():
         metrics.ece([], [])
     with pytest.raises(InputError):
         compare([1.0], [])
+
+
+def test_kappa_is_that_of_scikit_learn_with_an_interval_that_few_rows_do_not_make_certain():
+    sk = pytest.importorskip("sklearn.metrics")
+    ours, theirs = list("aaabbbcccaab"), list("aabbbbccaaab")
+    found = kappa(list(zip(ours, theirs, strict=True)))
+    assert found is not None
+    assert found.value == pytest.approx(sk.cohen_kappa_score(ours, theirs))
+    assert found.low < found.value < found.high <= 1
+    same = kappa([("a", "a"), ("b", "b")] * 10)
+    assert same == Figure(1.0, pytest.approx(0.663, abs=0.001), 1.0)
+    assert kappa([("a", "b"), ("b", "a")] * 20).value == -1.0
+    assert kappa([]) is kappa([("a", "a")] * 9) is None

@@ -172,8 +172,10 @@ def _module(command: str) -> Any:
     return import_module(f"fewshot.cli.{_PLACES.get(command, command)}{'_' * iskeyword(command)}")
 
 
-_PLACES = {"tasks": "listing", "models": "listing"}
-"""Commands that share a module."""
+_PLACES = {"tasks": "listing", "models": "listing"} | {
+    name: f"authoring.{name}" for name in ("try", *GROUPS["Write a task"])
+}
+"""Commands whose module has another name."""
 
 
 class _Completion:
