@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 from fewshot.errors import ConfigError
+from fewshot.models.connection import _service
+from fewshot.models.openai_client import client_for
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 _MODELS = os.environ.get("FEWSHOT_CACHE_DIR")
+
+
+def forget_clients() -> None:
+    """Begin without clients, as a new process does."""
+    client_for.cache_clear()
+    _service.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
+import os
+from typing import Any
 
 import pytest
 
 from fewshot.errors import ConfigError
 from fewshot.models import endpoint
+from fewshot.models.connection import Connection, connect
 from fewshot.models.endpoint import Endpoint, resolve
+from fewshot.settings import Settings
 
 NAMES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "FEWSHOT_MODEL", "FEWSHOT_BASE_URL", "FEWSHOT_OFFLINE")
 
@@ -178,3 +183,41 @@ def test_the_embedded_model_has_no_deadline_of_its_own_and_messages_name_it() ->
     there = Endpoint(model="m", base_url="http://127.0.0.1:43221/v1", local=True)
     assert (there.seconds(None), there.seconds(5.0), there.host) == (math.inf, 5.0, "the embedded model")
     assert Endpoint(model="m", base_url="http://127.0.0.1:43221/v1").seconds(None) == 60.0
+
+
+def connected(**options: Any) -> Connection:
+    """Connect once, with nothing sent."""
+    return asyncio.run(connect(Settings(**options)))
+
+
+def test_a_connection_is_made_once_and_anew_when_anything_that_it_was_made_of_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there: dict[str, Any] = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "api_key": "k"}
+    first = connected(**there)
+    assert connected(**there, k=3, temperature=1.0) is first
+    for name, value in {"base_url": "http://127.0.0.1:8/v1", "model": "n", "api_key": "l", "form": "text"}.items():
+        assert connected(**{**there, name: value}) is not first
+    for name, value in {"max_retries": 1, "reasoning_effort": "low", "top_p": 0.5, "extra_body": {"a": 1}}.items():
+        assert connected(**there, **{name: value}) is not first
+    for name in endpoint.READ:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "0" if name == "FEWSHOT_OFFLINE" else "other: x")
+            assert connected(**there) is not first, name
+    assert connected(**there) is first
+
+
+def test_the_environment_that_decides_an_endpoint_is_named_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[str] = set()
+    real = os.environ.get
+
+    def noting(name: str, default: Any = None) -> Any:
+        read.add(name)
+        return real(name, default)
+
+    monkeypatch.setattr(os.environ, "get", noting)
+    resolve(base_url="http://10.0.0.1/v1", model="m")
+    resolve(model="ollama:m")
+    resolve(api_key="k")
+    resolve()
+    assert read == set(endpoint.READ)

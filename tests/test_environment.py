@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from conftest import forget_clients
 from fault_server import FaultServer, error
 
 from fewshot import Task, load
@@ -21,7 +22,6 @@ from fewshot._storage import write_atomic
 from fewshot.cli.main import main
 from fewshot.cli.terminal import shown
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
-from fewshot.models.openai_client import client_for
 from fewshot.models.scripted import ScriptedClient
 from fewshot.models.wire import audit
 
@@ -30,7 +30,7 @@ KEY = "sk-canary-SECRETSECRET"
 
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    client_for.cache_clear()
+    forget_clients()
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from batch_service import URL, Service
+from conftest import forget_clients
 from fault_server import FaultServer
 from pydantic import BaseModel
 from service_table import LABELS, REFUSALS, RIGHT, WAYS, Refusal, chat, fault, kind_of, listed, read_refusals
 
 from fewshot import Task
 from fewshot.bulk.batch_api.run import BatchRun
-from fewshot.models.openai_client import client_for
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "services.md"
 FIRST, SECOND = 2, 1
@@ -48,7 +48,7 @@ def server() -> Iterator[FaultServer]:
 @pytest.fixture(params=["direct", "plain"])
 def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("FEWSHOT_WIRE", request.param)
-    client_for.cache_clear()  # the same address is another service in each test
+    forget_clients()  # the same address is another service in each test
     return str(request.param)
 
 
@@ -103,7 +103,7 @@ def test_what_a_service_refuses_costs_one_request_once_and_never_the_answer(
 @pytest.mark.slow
 def test_the_refusals_of_the_shared_file_are_met(shared: Path, server: FaultServer, wire: str) -> None:
     for refusal in read_refusals(shared / "refusals.jsonl"):
-        client_for.cache_clear()
+        forget_clients()
         for kept in Path(os.environ["FEWSHOT_CACHE_DIR"]).glob("facts/*"):
             kept.unlink()
         for way, first, second in measure(refusal, server):
@@ -129,7 +129,7 @@ def test_what_was_learnt_is_known_to_the_next_process(server: FaultServer, wire:
     server.reply = lambda body: fault(refusal.status, refusal.body) if refusal.meets(body) else None
     server.answer = lambda body: "negative"
     assert asked_in("label", server, "first")[1] == 2
-    client_for.cache_clear()  # a new process begins without clients, and with the same cache folder
+    forget_clients()  # a new process begins without clients, and with the same cache folder
     assert asked_in("label", server, "second")[1] == 1
 
 
@@ -228,7 +228,7 @@ def table() -> str:
     ]
     with FaultServer() as server:
         for refusal in REFUSALS:
-            client_for.cache_clear()
+            forget_clients()
             for kept in (Path(os.environ["FEWSHOT_CACHE_DIR"]) / "facts").glob("*"):
                 kept.unlink()
             found = measure(refusal, server)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.cache import cached_client
 from fewshot.models.client import Client
-from fewshot.models.endpoint import DEFAULT_MODEL, EMBEDDED_MODEL, OWN, Endpoint, resolve, route_of
+from fewshot.models.endpoint import (
+    DEFAULT_MODEL,
+    EMBEDDED_MODEL,
+    OWN,
+    READ,
+    TIMEOUT,
+    Endpoint,
+    Secret,
+    resolve,
+    route_of,
+)
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
 from fewshot.models.scripted import ScriptedClient
@@ -59,7 +72,7 @@ class Connection:
 
     def deadline(self, timeout: float | None) -> float:
         """Give the `time.monotonic()` value by which a call that begins now is over."""
-        return time.monotonic() + self.endpoint.seconds(timeout)
+        return time.monotonic() + (timeout or (math.inf if self.local else TIMEOUT))
 
     def top_logprobs(self, form: Form | None) -> int | None:
         """How many log-probabilities to ask for; None where the model is known to give none."""
@@ -74,6 +87,11 @@ class Connection:
         """Whether to ask the decisions endpoint: when wanted, or by default where it is known to be."""
         known = self.model == DEFAULT_MODEL and self.endpoint.host == "api.openai.com"
         return (known if wanted is None else wanted) and not self.facts.undecided
+
+    def asking_with(self, fields: Mapping[str, Any]) -> Connection:
+        """Give the same connection with further body parameters, which win over the usual ones."""
+        extra = {**dict(self.extra), **fields}
+        return replace(self, endpoint=replace(self.endpoint, extra=tuple(extra.items())))
 
     def through(self, client: Client) -> Connection:
         """Give the same connection through a client that stands before this one."""
@@ -93,15 +111,42 @@ async def connect(settings: Settings) -> Connection:
     """
     if STAND_INS:
         return Connection(STAND_INS[-1], Endpoint(model=settings.model or "scripted", form=settings.form or "chat"))
+    own = (settings.client, settings.extra_body, settings.extra_headers, settings.extra_query, settings.cache or None)
+    if own == (None,) * len(own):
+        key = settings.api_key if settings.api_key is None else Secret(settings.api_key)
+        now = tuple(value and Secret(value) for value in map(os.environ.get, READ))
+        named = (settings.reasoning_effort, settings.top_p, settings.service_tier)
+        made = _service(settings.model, settings.base_url, key, settings.form, settings.max_retries, named, now)
+        if made is not None:
+            if not made[1].is_ready:
+                await made[1].ready()
+            return made[0]
     connection = await _uncached(settings)
-    extra = {**dict(connection.extra), **_fields(settings)}
-    connection = replace(connection, endpoint=replace(connection.endpoint, extra=tuple(extra.items())))
+    connection = connection.asking_with(_fields(settings))
     if getattr(connection.client, "asks_gate", False) and (ready := getattr(connection.client, "ready", None)):
         await ready()
     if not settings.cache:
         return connection
     client = cached_client(connection.client, connection.endpoint, connection.place)
     return replace(connection, client=client)
+
+
+@lru_cache(maxsize=128, typed=True)
+def _service(
+    model: str | None,
+    base_url: str | None,
+    api_key: Secret | None,
+    form: Form | None,
+    max_retries: int,
+    named: tuple[Any, ...],
+    now: tuple[Secret | None, ...],  # noqa: ARG001 - what `resolve` reads of the environment: a part of the key
+) -> tuple[Connection, OpenAIClient] | None:
+    """Give the connection to a service, made once for the same settings and environment; None for the embedded one."""
+    endpoint = resolve(model=model, base_url=base_url, api_key=api_key, form=form)
+    if endpoint.local:
+        return None
+    client = client_for(endpoint, max_retries=max_retries)
+    return Connection(client, endpoint).asking_with(_named(named)), client
 
 
 async def connect_unstarted(settings: Settings) -> Connection | None:
@@ -145,9 +190,14 @@ async def _uncached(settings: Settings) -> Connection:
 
 def _fields(settings: Settings) -> dict[str, Any]:
     """Give the fields of a body that settings add to the usual ones; the caller's own come last, and win."""
-    named = {name: getattr(settings, name) for name in ("reasoning_effort", "top_p", "service_tier")}
-    own = {**{name: value for name, value in named.items() if value is not None}, **(settings.extra_body or {})}
+    named = _named((settings.reasoning_effort, settings.top_p, settings.service_tier))
+    own = {**named, **(settings.extra_body or {})}
     return {name: Json(json.dumps(value)) if isinstance(value, list | dict) else value for name, value in own.items()}
+
+
+def _named(values: tuple[Any, ...]) -> dict[str, Any]:
+    fields = zip(("reasoning_effort", "top_p", "service_tier"), values, strict=True)
+    return {name: value for name, value in fields if value is not None}
 
 
 def _addressed(endpoint: Endpoint, settings: Settings) -> Endpoint:

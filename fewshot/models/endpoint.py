@@ -23,7 +23,19 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from fewshot.errors import ConfigError
 from fewshot.types import Form
 
-__all__ = ["DEFAULT_MODEL", "EMBEDDED_MODEL", "OWN", "SERVERS", "Endpoint", "Secret", "offline", "resolve", "route_of"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "EMBEDDED_MODEL",
+    "OWN",
+    "READ",
+    "SERVERS",
+    "TIMEOUT",
+    "Endpoint",
+    "Secret",
+    "offline",
+    "resolve",
+    "route_of",
+]
 
 DEFAULT_MODEL = "gpt-6-luna"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
@@ -33,12 +45,22 @@ SERVERS = {"ollama:": "http://127.0.0.1:11434/v1", "lmstudio:": "http://127.0.0.
 _NO_KEY = "none"
 OWN = "the client's own"
 """Stands for the key of a client of the caller's own, which may be none, or made anew for each request."""
-_TIMEOUT = 60.0
+TIMEOUT = 60.0
 """Seconds that a call to a service has when the caller does not say."""
 _REASONS = re.compile(r"(^|/)gpt-[5-9]")
 """Model names (also behind a gateway's `openai/`) that think before they answer unless told not to."""
 _ROUTES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
 """What the official client reads besides address and key, and sends as headers."""
+READ = (
+    "FEWSHOT_MODEL",
+    "FEWSHOT_BASE_URL",
+    "OPENAI_BASE_URL",
+    "OPENAI_API_KEY",
+    "FEWSHOT_OFFLINE",
+    "FEWSHOT_ALLOW_HTTP",
+    *_ROUTES,
+)
+"""All that `resolve` reads of the environment: while it is the same, so is what it gives."""
 _SECRET = re.compile(r"key|token|secret|password|signature|\bsig\b|\bcode\b|credential|auth", re.IGNORECASE)
 _ON, _OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -85,7 +107,7 @@ class Endpoint:
 
     def seconds(self, timeout: float | None) -> float:
         """Give the seconds that a call may take: those asked for, else 60, or without end for the embedded model."""
-        return timeout or (math.inf if self.local else _TIMEOUT)
+        return timeout or (math.inf if self.local else TIMEOUT)
 
 
 def resolve(

@@ -101,6 +101,7 @@ class OpenAIClient:
         self._secrets = (Secret(own),) if isinstance(own, str) else (endpoint.api_key,)
         self._before = _azure_path(client)
         self._slot = slot
+        self.is_ready = False
         self.facts: dict[str, ModelFacts] = {}
         """What was learnt of each model; copies of this client share it."""
 
@@ -223,9 +224,12 @@ class OpenAIClient:
     async def ready(self) -> None:
         """Do what the first request would otherwise wait for, before its clock starts: import openai, above all."""
         try:
-            return await self._wire.ready()
+            await self._wire.ready()
         except Exception as odd:
             error = odd if isinstance(odd, FewshotError) else unsendable(odd, self.endpoint.host)
+        else:
+            self.is_ready = True
+            return
         raise error
 
     async def aclose(self) -> None:
