@@ -85,12 +85,20 @@ class Function(Generic[P, T]):
     def __get__(self, _instance: object, _owner: object = None) -> Function[P, T]:
         return self  # as of a static method: `help` takes it for the function that it is
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    @overload
+    def __call__(self, *args: Any, min_confidence: float, **kwargs: Any) -> T | None: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Give the value; raises InputError, ServiceError or OutputError. An abstention gives None."""
         call = self._build(*args, **kwargs)
         return call.task(call.inputs)
 
-    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    @overload
+    async def acall(self, *args: Any, min_confidence: float, **kwargs: Any) -> T | None: ...
+    @overload
+    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Give the value without blocking."""
         call = self._build(*args, **kwargs)
         return await call.task.acall(call.inputs)

@@ -125,7 +125,11 @@ class Task(Predictor[T]):
         """
         return super().using(examples=examples, output=output, **changes)
 
-    def __call__(self, *args: Any, **inputs: Any) -> T:
+    @overload
+    def __call__(self, *args: Any, min_confidence: float, **inputs: Any) -> T | None: ...
+    @overload
+    def __call__(self, *args: Any, **inputs: Any) -> T: ...
+    def __call__(self, *args: Any, **inputs: Any) -> Any:
         """Give the value for an input.
 
         Raises:
@@ -134,7 +138,11 @@ class Task(Predictor[T]):
         """
         return _value(self.run(*args, **inputs))
 
-    async def acall(self, *args: Any, **inputs: Any) -> T:
+    @overload
+    async def acall(self, *args: Any, min_confidence: float, **inputs: Any) -> T | None: ...
+    @overload
+    async def acall(self, *args: Any, **inputs: Any) -> T: ...
+    async def acall(self, *args: Any, **inputs: Any) -> Any:
         """Give the value for an input, without blocking; errors as for a call."""
         return _value(await self.arun(*args, **inputs))
 

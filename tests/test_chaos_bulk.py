@@ -66,7 +66,7 @@ def check(results: list[Result[Any]], rows: list[str]) -> None:
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("concurrency", [1, 8, 32])
 def test_a_storm_loses_nothing(concurrency: int, mode: str) -> None:
-    rows = texts(ROWS)
+    rows = texts(ROWS if concurrency > 1 else ROWS // 4)  # one after the other takes long
     with chaos.spawn(seed=concurrency, args=["--preset", "storm"]) as server:
         results = collect(task(server.base_url, timeout=60.0), rows, mode=mode, concurrency=concurrency)
         stats = server.stats(detail=True)

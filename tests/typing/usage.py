@@ -95,11 +95,15 @@ async def ask() -> None:
     assert_type(await team.acall("It crashes."), Team)
     assert_type(await team.arun("It crashes."), Result[Team])
     assert_type(await classify_sentiment.acall("Lovely."), Sentiment)
+    assert_type(await classify_sentiment.acall("Lovely.", min_confidence=0.8), Sentiment | None)
 
 
 # -- the functions that ship ------------------------------------------------------------------------------------------
 
 assert_type(classify_sentiment("Lovely."), Sentiment)
+assert_type(classify_sentiment("Lovely.", min_confidence=0.8), Sentiment | None)
+assert_type(classify_sentiment.task()("Lovely.", min_confidence=0.8), Sentiment | None)
+assert_type(classify_sentiment("Lovely.", k=3, min_confidence=None), Sentiment)
 assert_type(classify_sentiment.run("Lovely.", k=3), Result[Sentiment])
 assert_type(classify_sentiment.task(), Task[Sentiment])
 assert_type(classify_sentiment.using(min_confidence=0.8), Task[Sentiment | None])
@@ -123,8 +127,8 @@ def of_teams(text: str, known: list[Team]) -> Team:
     return classify(text, known)
 
 
-classify_sentiment("Lovely.", k="three")  # type: ignore[arg-type]
-classify_sentiment("Lovely.", modle="x")  # type: ignore[call-arg]
+classify_sentiment("Lovely.", k="three")  # type: ignore[call-overload]
+classify_sentiment("Lovely.", modle="x")  # type: ignore[call-overload]
 assert_type(classify("Lovely.", [1, 2]), int)
 assert_type(classify("Lovely.", bool), bool)
 extract("It crashes.", dict)  # type: ignore[type-var]
