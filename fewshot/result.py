@@ -32,6 +32,8 @@ class Field:
     """Probability of the value of a closed field; of an open one the mean probability of its tokens."""
     expected: float | None = None
     """The mean of a closed field whose values are numbers."""
+    written: str | None = None
+    """The JSON that the model wrote (or decided on), where a fit makes another value likelier, which is given."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
@@ -41,6 +43,7 @@ class Field:
             "probabilities": None if chances is None else {label_of(value): p for value, p in chances.items()},
             "confidence": self.confidence,
             "expected": self.expected,
+            "written": self.written,
         }
 
 

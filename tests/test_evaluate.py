@@ -829,7 +829,7 @@ def test_what_was_promised_or_why_nothing_could_be_is_printed() -> None:
     assert "accuracy_given" not in none.metrics
     assert "nothing was answered: 28 rows are too few to promise 1.0%" in str(none)
     kept = task().evaluate(ROWS, pool=POOL, k=2, risk=0.2)
-    assert "at most 20.0% of the answers given are wrong, with 95% confidence" in str(kept)
+    assert "at most 20.0% of the answers given will be wrong, with a confidence of 95%" in str(kept)
     assert str(Report.from_dict(kept.to_dict())) == str(kept)
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, model_validator
 
 from fewshot import Completion, ConfigError, InputError, Request, ScriptedClient, Task, estimate, extract
+from fewshot.calibration.abstention import fields_threshold_for
+from fewshot.calibration.promise import Promise
 from fewshot.inference.field_scoring import read_fields
 from fewshot.outputs.fields import fields_of, places_in
 from fewshot.outputs.kinds import Schema
@@ -265,6 +267,7 @@ def test_each_closed_field_is_calibrated_on_labelled_rows() -> None:
     assert plain.fields is not None
     assert sure.fields is not None
     assert plain.fields["one"].confidence == pytest.approx(0.9)
+    assert sure.value == plain.value  # likelier are two that are equal, which are no record together
     assert sure.fields["one"].confidence == pytest.approx(0.4, abs=0.1)
     assert sure.fields["other"].confidence == pytest.approx(0.6, abs=0.05)  # its tokens are as sure in every row
     assert (plain.calibration, sure.calibration) == ("none", "by field")
@@ -275,3 +278,88 @@ def test_each_closed_field_is_calibrated_on_labelled_rows() -> None:
         Task.of("Which?", Odd, client=Listing(answer)).calibrate(rows[:5])
     with pytest.raises(ConfigError, match="log-probabilities"):
         Task.of("Which?", Odd, client=ScriptedClient(lambda _: '{"one": true, "other": false}')).calibrate(rows)
+
+
+class Sorted(BaseModel):
+    topic: Literal["bug", "praise"]
+    urgent: bool
+    note: str
+
+
+def sort(request: Request) -> Completion:
+    """Take all for praise, with less doubt where there is a bug, and be unsure of what is urgent at every third."""
+    text = request.chat[-1].content
+    bug = 0.4 if "bug" in text else 0.1
+    rest = token("true", false=0.4 if "odd" in text else 0.02), token(', "note": "'), token("n"), token('"}')
+    return said(token('{"topic": "'), token("praise", bug=bug), token('", "urgent": '), *rest)
+
+
+def sorted_rows(count: int) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (
+            f"{'bug' if n % 2 else 'fine'} {'odd' if n % 3 == 0 else ''} {n}",
+            {"topic": "bug" if (n % 2) != (n % 40 == 7) else "praise", "urgent": n % 6 != 0, "note": "n"},
+        )
+        for n in range(count)
+    ]
+
+
+def test_a_fit_gives_the_likelier_value_and_tells_what_was_written(tmp_path: Any) -> None:
+    task = Task.of("Sort.", Sorted, client=Listing(sort))
+    fitted = task.calibrate(sorted_rows(120))
+    plain, found = task.run("bug odd x"), fitted.run("bug odd x")
+    assert plain.value == Sorted(topic="praise", urgent=True, note="n")
+    assert found.value is not None
+    assert found.value.topic == "bug"
+    assert found.fields is not None
+    topic = found.fields["topic"]
+    assert (topic.value, topic.written, found.fields["note"].written) == ("bug", '"praise"', None)
+    assert topic.probabilities is not None
+    assert topic.confidence == topic.probabilities["bug"] > 0.8
+    assert found.confidence == pytest.approx(math.prod(f.confidence or 0 for f in found.fields.values()))
+    (kept,) = fitted.map(["bug odd x"], out=tmp_path / "o.jsonl")
+    (again,) = fitted.map(["bug odd x"], out=tmp_path / "o.jsonl")
+    assert (again.value, again.fields) == (kept.value, kept.fields) == (found.value, found.fields)
+    report = task.evaluate(sorted_rows(40), pool=[(f"{text} pool", truth) for text, truth in sorted_rows(120)])
+    assert report.by_field is not None
+    assert report.by_field["topic"]["accuracy"] == 39 / 40
+
+
+def test_a_risk_is_promised_of_each_field_that_is_named() -> None:
+    task = Task.of("Sort.", Sorted, client=Listing(sort))
+    fitted = task.calibrate(sorted_rows(240), risk={"urgent": 0.05, "topic": 0.2})
+    threshold = fitted.fitted.threshold
+    assert threshold.sentence == (
+        "of the answers given no more will have a field wrong than 'urgent' 5.0%, 'topic' 20.0%, "
+        "with a confidence of 95%"
+    )
+    assert threshold.coverage == pytest.approx(2 / 3, abs=0.04)  # the odd ones are urgent half of the time
+    given, held = fitted.run("bug x"), fitted.run("bug odd x")
+    assert given.value == Sorted(topic="bug", urgent=True, note="n")
+    assert (held.value, held.abstained) == (None, True)
+    assert "the field 'urgent' has a confidence of" in held.warnings[0]
+    loaded = Promise.from_json(fitted.promise.to_json())  # type: ignore[union-attr]
+    assert loaded.threshold == threshold
+    hopeless = task.calibrate(sorted_rows(40), risk={"topic": 0.01})
+    assert hopeless.fitted.threshold.reason
+    assert hopeless.run("bug x").abstained
+    for risk in ({"topc": 0.1}, {}, {"topic": 2}):
+        with pytest.raises(InputError, match=r"risk=|lie between"):
+            task.calibrate(sorted_rows(20), risk=risk)
+    with pytest.raises(InputError, match="gives no record"):
+        Task.of("Sort.", ["a", "b"], client=Listing(sort)).calibrate([("x", "a")], risk={"topic": 0.1})
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.floats(0, 1), st.booleans()), min_size=20, max_size=60))
+def test_a_field_is_held_to_its_risk_on_the_records_that_are_accepted(
+    rows: list[tuple[float, bool, float, bool]],
+) -> None:
+    risks = {"one": 0.3, "two": 0.45}
+    judged = [{"one": (a, b), "two": (c, d)} for a, b, c, d in rows]
+    found = fields_threshold_for(risks, judged, confidence=0.8)
+    assert isinstance(found.least, dict)
+    least = found.least
+    accepted = [row for row in judged if all(sure >= least[name] for name, (sure, _) in row.items())]
+    assert len(accepted) == round(found.coverage * len(rows))
+    for name, risk in risks.items():
+        assert not accepted or sum(not row[name][1] for row in accepted) / len(accepted) <= risk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fewshot._checks import check_number
@@ -19,6 +19,7 @@ __all__ = [
     "coverage_curve",
     "coverage_table",
     "error_bound",
+    "fields_threshold_for",
     "recall_threshold_for",
     "threshold_for",
 ]
@@ -55,6 +56,20 @@ class Threshold:
     """What was promised: `risk`, `average_risk`, `recall` or `precision`."""
     label: str | None = None
     """The label whose recall or precision was promised."""
+    fields: Mapping[str, float] = field(default_factory=dict)
+    """Of a record the risk that was promised of each field; `risk` is the largest."""
+
+    @property
+    def least(self) -> float | dict[str, float] | None:
+        """The `min_confidence` that keeps the promise, of all or of each field; None where it is about one label."""
+        if self.fields:
+            return {name: self._least_of(risk) for name, risk in self.fields.items()}
+        return None if self.label is not None else self.threshold if self.threshold <= 1 else math.inf
+
+    def _least_of(self, risk: float) -> float:
+        """Give the least confidence of a field: above that at which the first row was refused, rounding aside."""
+        least = self.threshold ** (risk / self.risk) * (1 + 1e-12)
+        return least if least <= 1 else math.inf
 
     @property
     def sentence(self) -> str:
@@ -64,6 +79,9 @@ class Threshold:
             return f"at least {1 - self.risk:.1%} of those that are {self.label!r} will be answered so, {sure}"
         if self.promise == "precision":
             return f"at least {1 - self.risk:.1%} of the answers {self.label!r} will be right, {sure}"
+        if self.fields:
+            each = ", ".join(f"{name!r} {risk:.1%}" for name, risk in self.fields.items())
+            return f"of the answers given no more will have a field wrong than {each}, {sure}"
         sure = "in the mean over many fits" if self.promise == "average_risk" else sure
         return f"at most {self.risk:.1%} of the answers given will be wrong, {sure}"
 
@@ -115,7 +133,37 @@ def threshold_for(
     Raises:
         InputError: a risk or confidence outside (0, 1).
     """
+    return _threshold_for([risk], confidences, [(right,) for right in correct], confidence)
+
+
+def fields_threshold_for(
+    risks: Mapping[str, float], rows: Sequence[Mapping[str, tuple[float | None, bool]]], *, confidence: float = 0.95
+) -> Threshold:
+    """Find how sure fields of a record must be, so that of the records accepted each is wrong no more often than said.
+
+    A record is as sure as its least sure field, each confidence taken to a power by which all risks become the largest
+    one. What is tested is the records that all fields let pass; every field's bound must hold there, and so all hold
+    together with the chance of one (an intersection-union test, Berger 1982, Technometrics 24(4)).
+
+    Arguments:
+        risks: for each field the share that may be wrong.
+        rows: for each row and field its confidence and whether it was right; rows without a confidence are left out.
+        confidence: see `threshold_for`.
+    """
+    most = max(risks.values())
+    known = [row for row in rows if all(row.get(name, (None,))[0] is not None for name in risks)]
+    sure = [min((row[name][0] or 0.0) ** (most / risk) for name, risk in risks.items()) for row in known]
+    right = [[row[name][1] for name in risks] for row in known]
+    found = _threshold_for([*risks.values()], sure, right, confidence)
+    return replace(found, risk=most, fields=dict(risks))
+
+
+def _threshold_for(
+    risks: Sequence[float], confidences: Sequence[float], correct: Sequence[Sequence[bool]], confidence: float
+) -> Threshold:
+    """Find the lowest threshold of `threshold_for` at which all of several risks are kept, each of another outcome."""
     _check(confidences, correct)
+    risk = min(risks)
     check_promise(risk, confidence)
     rows = len(confidences)
     level = (1 - confidence) / len(_STARTS)
@@ -129,12 +177,12 @@ def threshold_for(
             accepted = [right for value, right in pairs if value > cut]
             if len(accepted) < least:  # too many tie: whether a threshold is tested hangs on confidences alone
                 continue
-            wrong = len(accepted) - sum(accepted)
-            bound = error_bound(wrong, len(accepted), confidence=1 - level)
-            if bound > risk:
+            wrong = [len(accepted) - sum(column) for column in zip(*accepted, strict=True)]
+            bounds = [error_bound(count, len(accepted), confidence=1 - level) for count in wrong]
+            if any(bound > most for bound, most in zip(bounds, risks, strict=True)):
                 break
-            lowest = max(math.nextafter(cut, math.inf), 0.0)
-            passed.append(Threshold(lowest, risk, confidence, len(accepted) / rows, wrong / len(accepted), bound, rows))
+            lowest, error = max(math.nextafter(cut, math.inf), 0.0), max(wrong) / len(accepted)
+            passed.append(Threshold(lowest, risk, confidence, len(accepted) / rows, error, max(bounds), rows))
     if passed:
         return min(passed, key=lambda found: found.threshold)
     return Threshold(math.inf, risk, confidence, 0.0, 0.0, 1.0, rows, _why_none(rows, risk, level))
@@ -287,7 +335,7 @@ def at_most(wrong: int, rows: int, rate: float) -> float:
     return total
 
 
-def _check(confidences: Sequence[float | None], correct: Sequence[bool]) -> None:
+def _check(confidences: Sequence[float | None], correct: Sequence[object]) -> None:
     if len(confidences) != len(correct):
         raise InputError(
             f"{len(confidences)} confidences and {len(correct)} outcomes do not pair up; give one of each."

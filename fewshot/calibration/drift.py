@@ -119,18 +119,24 @@ def drift(
     before = 0.0 if then is None else then.gap
     far = math.erfc(abs(now.gap - before) / math.sqrt(2 * max(variance, 1e-12)))
     found.append(("confidence above accuracy", before, now.gap, now.rows, far))
-    if threshold is not None and (counted := _held_to(rows, threshold)):
-        wrong, count = sum(counted), len(counted)
-        more = 1.0 - (at_most(wrong - 1, count, threshold.risk) if wrong else 0.0)
-        what = "missed" if threshold.promise == "recall" else "wrong among the answered"
-        found.append((what, threshold.risk, wrong / count, count, more))
+    if threshold is not None:
+        for name, risk in (threshold.fields or {"": threshold.risk}).items():
+            if counted := _held_to(rows, threshold, name):
+                wrong, count = sum(counted), len(counted)
+                more = 1.0 - (at_most(wrong - 1, count, risk) if wrong else 0.0)
+                what = "missed" if threshold.promise == "recall" else f"{name} wrong among the answered".lstrip()
+                found.append((what, risk, wrong / count, count, more))
     checks = tuple(Check(*one, drifted=one[-1] < _LEVEL / len(found)) for one in found)
     return Drift(fit=fit, rows=len(rows), checks=checks, off=off or {}, left_out=left_out)
 
 
-def _held_to(rows: Sequence[Judged], threshold: Threshold) -> list[bool]:
-    """Tell of each row that the promise is about whether it breaks it."""
-    label = threshold.label
+def _held_to(rows: Sequence[Judged], threshold: Threshold, name: str) -> list[bool]:
+    """Tell of each row that the promise is about whether it breaks it, of a record in the field of that name."""
+    label, least = threshold.label, threshold.least
+    if isinstance(least, dict):
+        sure = [{n: -1.0 if s is None else s for n, (s, _) in row.fields.items()} for row in rows]
+        short = [any(own.get(n, -1.0) < most for n, most in least.items()) for own in sure]
+        return [not row.fields[name][1] for row, out in zip(rows, short, strict=True) if not out]
     if label is None:
         return [not row.right for row in rows if row.sure >= threshold.threshold]
     counted = []

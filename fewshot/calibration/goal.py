@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from fewshot._checks import brief
 from fewshot.calibration.abstention import (
     Threshold,
     average_threshold_for,
     check_promise,
+    fields_threshold_for,
     recall_threshold_for,
     threshold_for,
 )
@@ -29,20 +30,22 @@ class Judged:
     right: bool
     probabilities: Mapping[str, float] | None = None
     truth: str | None = None
+    fields: Mapping[str, tuple[float | None, bool]] = field(default_factory=dict)
+    """Of a record how sure each field was and whether it was right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
     """One promise at most; see `CalibrateOptions`."""
 
-    risk: float | None = None
+    risk: float | Mapping[str, float] | None = None
     average_risk: float | None = None
     recall: Mapping[str, float] | None = None
     precision: Mapping[str, float] | None = None
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        for risk in (self.risk, self.average_risk):
+        for risk in (*(self.risk.values() if isinstance(self.risk, Mapping) else [self.risk]), self.average_risk):
             if risk is not None:
                 check_promise(risk, self.confidence)
         given = [n for n in ("risk", "average_risk", "recall", "precision") if getattr(self, n) is not None]
@@ -64,12 +67,17 @@ class Goal:
         """Whether anything is to be promised."""
         return any(goal is not None for goal in (self.risk, self.average_risk, self.recall, self.precision))
 
-    def check_labels(self, labels: Sequence[str] | None, *, several: bool = False) -> None:
-        """Raise `InputError` where the label of which something is to be promised is not one of the task's.
+    def check_parts(self, labels: Sequence[str] | None, fields: Collection[str], *, several: bool = False) -> None:
+        """Raise `InputError` where the label or field of which something is to be promised is not one of the task's.
 
         Arguments:
             several: any of the labels may be given at once, and of each something may be promised.
         """
+        if isinstance(self.risk, Mapping) and (not self.risk or not self.risk.keys() <= {*fields}):
+            there = f"its fields are {', '.join(fields)}" if fields else "the task gives no record"
+            raise InputError(
+                f"risk={dict(self.risk)!r} must give a share for each of some fields: {there}", field="risk"
+            )
         for name in ("recall", "precision"):
             share = getattr(self, name) or {}
             for label in share:
@@ -93,6 +101,8 @@ class Goal:
             least = threshold_for(1 - share, sure, right, confidence=self.confidence)
             why = least.reason and f"of the answers {label!r}: {least.reason}"
             return replace(least, promise="precision", label=label, reason=why)
+        if isinstance(self.risk, Mapping):
+            return fields_threshold_for(self.risk, [row.fields for row in rows], confidence=self.confidence)
         sure, right = [row.sure for row in rows], [row.right for row in rows]
         if self.average_risk is not None:
             return average_threshold_for(self.average_risk, sure, right)

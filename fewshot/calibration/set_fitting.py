@@ -72,7 +72,9 @@ def fit_set(
     return Fitted(calibration, tuple(trials), tuple(held_out), shares)
 
 
-def fit_fields(chances: Sequence[Mapping[str, Scores]], truths: Sequence[Mapping[str, str]]) -> Fitted:
+def fit_fields(
+    chances: Sequence[Mapping[str, Scores]], truths: Sequence[Mapping[str, str]]
+) -> tuple[Fitted, list[dict[str, Scores]]]:
     """Fit each closed field of a record on labelled rows.
 
     Arguments:
@@ -80,20 +82,28 @@ def fit_fields(chances: Sequence[Mapping[str, Scores]], truths: Sequence[Mapping
         truths: for each row the right value of each field, written alike.
 
     Returns:
-        One calibration of all fields that enough rows have; `held_out` holds nothing but a place for each row.
+        One calibration of all fields that enough rows have, and for each row and field the probabilities from one that
+        was fitted without the row.
     """
     parts, trials = [], []
+    held_out: list[dict[str, Scores]] = [{} for _ in truths]
     for name in dict.fromkeys(name for row in chances for name in row):
-        both = [(row[name], truth.get(name, "")) for row, truth in zip(chances, truths, strict=True) if name in row]
-        known = [(row, value) for row, value in both if value in row]
+        known = [
+            n
+            for n, (row, truth) in enumerate(zip(chances, truths, strict=True))
+            if truth.get(name) in row.get(name, ())
+        ]
         if len(known) < _FEWEST_ROWS:
             continue
-        logs = [{value: math.log(max(p, 1e-12)) for value, p in row.items()} for row, _ in known]
-        fitted = fit(logs, [value for _, value in known])
+        logs = [{value: math.log(max(p, 1e-12)) for value, p in chances[n][name].items()} for n in known]
+        fitted = fit(logs, [truths[n][name] for n in known])
+        for n, row in zip(known, fitted.held_out, strict=True):
+            held_out[n][name] = row
         parts.append((name, fitted.calibration))
         chosen = next(t for t in fitted.trials if t.name == fitted.calibration.name)
         trials.append(replace(chosen, name=f"{name}: {chosen.name}"))
-    return Fitted(Calibration("by field", parts=tuple(parts)), tuple(trials), tuple({} for _ in truths), {})
+    whole = Fitted(Calibration("by field", parts=tuple(parts)), tuple(trials), tuple({} for _ in truths), {})
+    return whole, held_out
 
 
 def _joined(label: str, calibration: Calibration) -> Output:

@@ -11,7 +11,7 @@ from typing import Any
 from fewshot._storage import cache_dir
 from fewshot.calibration.abstention import Threshold
 from fewshot.cli.eval import add_labelled_options, labelled
-from fewshot.cli.options import add_task_options, shares, task_of
+from fewshot.cli.options import add_task_options, risk_of, shares, task_of
 from fewshot.cli.terminal import shown
 from fewshot.errors import InputError
 from fewshot.evaluation.calibrate import kept_calibration
@@ -23,7 +23,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_options(parser)
     add_labelled_options(parser, required=False)
-    parser.add_argument("--risk", type=float, metavar="R", help="find the --min-confidence that promises this error")
+    parser.add_argument(
+        "--risk", metavar="R", help="find the --min-confidence that promises this error; FIELD=R,FIELD=R"
+    )
     parser.add_argument("--average-risk", type=float, metavar="R", help="promise this error on average instead")
     parser.add_argument("--recall", metavar="L=R", help="promise to find this share of one label, as in spam=0.95")
     parser.add_argument("--precision", metavar="L=P", help="promise that this share of one label's answers is right")
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     task = task.calibrate(
         rows,
         prior=shares(args.prior, "--prior"),
-        risk=args.risk,
+        risk=risk_of(args.risk),
         average_risk=args.average_risk,
         recall=shares(args.recall, "--recall"),
         precision=shares(args.precision, "--precision"),
@@ -84,6 +86,8 @@ def _show(found: dict[str, Any], threshold: Threshold | None) -> None:
             f"{threshold.label!r} from a probability of {threshold.threshold} is {threshold.coverage:.1%} of the rows; "
             f"{threshold.error:.1%} of those that have it were missed: {threshold.sentence}"
         )
+    elif threshold.fields:
+        print(f"{threshold.least} accepts {threshold.coverage:.1%} of the rows: {threshold.sentence}")
     else:
         of = "rows" if threshold.label is None else f"rows answered {threshold.label!r}"
         print(

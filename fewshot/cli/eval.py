@@ -14,7 +14,7 @@ from typing import Any
 
 from fewshot._progress import Bar
 from fewshot._wording import tidy
-from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, task_of
+from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, risk_of, task_of
 from fewshot.cli.terminal import shown, tell_line
 from fewshot.data.columns import Columns, value_at
 from fewshot.data.examples import answer_in
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pool", metavar="F", help="labelled rows to take shots from; the others calibrate")
     parser.add_argument("--draws", type=int, default=1, metavar="N", help="draws of shots for each k")
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate only the first N rows")
-    parser.add_argument("--risk", type=float, metavar="R", help="share of errors to promise among accepted answers")
+    parser.add_argument(
+        "--risk", metavar="R", help="share of errors to promise among accepted answers; FIELD=R,FIELD=R"
+    )
     parser.add_argument("--no-calibrate", action="store_true", help="take the probabilities as they come")
     parser.add_argument(
         "--calibration-rows",
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
         calibrate=not args.no_calibrate,
         calibration_rows=args.calibration_rows,
-        risk=args.risk,
+        risk=risk_of(args.risk),
         consistency=args.consistency,
         seed=args.seed,
         concurrency=args.concurrency,

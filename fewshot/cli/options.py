@@ -48,6 +48,7 @@ __all__ = [
     "given",
     "relabelled",
     "renamed",
+    "risk_of",
     "setting_of",
     "shares",
     "task_of",
@@ -176,6 +177,16 @@ def shares(text: str | None, option: str) -> dict[str, float] | None:
         raise
     except ValueError as error:
         raise InputError(f"{option} {text!r} must be LABEL=SHARE: {error}", field=option.lstrip("-")) from error
+
+
+def risk_of(text: str | None) -> float | dict[str, float] | None:
+    """Read `0.05`, or for fields of a record `topic=0.05,priority=0.1`; raises InputError for anything else."""
+    if text is None or "=" in text:
+        return shares(text, "--risk")
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"--risk {text!r} must be a share such as 0.05, or FIELD=SHARE", field="risk") from error
 
 
 def setting_of(name: str, text: str) -> Any:

@@ -27,7 +27,7 @@ from fewshot.evaluation.predictions import Prediction, judge
 from fewshot.evaluation.rows_to_judge import digest, distinct, rows_to_judge
 from fewshot.inference.answerable import classes_of, verdict
 from fewshot.inference.conversation import side_by_side
-from fewshot.inference.field_scoring import chances_by_json
+from fewshot.inference.field_scoring import chances_by_json, refitted
 from fewshot.inference.first_use import fit_answerable, fit_calibration
 from fewshot.inference.fits import keep
 from fewshot.inference.own_questions import own_questions
@@ -54,8 +54,9 @@ class CalibrateOptions(TypedDict, total=False):
     prior: Mapping[str, float] | None
     """How frequent each label will be in use ("answer" and "none" for answers that may be missing), where the rows do
     not show it; sums to 1."""
-    risk: float | None
-    """The share of errors among accepted answers to promise; sets `min_confidence`."""
+    risk: float | Mapping[str, float] | None
+    """The share of errors among accepted answers to promise, of a record also for fields by name; sets
+    `min_confidence`."""
     average_risk: float | None
     """Instead of `risk`: the share of errors to promise in expectation, as the mean over many fits."""
     recall: Mapping[str, float] | None
@@ -77,7 +78,7 @@ async def calibrate(
     target: str | None = None,
     encoding: str | None = None,
     prior: Mapping[str, float] | None = None,
-    risk: float | None = None,
+    risk: float | Mapping[str, float] | None = None,
     average_risk: float | None = None,
     recall: Mapping[str, float] | None = None,
     precision: Mapping[str, float] | None = None,
@@ -119,7 +120,7 @@ async def calibrated(
     connection: Connection,
     *,
     prior: Mapping[str, float] | None = None,
-    risk: float | None = None,
+    risk: float | Mapping[str, float] | None = None,
     average_risk: float | None = None,
     recall: Mapping[str, float] | None = None,
     precision: Mapping[str, float] | None = None,
@@ -214,16 +215,19 @@ async def _thresholded(
     started = time.monotonic()
     plain_one = [(_unheld(one)._uncalibrated() if closed else _unheld(one), inputs, row) for one, inputs, row in judged]
     predictions, found = await answered(plain_one, connection)
-    outcomes, once = [Judged(*p.chance, p.probabilities, p.truth) for p in predictions], distinct(task, given)
+    once = distinct(task, given)
     if all(prediction.confidence is None for prediction in predictions):
         raise ConfigError("this endpoint gives no log-probabilities, so an answer has no confidence; try votes=5")
-    fit = _fit_of_fields(judged, found) if closed else None
-    if fit is not None and not fit.calibration.parts and not goal.given:
+    fit, held_out = _fit_of_fields(judged, found) if closed else (None, [])
+    if fit is not None:  # judged as answers to come will be given
+        again = [refitted(task.output, r, new) if r.fields else r for r, new in zip(found, held_out, strict=True)]
+        predictions = [judge("schema", n, row, r) for n, ((*_, row), r) in enumerate(zip(judged, again, strict=True))]
+    elif not goal.given:
         raise ConfigError("too few rows had probabilities of a field: give ten, and an endpoint that lists them")
-    costs = [result.cost for result in found]
+    costs, outcomes = [result.cost for result in found], [prediction.judged for prediction in predictions]
     fitted = Calibrated(
         keys=tuple(dict.fromkeys(one._calibration_key(connection, inputs) for one, inputs, _ in judged)),
-        calibration=None if fit is None or not fit.calibration.parts else fit.calibration,
+        calibration=None if fit is None else fit.calibration,
         fit=fit,
         threshold=goal.threshold(outcomes),
         rows=len(judged),
@@ -242,10 +246,11 @@ async def _thresholded(
 
 def _fit_of_fields(
     judged: Sequence[tuple[Predictor[Any], Mapping[str, Any], Labelled]], found: Sequence[Result[Any]]
-) -> Fitted:
-    """Fit each closed field on the records that were given."""
+) -> tuple[Fitted | None, list[dict[str, Mapping[str, float]]]]:
+    """Fit each closed field on the records that were given, if enough have probabilities; see `fit_fields`."""
     truths = [{name: json.dumps(value) for name, value in plain(row.truth).items()} for *_, row in judged]
-    return fit_fields([chances_by_json(result.fields) for result in found], truths)
+    fit, held_out = fit_fields([chances_by_json(result.fields) for result in found], truths)
+    return fit if fit.calibration.parts else None, held_out
 
 
 async def answered(
@@ -305,7 +310,7 @@ def kept_calibration(task: Predictor[Any]) -> None:
 
 
 def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: Goal) -> None:
-    goal.check_labels(task.output.labels, several=task.output.several)
+    goal.check_parts(task.output.labels, [field.name for field in task.output.fields], several=task.output.several)
     labels = classes_of(task.output)
     if labels is None and (not (goal.given or task.output.closed_fields) or prior is not None):
         message = f"{task.name} has no labels: only probabilities of labels, or of an answer at all, can be calibrated"

@@ -53,7 +53,7 @@ class EvaluateOptions(TypedDict, total=False):
     limit: int | None
     calibrate: bool
     calibration_rows: int | None
-    risk: float | None
+    risk: float | Mapping[str, float] | None
     consistency: bool
     seed: int
     concurrency: int | None
@@ -73,7 +73,7 @@ async def evaluate(
     limit: int | None = None,
     calibrate: bool = True,
     calibration_rows: int | None = None,
-    risk: float | None = None,
+    risk: float | Mapping[str, float] | None = None,
     consistency: bool = False,
     seed: int = 0,
     concurrency: int | None = None,
@@ -94,7 +94,8 @@ async def evaluate(
         calibrate: False for the probabilities as they come.
         calibration_rows: at most so many rows of the pool are calibrated on; by default 500, and 100 for each
             draw where there are several.
-        risk: the share of errors among accepted answers to promise; makes the task abstain. Needs a pool.
+        risk: the share of errors among accepted answers to promise, of a record also for fields by name; makes the
+            task abstain. Needs a pool.
         consistency: ask again, with shots and labels in other orders and with harmless changes to the inputs, and
             measure how often the answer changes.
         seed: decides which shots are drawn.

@@ -12,7 +12,6 @@ from typing import Any
 
 from fewshot._checks import REQUIRED
 from fewshot.calibration.drift import Drift, Figures, drift
-from fewshot.calibration.goal import Judged
 from fewshot.calibration.promise import OFF, Promise
 from fewshot.data.labelled import Labelled, read_labelled
 from fewshot.data.tables import read_results
@@ -24,7 +23,7 @@ from fewshot.evaluation.rows_to_judge import asked, rows_to_judge
 from fewshot.inference.fits import kept
 from fewshot.inference.predictor import Predictor
 from fewshot.models.connection import connect
-from fewshot.result import Result
+from fewshot.result import Field, Result
 
 __all__ = ["check_fit"]
 
@@ -70,7 +69,7 @@ async def check_fit(
 def _measured(promise: Promise, predictions: Sequence[Prediction], off: Mapping[str, int], left_out: int = 0) -> Drift:
     figures = promise.facts.get("figures")
     return drift(
-        [Judged(*p.chance, p.probabilities, p.truth) for p in predictions],
+        [p.judged for p in predictions],
         then=None if figures is None else Figures(**figures),
         threshold=promise.threshold,
         fit=promise.told,
@@ -174,6 +173,9 @@ def _result(task: Predictor[Any], record: Mapping[str, Any], path: Path) -> Resu
         value=value,
         probabilities=record.get("probabilities"),
         confidence=record.get("confidence"),
+        fields={
+            name: Field(value=f["value"], confidence=f["confidence"]) for name, f in record.get("fields", {}).items()
+        },
         abstained=bool(record["abstained"]),
         error=None if error is None else OutputError(error["message"]),
         warnings=tuple(record.get("warnings") or ()),

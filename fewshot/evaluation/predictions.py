@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fewshot.calibration.goal import Judged
 from fewshot.data.labelled import Labelled
 from fewshot.evaluation.parts import row_f1
 from fewshot.evaluation.text_metrics import answered, exact_match, numeric_match, token_f1
@@ -70,6 +71,11 @@ class Prediction:
         if self.error is not None:
             return 0.0, False
         return self.confidence or 0.0, self.right
+
+    @property
+    def judged(self) -> Judged:
+        """What a fit or a promise is judged by."""
+        return Judged(*self.chance, self.probabilities, self.truth, self.fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON values."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._storage import write_atomic
-from fewshot.calibration.abstention import coverage_table
+from fewshot.calibration.abstention import Threshold, coverage_table
 from fewshot.data.labelled import Labelled
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.intervals import Comparison, Figure, compare
@@ -349,10 +349,9 @@ def _promised(promise: Mapping[str, Any]) -> str:
     """Tell what was promised of the answers that were given, or why nothing was."""
     if promise["threshold"] is None:
         return f"nothing was answered: {promise['reason']}"
-    told = f"at most {promise['risk']:.1%} of the answers given are wrong, with {promise['confidence']:.0%} confidence"
-    return (
-        f"promised on {promise['rows']:,} other rows: {told} (at a probability of {promise['threshold']:.3f} or more)"
-    )
+    found = Threshold(**promise)
+    least = "" if found.fields else f" (at a probability of {found.threshold:.3f} or more)"
+    return f"promised on {found.rows:,} other rows: {found.sentence}{least}"
 
 
 def _shown(figure: Figure) -> str:

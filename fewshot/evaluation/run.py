@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ class Run:
     connection: Connection
     calibrate: bool
     calibration_rows: int
-    risk: float | None
+    risk: float | Mapping[str, float] | None
     concurrency: int | None
     progress: Progress
     notes: list[str] = field(default_factory=list)

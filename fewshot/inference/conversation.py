@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fewshot.calibration.ridge import token_features
 from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
-from fewshot.inference.field_scoring import decided_record, decisions_of_fields, read_fields
+from fewshot.inference.field_scoring import decided_record, decisions_of_fields, fitted, read_fields
 from fewshot.inference.label_scoring import Weighed, received, send, weigh
 from fewshot.inference.label_sets import decisions_of, judged_set, weigh_set
 from fewshot.inference.label_tree import LabelTree, mean_logprob
@@ -54,7 +54,7 @@ def ask(question: Question) -> Talk:
     scored, weighed = yield from _probabilities(question)
     contradicted = scored is not None and weighed is not None and _contradicted(question, weighed, scored)
     if scored is not None and not contradicted:
-        return _held_back(question, scored)
+        return _held_back(question, fitted(question, scored))
     if question.settings.votes > 1:
         answer = yield from _vote(question)
     else:
@@ -66,7 +66,7 @@ def ask(question: Question) -> Talk:
         why = _OTHER if contradicted else _TOO_LITTLE
         why = _NO_LIST if question.output.several and share >= _GATE[question.form] else why
         warnings.append(f"{why}, so the answer was read as it was written")
-    return _held_back(question, answer, *warnings)
+    return _held_back(question, fitted(question, answer), *warnings)
 
 
 def _held_back(question: Question, answer: Answer, *warnings: str) -> Answer:
@@ -237,7 +237,6 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
         said: what was asked already, and the reply to it.
     """
     output, settings = question.output, question.settings
-    fitted = None if question.decides or not output.closed_fields else question.calibration
     schema = output.schema() if output.kind == "schema" else None
     request = said[0] if said else question.request(schema=schema, top_logprobs=question.listed_with_answers)
     first: Completion | None = None
@@ -272,8 +271,7 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
             sure=sure,
             room=room,
             warnings=left_out(missing),
-            fields=read_fields(output, completion, fitted),
-            calibration=fitted.name if fitted else "none",
+            fields=read_fields(output, completion),
         )
         if missing and repairs_left and lacking is None:
             lacking = answer

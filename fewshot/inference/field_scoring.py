@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot.errors import OutputError
 from fewshot.inference.label_tree import mean_logprob
@@ -20,20 +20,20 @@ from fewshot.result import Field, plain
 from fewshot.types import Completion, Decision, TokenLogprob
 
 if TYPE_CHECKING:
-    from fewshot.calibration.calibration import Calibration
     from fewshot.inference.question import Answer, Question
     from fewshot.outputs.output import Output
+    from fewshot.result import Result
 
-__all__ = ["as_given", "chances_by_json", "decided_record", "decisions_of_fields", "read_fields"]
+    A = TypeVar("A", Answer, Result[Any])
+
+__all__ = ["as_given", "chances_by_json", "decided_record", "decisions_of_fields", "fitted", "read_fields", "refitted"]
 
 _GATE = 0.4
 """Share of the probability that a field's values must hold at its place, as labels must in a chat."""
 _LEAST = 1e-9
 
 
-def read_fields(
-    output: Output[Any], completion: Completion, calibration: Calibration | None = None
-) -> dict[str, Field] | None:
+def read_fields(output: Output[Any], completion: Completion) -> dict[str, Field] | None:
     """Read every field of a record that was written; None where no log-probabilities came."""
     tokens = completion.tokens
     if not output.fields or not tokens or b"".join(t.token for t in tokens) != completion.text.encode():
@@ -53,7 +53,7 @@ def read_fields(
         chances = _chances(tokens[first:], start - ends[first], field) if field.values else None
         mean = mean_logprob(own)
         sure = None if mean is None else math.exp(mean)
-        found[field.name] = _field(field, value, _calibrated(field, chances, calibration), sure)
+        found[field.name] = _field(field, value, chances, sure)
     return found
 
 
@@ -66,14 +66,46 @@ def chances_by_json(fields: Mapping[str, Field] | None) -> dict[str, dict[str, f
     }
 
 
-def _calibrated(
-    field: RecordField, chances: dict[Any, float] | None, calibration: Calibration | None
-) -> dict[Any, float] | None:
-    part = dict(calibration.parts).get(field.name) if calibration and chances else None
-    if part is None or chances is None:
-        return chances
-    found = part.apply({json.dumps(value): math.log(max(p, _LEAST)) for value, p in chances.items()})
-    return {value: found[json.dumps(value)] for value in chances}
+def fitted(question: Question, answer: Answer) -> Answer:
+    """Give a record by the fit of its fields that is in force, if it was fitted on answers that came in this way."""
+    calibration = question.calibration
+    if calibration is None or not answer.fields or (question.decides and answer.method != "decisions"):
+        return answer
+    parts = dict(calibration.parts)
+    found = {
+        name: parts[name].apply({value: math.log(max(p, _LEAST)) for value, p in chances.items()})
+        for name, chances in chances_by_json(answer.fields).items()
+        if name in parts
+    }
+    return replace(refitted(question.output, answer, found), calibration=calibration.name)
+
+
+def refitted(output: Output[Any], answer: A, found: Mapping[str, Mapping[str, float]]) -> A:
+    """Give a record the likeliest value of each field by other probabilities; its own where those are no record.
+
+    Arguments:
+        answer: one with `fields`; its confidence becomes the product of theirs.
+        found: for some of the closed fields the probability of each value, as JSON writes it.
+    """
+    fields: dict[str, Field] = dict(answer.fields or {})
+    told = {name: {json.loads(value): p for value, p in chances.items()} for name, chances in found.items()}
+    likeliest = {name: max(chances, key=chances.__getitem__) for name, chances in told.items()}
+    changed = {n: v for n, v in likeliest.items() if told[n][v] > told[n].get(fields[n].value, 0.0)}
+    record = answer.value
+    try:
+        record = output.parse_json(json.dumps(plain(record) | changed)) if changed else record
+    except OutputError:
+        changed = {}
+    for field in output.fields:
+        if field.name in told:
+            was = fields[field.name].value
+            new = _field(field, changed.get(field.name, was), told[field.name], None)
+            fields[field.name] = replace(new, written=json.dumps(was) if field.name in changed else None)
+    return replace(answer, value=record, fields=fields, confidence=_together(fields))
+
+
+def _together(fields: Mapping[str, Field]) -> float:
+    return math.prod(field.confidence or 0.0 for field in fields.values())
 
 
 def as_given(fields: Mapping[str, Field] | None, value: Any) -> dict[str, Field] | None:
@@ -143,26 +175,15 @@ def decided_record(question: Question, given: Mapping[str, Any]) -> Answer | Non
     """Make a record of the likeliest values; None where these together are none, so that one is to be written."""
     from fewshot.inference.question import Answer
 
-    fields = _decided_fields(question.output, given, question.calibration)
+    fields = {}
+    for field in question.output.fields:
+        chances = {value: given[field.name][_shown(value)] for value in field.values}
+        fields[field.name] = _field(field, max(chances, key=chances.__getitem__), chances, None)
     try:
         value = question.output.parse_json(json.dumps({name: field.value for name, field in fields.items()}))
     except OutputError:
         return None
-    confidence = math.prod(field.confidence or 0.0 for field in fields.values())
-    name = question.calibration.name if question.calibration else "none"
-    return Answer(value=value, method="decisions", confidence=confidence, fields=fields, calibration=name)
-
-
-def _decided_fields(
-    output: Output[Any], given: Mapping[str, Mapping[str, float]], calibration: Calibration | None
-) -> dict[str, Field]:
-    """Give each field its likeliest value, with the distribution that the endpoint gave."""
-    found = {}
-    for field in output.fields:
-        chances = {value: given[field.name][_shown(value)] for value in field.values}
-        value = max(chances, key=chances.__getitem__)
-        found[field.name] = _field(field, value, _calibrated(field, chances, calibration), None)
-    return found
+    return Answer(value=value, method="decisions", confidence=_together(fields), fields=fields)
 
 
 def _shown(value: Any) -> str:

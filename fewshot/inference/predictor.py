@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -156,9 +155,7 @@ class Predictor(Generic[T]):
             calibrations |= dict.fromkeys(promise.keys, promise.calibration)
         settings = self.settings
         if promise.threshold is not None:
-            least = promise.threshold.threshold  # above 1 lies only "abstain always"
-            of_all = None if promise.threshold.label is not None else least if least <= 1 else math.inf
-            settings = replace(settings, min_confidence=of_all)
+            settings = replace(settings, min_confidence=promise.threshold.least)
         return replace(self, calibrations=calibrations, promise=promise, settings=settings)
 
     def _uncalibrated(self) -> Self:
@@ -360,7 +357,7 @@ class Predictor(Generic[T]):
             asked=self.settings.asked_as,
             text=text_of(question.inputs),
             calibration=question.calibration,
-            scored=self.output.labels is None or method in ("logprobs", "decisions"),
+            scored=method in ("logprobs", "decisions") or not (self.output.labels or question.decides),
         )
 
     def _fitted_for(self, connection: Connection) -> dict[str, Any]:
