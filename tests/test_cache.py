@@ -22,7 +22,7 @@ import openai
 import pytest
 from fault_server import FaultServer
 
-from fewshot import Task
+from fewshot import Task, load
 from fewshot.cli.main import main
 from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.cache import CachedClient, canonical, default_answers, is_complete, key_of, place_of
@@ -371,6 +371,37 @@ def test_the_command_tells_and_deletes(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out)["deleted"] == 1
     assert main(["cache", "info"]) == 0
     assert "entries     0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "decided"), [({}, None), ({"form": "text"}, None), ({}, {"positive": 0.9, "negative": 0.1})]
+)
+def test_the_log_shows_what_was_asked_and_answered(
+    options: dict[str, Any], decided: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = ScriptedClient(*[Completion(text="positive", model="m-1")] * 2)
+    task = load("sentiment", client=client, cache=True, scoring=False, **options)
+    assert [task("It is \x1b[31mlovely.\nReally."), task("Very good.")] == ["positive", "positive"]
+    if decided:
+        answers = default_answers()
+        (_, content, _), *_ = answers.latest(1)
+        body = {"decide": {"input": [{"role": "user", "content": "Was it good?"}]}, "model": "m-1"}
+        content = json.dumps({**json.loads(content), "body": body})
+        answers.put("k", content, Completion(text="", probabilities=decided))
+    assert main(["log"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + bool(decided)
+    assert "m-1" in lines[0]
+    assert "lovely. Really." in lines[0]
+    assert "-> positive" in lines[1]
+    assert "\x1b" not in "".join(lines)
+    assert main(["log", "--count", "1", "LOVELY", "positive", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["answer"] == "positive"
+    assert main(["log", "nothing of the kind"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, "cache=True" in said.err) == ("", True)
+    assert not decided or main(["log", "-n", "0"]) == 2
 
 
 @pytest.mark.parametrize("kind", ["query", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "own"])

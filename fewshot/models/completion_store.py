@@ -105,6 +105,28 @@ class Answers:
                 _evict(store, self.max_bytes)
             self._puts += 1
 
+    def latest(self, most: int) -> list[tuple[float, str, Completion]]:
+        """Give the answers that were kept last, the newest first: when (seconds since 1970), the request, the answer.
+
+        An entry that cannot be read is left out.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        with self._telling(), self._lock:
+            rows = (
+                self._open()
+                .execute("select made, request, answer from answers order by made desc limit ?", (most,))
+                .fetchall()
+            )
+        sound = []
+        for made, request, answer in rows:
+            with contextlib.suppress(zlib.error, UnicodeDecodeError):
+                content = zlib.decompress(request).decode()
+                if (completion := _read(request, answer, content)) is not None:
+                    sound.append((made, content, completion))
+        return sound
+
     def info(self) -> Info:
         """Tell how much is kept.
 
