@@ -44,7 +44,7 @@ GROUPS = {
         "tasks": "list the tasks that can be found, and where each comes from",
         "models": "list the local models, and tell how to name each",
         "doctor": "tell what is configured, what would be called and what is missing",
-        "log": "show what was asked last, and what was answered, where answers are kept",
+        "log": "show what was asked last and answered, where answers are kept",
         "cache": "tell what is kept of earlier answers, or delete it",
         "completion": "print what makes a shell complete commands, options and tasks",
     },
