@@ -123,14 +123,12 @@ class Request:
 
     form: Form = field(init=False, repr=False, compare=False)
     """Which endpoint this is for: chat completions or plain completions."""
+    decides: bool = field(init=False, repr=False, compare=False)
+    """Whether this is for the decisions endpoint."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "form", "chat" if self.text is None else "text")
-
-    @property
-    def decides(self) -> bool:
-        """Whether this is for the decisions endpoint."""
-        return bool(self.choices or self.questions)
+        object.__setattr__(self, "decides", bool(self.choices or self.questions))
 
     @property
     def chat(self) -> tuple[Message, ...]:

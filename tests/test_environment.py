@@ -191,16 +191,16 @@ def test_what_works_unseen_on_a_terminal_is_written_out() -> None:
     assert shown(text) == "a\\x1b]0;x\\x07\\x9b31m\\u202eb\\u2066\\r\nc\t한"
 
 
-def test_an_audit_record_on_a_full_disk_is_whole_or_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("FEWSHOT_AUDIT", str(tmp_path / "audit"))
-    audit.sent("host", "/path", b"first")
+def test_an_audit_record_on_a_full_disk_is_whole_or_not_there(tmp_path: Path) -> None:
+    file = str(tmp_path / "audit")
+    audit.sent(file, "host", "/path", b"first")
     before = (tmp_path / "audit").read_bytes()
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, old[1]))
     try:
         with pytest.raises(ConfigError, match="nothing is sent"):
-            audit.sent("host", "/path", b"second")
+            audit.sent(file, "host", "/path", b"second")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, handler)
@@ -262,13 +262,10 @@ def test_what_a_folder_or_a_name_holds_moves_no_cursor(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of Unix")
-def test_an_audit_log_that_is_a_pipe_is_refused_and_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_audit_log_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "audit")
-    monkeypatch.setenv("FEWSHOT_AUDIT", str(tmp_path / "audit"))
     with pytest.raises(ConfigError, match="nothing is sent"):
-        audit.sent("host", "/chat", b"{}")
+        audit.sent(str(tmp_path / "audit"), "host", "/chat", b"{}")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of Unix")

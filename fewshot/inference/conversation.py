@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from fewshot.calibration.ridge import token_features
 from fewshot.errors import InputError, OutputError, ServiceError
@@ -186,11 +186,12 @@ async def drive(
         requests = next(talk)
         while True:
             try:
-                replies = await _send_all(client, requests, limit.at)
+                replies = await _send_all(client, requests, deadline)
             except ServiceError as error:
                 requests = talk.throw(error)
             else:
                 requests = talk.send(replies)
+            deadline = limit.at
     except StopIteration as done:
         answer: T = done.value
         return answer
@@ -198,12 +199,13 @@ async def drive(
 
 async def _send_all(client: Client, requests: tuple[Request, ...], deadline: float) -> tuple[Completion, ...]:
     if len(requests) == 1:
-        return (_checked(await client.complete(requests[0], deadline=deadline)),)
+        completion = await client.complete(requests[0], deadline=deadline)
+        return (completion if isinstance(completion, Completion) else _refused(completion),)
     came: list[Completion] = []
 
     async def one(request: Request) -> Completion:
-        completion = _checked(await client.complete(request, deadline=deadline))
-        came.append(completion)
+        completion = await client.complete(request, deadline=deadline)
+        came.append(completion if isinstance(completion, Completion) else _refused(completion))
         return completion
 
     try:
@@ -213,11 +215,9 @@ async def _send_all(client: Client, requests: tuple[Request, ...], deadline: flo
         raise
 
 
-def _checked(completion: Completion) -> Completion:
-    if not isinstance(completion, Completion):
-        what = type(completion).__name__
-        raise InputError(f"client= gave a {what} as its answer: let `complete` give a Completion", field="client")
-    return completion
+def _refused(given: object) -> NoReturn:
+    what = type(given).__name__
+    raise InputError(f"client= gave a {what} as its answer: let `complete` give a Completion", field="client")
 
 
 async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -60,14 +60,14 @@ class Deadline:
 
     def __init__(self, at: float) -> None:
         """Set it, as a `time.monotonic()` value."""
-        self._at = at
+        self.given = at
         self._pulse = _pulses.setdefault(asyncio.get_running_loop(), _Pulse())
         self._before = self._pulse.lost
 
     @property
     def at(self) -> float:
         """The moment, as a `time.monotonic()` value."""
-        return self._at + self._pulse.lost - self._before
+        return self.given + self._pulse.lost - self._before
 
     @property
     def left(self) -> float:

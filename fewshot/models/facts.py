@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,7 @@ _log = logging.getLogger("fewshot")
 class ModelFacts:
     """What one model at one endpoint takes and does."""
 
-    dialects: dict[Form, Dialect] = field(default_factory=dict)
+    dialects: defaultdict[Form, Dialect] = field(default_factory=lambda: defaultdict(Dialect))
     """What it takes, in each form."""
     silent: bool = False
     """It lists no log-probabilities although asked. Not kept: to ask again costs nothing, and it may have been once."""
@@ -44,10 +45,6 @@ class ModelFacts:
     """Tokens that its answers were seen to need; 0 where the task's own limit was enough."""
     path: Path | None = None
     """Where it is kept, if anywhere."""
-
-    def dialect(self, form: Form) -> Dialect:
-        """Give what it takes in a form."""
-        return self.dialects.setdefault(form, Dialect())
 
     def learn(self, *, silent: bool = False, undecided: bool = False, thinks: Thinks = "", room: int = 0) -> None:
         """Take in what a call has shown; what is known already is not forgotten."""
@@ -109,7 +106,8 @@ def _read(path: Path | None) -> ModelFacts:
         record = json.loads(path.read_bytes()) if path else {}
         if not record or record["format"] != _FORMAT or not 0 <= time.time() - record["time"] < _KEPT_FOR:
             return facts
-        dialects: dict[Form, Dialect] = {form: Dialect.from_dict(found) for form, found in record["dialects"].items()}
+        dialects: defaultdict[Form, Dialect] = defaultdict(Dialect)
+        dialects.update({form: Dialect.from_dict(found) for form, found in record["dialects"].items()})
         thinks: Thinks = "always" if record["thinks"] == "always" else "seen" if record["thinks"] else ""
         return ModelFacts(
             dialects=dialects, undecided=bool(record["undecided"]), thinks=thinks, room=int(record["room"]), path=path

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fewshot import _background_loop as loop
@@ -24,10 +25,11 @@ from fewshot.models.wire import audit
 from fewshot.models.wire.decisions import decision_body, read_decision
 from fewshot.models.wire.protocol import StaleConnectionError, Wire, unsendable
 from fewshot.models.wire.request import Dialect, encode, parameters
-from fewshot.models.wire.response import Reply, read_completion, read_vectors, rubbish, status_of
-from fewshot.models.wire.retry import retrying
+from fewshot.models.wire.response import Reply, as_meant, read_completion, read_vectors, rubbish
+from fewshot.models.wire.retry import persist
 from fewshot.models.wire.service_errors import as_answer, failure, may_teach, read_complaint, redacted
-from fewshot.models.wire.transport import PlainWire, switched, wire_for
+from fewshot.models.wire.transport import PlainWire, wire_for
+from fewshot.models.wire.wrapped import switched
 from fewshot.types import Completion, Form, Request
 
 if TYPE_CHECKING:
@@ -133,8 +135,8 @@ class OpenAIClient:
         """
         if request.decides:
             return await self._decide(request, deadline)
-        facts = facts_of(self, self.endpoint, request.model)
-        dialect = facts.dialect(request.form)
+        facts = self._facts(request.model)
+        dialect = facts.dialects[request.form]
         path = self._before(request.model) + _PATHS[request.form]
 
         async def once(tries: _Tries) -> Completion:
@@ -144,7 +146,7 @@ class OpenAIClient:
                 known, spoken = dialect.known, trial or dialect
                 sent, dropped = spoken.apply(parameters(request, self.endpoint), request.schema)
                 reply = await self._post(path, encode(request, sent, spoken.roles), tries)
-                reply = as_answer(replace(reply, status=status_of(reply)))
+                reply = reply if reply.status == 200 else as_answer(reply)
                 if reply.status == 200:
                     if trial is not None:
                         dialect.adopt(trial)
@@ -219,7 +221,7 @@ class OpenAIClient:
 
     def refused(self, model: str | None = None, form: Form | None = None) -> frozenset[str]:
         """Give the parameters that a model is known to refuse altogether."""
-        return facts_of(self, self.endpoint, model or self.endpoint.model).dialect(form or self.endpoint.form).refused
+        return self._facts(model or self.endpoint.model).dialects[form or self.endpoint.form].refused
 
     async def ready(self) -> None:
         """Do what the first request would otherwise wait for, before its clock starts: import openai, above all."""
@@ -241,25 +243,23 @@ class OpenAIClient:
         """Close the connections of blocking calls; the client stays usable."""
         loop.run(self.aclose())
 
+    def _facts(self, model: str) -> ModelFacts:
+        return self.facts.get(model) or facts_of(self, self.endpoint, model)
+
     def _deadline(self, deadline: float | None) -> Deadline:
         return Deadline(time.monotonic() + self.timeout if deadline is None else deadline)
 
     async def _persist(self, once: Callable[[_Tries], Awaitable[T]], tries: _Tries) -> T:
         """Try until it works, cannot work, or time is up."""
-        error, allowed = None, tries.left
+        begun, host = time.monotonic(), self.endpoint.host
         try:
-            async with tries.deadline.kept():
-                async for attempt in retrying(
-                    self.endpoint.host, max_retries=self.max_retries, left=lambda: tries.left
-                ):
-                    with attempt:
-                        return await once(tries)
+            return await persist(partial(once, tries), tries.deadline, host=host, max_retries=self.max_retries)
         except TimeoutError:
-            waited = f"within the {max(0.0, allowed):.3g} s that the call had: give it a longer timeout, or ask later"
-            error = tries.last or ServiceError(f"{self.endpoint.host} gave no answer {waited}", transient=True)
+            allowed = max(0.0, tries.deadline.given - begun)
+            waited = f"within the {allowed:.3g} s that the call had: give it a longer timeout, or ask later"
+            error = tries.last or ServiceError(f"{host} gave no answer {waited}", transient=True)
         except ServiceError as failed:
             error = failed
-        assert error is not None  # noqa: S101 - the loop returns or raises
         raise self._told(error, tries)
 
     async def _post(self, path: str, body: bytes, tries: _Tries) -> Reply:
@@ -274,24 +274,20 @@ class OpenAIClient:
         gate = self.gate or gate_at(self.endpoint.host)
         if gate:
             await gate.enter(tries.request)
-        if not self.endpoint.local:
-            audit.sent(self.endpoint.host, path, body)
-        # All that is left: what is given up on the way is paid all the same, and a slow server only starts again.
-        limit = tries.left
+        if not self.endpoint.local and (file := os.environ.get("FEWSHOT_AUDIT")):
+            audit.sent(file, self.endpoint.host, path, body)
         reply: Reply | None = None
         error: FewshotError
         try:
             tries.sent += 1
             try:
-                reply = await self._wire.post(path, body, timeout=limit, fresh=tries.found_stale)
+                reply = await self._wire.post(path, body, deadline=tries.deadline, fresh=tries.found_stale)
             except StaleConnectionError:
                 tries.sent += 1
                 tries.found_stale = True  # once a call: who breaks off after the work would be paid for each
-                reply = await self._wire.post(path, body, timeout=limit, fresh=True)
+                reply = await self._wire.post(path, body, deadline=tries.deadline, fresh=True)
             self.heard.append(reply.headers)
-            if 200 < reply.status < 300:  # some gateways answer with 201
-                reply = replace(reply, status=200)
-            return reply
+            return as_meant(reply)
         except FewshotError as failed:
             error = failed
         except Exception as odd:
@@ -307,8 +303,9 @@ class OpenAIClient:
     def _told(self, error: ServiceError, tries: _Tries) -> ServiceError:
         """Complete an error by what is known only at the end."""
         message = redacted(str(error), self._secrets)
-        if error.transient and error.retry_after and error.retry_after >= tries.left:
-            message += f"; it asks to wait {error.retry_after:.3g} s, and the call has {max(0, tries.left):.3g} s left"
+        left = tries.deadline.left
+        if error.transient and error.retry_after and error.retry_after >= left:
+            message += f"; it asks to wait {error.retry_after:.3g} s, and the call has {max(0, left):.3g} s left"
         if tries.sent > 1:
             message += f" (after {tries.sent} requests)"
         error.args = (message,)
@@ -331,11 +328,6 @@ class _Tries:
     last: ServiceError | None = None
     found_stale: bool = False
     """A kept connection turned out to be dead: the others may be, too."""
-
-    @property
-    def left(self) -> float:
-        """Seconds until the deadline."""
-        return self.deadline.left
 
 
 @lru_cache(maxsize=128)

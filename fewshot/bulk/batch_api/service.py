@@ -23,7 +23,7 @@ from fewshot.models.deadline import Deadline
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.protocol import MAX_REPLY, lost, official, too_long, unreachable
 from fewshot.models.wire.response import Reply, read_json, rubbish
-from fewshot.models.wire.retry import retrying
+from fewshot.models.wire.retry import persist
 from fewshot.models.wire.service_errors import failure, redacted
 
 if TYPE_CHECKING:
@@ -260,14 +260,9 @@ class BatchApi:
         seconds = patience or self._timeout
         deadline = Deadline(time.monotonic() + seconds)
         try:
-            async with deadline.kept():
-                policy = retrying(self._endpoint.host, max_retries=self._max_retries, left=lambda: deadline.left)
-                async for attempt in policy:
-                    with attempt:
-                        return await once()
+            return await persist(once, deadline, host=self._endpoint.host, max_retries=self._max_retries)
         except TimeoutError:
             raise lost(f"{self._endpoint.host} gave no answer within {seconds:.3g} s: try again later") from None
-        raise AssertionError  # the loop returns or raises
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._background_loop import PerLoop
+from fewshot.models.deadline import Deadline
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.http11 import DirectWire
 from fewshot.types import Message, Request
@@ -130,7 +131,8 @@ class Slot:
 
     async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Ask the server for something of its own; None where it will not, as the request itself will then say."""
-        reply = await self._wire.post(path, json.dumps(body).encode("utf-8", "replace"), timeout=_CONNECT)
+        connect = Deadline(time.monotonic() + _CONNECT)
+        reply = await self._wire.post(path, json.dumps(body).encode("utf-8", "replace"), deadline=connect)
         return json.loads(reply.body) if reply.status == 200 else None
 
     # -- states on disk ---------------------------------------------------------------------------------------------

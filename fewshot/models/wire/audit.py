@@ -18,15 +18,12 @@ __all__ = ["sent"]
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)  # or a pipe would be waited for
 
 
-def sent(host: str, path: str, body: bytes) -> None:
-    """Write down a request before it goes out; nothing when no audit is wanted.
+def sent(file: str, host: str, path: str, body: bytes) -> None:
+    """Write down a request in the file of the audit before it goes out.
 
     Raises:
         ConfigError: the file cannot be written, so nothing is sent either.
     """
-    file = os.environ.get("FEWSHOT_AUDIT")
-    if not file:
-        return
     record = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": host, "path": path}
     line = json.dumps(record | {"body": body.decode("utf-8", "replace")}, ensure_ascii=False) + "\n"
     try:

@@ -77,13 +77,13 @@ class DirectWire:
         self._preparing = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ASYNC109
+    async def post(self, path: str, body: bytes, *, deadline: Deadline, fresh: bool = False) -> Reply:
         """Send a JSON body to a path below the base URL, over a kept connection when one is fit."""
         idle = await self._idle.get()
         history = self._history
         connection = None if fresh else _fit(idle, 0.0 if history is None else _REST)
         if connection is None:
-            connection = await self._connect(timeout)
+            connection = await self._connect(deadline)
         reply = await connection.exchange(self._path + path + self._query, body)
         is_copy = history is not None and history.is_copy(reply, connection)
         if connection.fit and self._keeps and (history is None or history.keeps):
@@ -104,13 +104,14 @@ class DirectWire:
         """Close the kept connections of the running loop."""
         await self._idle.aclose()
 
-    async def _connect(self, limit: float) -> _Connection:
-        """Find the host, connect and agree on TLS, all of it within the attempt's own limit."""
+    async def _connect(self, deadline: Deadline) -> _Connection:
+        """Find the host, connect and agree on TLS, all of it by the deadline."""
         await self.ready()
+        limit = deadline.left
         loop, host = asyncio.get_running_loop(), self._endpoint.host
         staggered: Any = {"happy_eyeballs_delay": _HEAD_START, "interleave": 1}  # uvloop has neither
         try:
-            async with Deadline(time.monotonic() + limit).kept():
+            async with deadline.kept():
                 _, connection = await loop.create_connection(
                     lambda: _Connection(host, self._headers or _Hidden(), self._history),
                     *self._address,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.deadline import Deadline
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.response import Reply
 
@@ -39,11 +40,11 @@ class StaleConnectionError(ServiceError):
 class Wire(Protocol):
     """Sends one request and gives the reply to it, whatever its status."""
 
-    async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ASYNC109
+    async def post(self, path: str, body: bytes, *, deadline: Deadline, fresh: bool = False) -> Reply:
         """Send a JSON body to a path below the base URL.
 
         Arguments:
-            timeout: seconds; the caller cancels then, this is for what cannot be cancelled.
+            deadline: the caller cancels then; this is for what cannot be cancelled.
             fresh: do not use a connection that has served before.
 
         Raises:

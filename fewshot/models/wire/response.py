@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request, TokenLogprob, Usage
 
-__all__ = ["PACKED", "Reply", "read_completion", "read_json", "read_usage", "read_vectors", "rubbish", "status_of"]
+__all__ = ["PACKED", "Reply", "as_meant", "read_completion", "read_json", "read_usage", "read_vectors", "rubbish"]
 
 _PUT_BEFORE = 4096
 """Tokens that a gateway may put before what was sent."""
@@ -120,12 +120,14 @@ def read_json(reply: Reply) -> dict[str, Any]:
     return value
 
 
-def status_of(reply: Reply) -> int:
-    """Give the status of a reply; of one that says 200 about an error the code of that error."""
+def as_meant(reply: Reply) -> Reply:
+    """Give a reply with the status that it means: 200 where it says 201, and an error's own code where it says 200."""
+    if 200 < reply.status < 300:
+        return replace(reply, status=200)
     if reply.status != 200 or b'"choices"' in reply.body or b'"error"' not in reply.body[:200]:
-        return reply.status
+        return reply
     found = re.search(rb'"(?:code|status)"\s*:\s*"?([45]\d\d)\b', reply.body[:2000])
-    return int(found[1]) if found else reply.status
+    return replace(reply, status=int(found[1])) if found else reply
 
 
 def read_usage(envelope: Mapping[str, Any], request: Request) -> Usage:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fewshot._progress import duration
 from fewshot.errors import ServiceError
+from fewshot.models.deadline import Deadline
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
-__all__ = ["retrying", "tell_of_wait", "wait_asked", "wait_is_over", "worth_retrying"]
+__all__ = ["persist", "retrying", "tell_of_wait", "wait_asked", "wait_is_over", "worth_retrying"]
+
+T = TypeVar("T")
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
@@ -26,6 +29,26 @@ _LONG = 60.0
 _log = logging.getLogger("fewshot")
 _told: dict[str, float] = {}
 """Until when each host was last said to be waited for."""
+
+
+async def persist(once: Callable[[], Awaitable[T]], deadline: Deadline, *, host: str, max_retries: int) -> T:
+    """Try until it works, until another try is no use, or until the deadline.
+
+    Raises:
+        ServiceError: the last failure. TimeoutError: the deadline came while it was tried.
+    """
+    async with deadline.kept():
+        try:
+            return await once()
+        except ServiceError as error:  # only then is there something to try again, and a policy worth making
+            failed = [error]
+
+        async def again() -> T:
+            if failed:
+                raise failed.pop()
+            return await once()
+
+        return await retrying(host, max_retries=max_retries, left=lambda: deadline.left)(again)
 
 
 def retrying(host: str, *, max_retries: int, left: Callable[[], float]) -> AsyncRetrying:

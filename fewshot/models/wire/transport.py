@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import os
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,10 +23,11 @@ from urllib.request import getproxies, proxy_bypass
 
 from fewshot._background_loop import PerLoop
 from fewshot.errors import ConfigError, ServiceError
+from fewshot.models.deadline import Deadline
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.protocol import MAX_REPLY, Wire, lost, official, too_long, unreachable
 from fewshot.models.wire.response import Reply
-from fewshot.models.wire.wrapped import arguments, create_of, is_wrapped, mocks_blocking_client
+from fewshot.models.wire.wrapped import arguments, create_of, mocks_blocking_client, switched
 
 if TYPE_CHECKING:
     import openai
@@ -37,11 +37,6 @@ __all__ = [
     "is_proxied",
     "wire_for",
 ]
-
-
-def switched() -> tuple[str, bool]:
-    """Tell what the choice of a wire depends on and may change at any time: the switch, and what others wrapped."""
-    return os.environ.get("FEWSHOT_WIRE", "").strip().lower(), is_wrapped()
 
 
 def wire_for(
@@ -88,8 +83,9 @@ class PlainWire:
         self._own = PerLoop(lambda: official(endpoint), _close)
         self._blocking = PerLoop(lambda: official(endpoint, blocking=True), _close)
 
-    async def post(self, path: str, body: bytes, *, timeout: float, fresh: bool = False) -> Reply:  # noqa: ARG002, ASYNC109
+    async def post(self, path: str, body: bytes, *, deadline: Deadline, fresh: bool = False) -> Reply:  # noqa: ARG002
         """Send a JSON body to a path below the base URL; every connection is a fresh one."""
+        timeout = deadline.left
         client = self._client or await (self._blocking if mocks_blocking_client() else self._own).get()
         create = create_of(client, path)
         if create is not None:

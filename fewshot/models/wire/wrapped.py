@@ -7,6 +7,7 @@ and a mocked test sends nothing. Looked for at every request, as they come and g
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import FunctionType, MethodType
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fewshot.models.endpoint import Endpoint
 
-__all__ = ["arguments", "create_of", "is_wrapped", "mocks_blocking_client"]
+__all__ = ["arguments", "create_of", "is_wrapped", "mocks_blocking_client", "switched"]
 
 _CLIENT = (
     ("openai.resources.chat.completions", "AsyncCompletions", "create"),
@@ -39,15 +40,20 @@ _RAW = {"X-Stainless-Raw-Response": "true"}
 """Asks `create` for the reply as it came; this is all that `with_raw_response` adds, and it works under mocks too."""
 
 
+def switched() -> tuple[str, bool]:
+    """Tell what the choice of a wire depends on and may change at any time: the switch, and what others wrapped."""
+    return os.environ.get("FEWSHOT_WIRE", "").strip().lower(), is_wrapped()
+
+
 def is_wrapped() -> bool:
     """Tell whether a method of the official client or of its transport is not its own."""
-    return any(_replaced(*place) for place in (*_CLIENT, *_TRANSPORT))
+    return any(map(_replaced, _CLIENT + _TRANSPORT))
 
 
 def mocks_blocking_client() -> bool:
     """Tell whether only the blocking client is wrapped: its calls are the ones that somebody watches or answers."""
-    replaced = [name for module, name, method in _CLIENT if _replaced(module, name, method)]
-    return bool(replaced) and not any(name.startswith("Async") for name in replaced)
+    replaced = [place for place in _CLIENT if _replaced(place)]
+    return bool(replaced) and not any(name.startswith("Async") for _, name, _ in replaced)
 
 
 def create_of(client: Any, path: str) -> Any:
@@ -55,7 +61,7 @@ def create_of(client: Any, path: str) -> Any:
     if not path.endswith("/completions"):
         return None
     create = (client.chat if path.endswith("/chat/completions") else client).completions.create
-    if _is_own(create, "openai") and not any(_replaced(*place) for place in _CLIENT):
+    if _is_own(create, "openai") and not any(map(_replaced, _CLIENT)):
         return None
     return create
 
@@ -72,12 +78,13 @@ def arguments(body: dict[str, Any], timeout: float, endpoint: Endpoint) -> dict[
     return named | {"extra_body": beside or None, "extra_headers": headers, "extra_query": query, "timeout": timeout}
 
 
-def _replaced(module: str, name: str, method: str) -> bool:
+def _replaced(place: tuple[str, str, str]) -> bool:
+    module, name, method = place
     there = getattr(sys.modules.get(module), name, None)  # what is not imported nobody has wrapped
-    if there is None or (function := getattr(there, method)) is _OWN.get((module, name, method)):
+    if there is None or (function := getattr(there, method)) is _OWN.get(place):
         return False
     if _is_own(function, module.partition(".")[0]):
-        _OWN[module, name, method] = function
+        _OWN[place] = function
         return False
     return True
 
