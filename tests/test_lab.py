@@ -6,7 +6,6 @@ import http.client
 import json
 import math
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import pytest
 
 from fewshot import Completion, InputError, TaskError, load
 from fewshot.authoring.lab.server import LabServer
-from fewshot.authoring.lab.workbench import Workbench
+from fewshot.authoring.lab.workbench import Workbench, model_of
 from fewshot.models.scripted import ScriptedClient
 from fewshot.types import Request, TokenLogprob
 
@@ -143,13 +142,39 @@ def test_does_not_overwrite_what_somebody_else_has_changed(bench: Workbench, moo
     assert "# mine" in (mood / "task.toml").read_text(encoding="utf-8")
 
 
-def test_a_shipped_task_is_copied_before_it_is_changed(bench: Workbench, tmp_path: Path):
+def test_a_shipped_task_is_saved_only_as_a_copy_with_a_name(bench: Workbench, tmp_path: Path):
     opened = bench.open("sentiment")
+    assert opened["shipped"]
     shipped = load("sentiment").path
     files = opened["files"] | {"task.toml": opened["files"]["task.toml"] + "# mine\n"}
-    assert bench.save("sentiment", files, opened["stamp"])["path"] == str(tmp_path / "templates" / "sentiment")
+    for copy in (None, "", "../mine", "Mine"):
+        with pytest.raises(InputError, match="ships with a package and is not changed"):
+            bench.save("sentiment", files, opened["stamp"], copy)
+    with pytest.raises(InputError, match="templates/mood is there already"):
+        bench.save("sentiment", files, opened["stamp"], "mood")
+    assert [path.name for path in (tmp_path / "templates").iterdir()] == ["mood"]
+    saved = bench.save("sentiment", files, opened["stamp"], "tone")
+    assert (saved["task"], saved["path"], saved["shipped"]) == ("tone", str(tmp_path / "templates" / "tone"), False)
     assert "# mine" not in (shipped / "task.toml").read_text(encoding="utf-8")
-    assert load("sentiment").path == tmp_path / "templates" / "sentiment"
+    assert load("tone").path == tmp_path / "templates" / "tone"
+
+
+def test_ones_own_tasks_come_first_and_the_model_is_named(bench: Workbench):
+    found = bench.tasks()
+    assert found["own"] == ["mood"] == found["tasks"][:1]
+    assert found["tasks"][1:] == sorted(found["tasks"][1:])
+    assert bench.open("mood")["model"] == "scripted"
+    assert model_of("mood", model="gpt-6-luna").startswith("nobody yet: ")
+
+
+def test_makes_a_new_task_but_none_over_another(bench: Workbench, tmp_path: Path):
+    made = bench.new("ticket", "Sort the ticket.", "bug, question")
+    assert (made["path"], made["shipped"]) == (str(tmp_path / "templates" / "ticket"), False)
+    assert load("ticket").output.labels == ("bug", "question")
+    assert load(bench.new("story")["path"]).output.kind == "text"
+    for name, why in (("ticket", "already"), ("sentiment", "already"), ("Not A Name", "is not a task name")):
+        with pytest.raises(InputError, match=why):
+            bench.new(name, "", "a, b")
 
 
 @pytest.mark.parametrize("name", ["../mood/task.toml", "/etc/passwd", "other.txt", "test.jsonl", ""])
@@ -264,13 +289,25 @@ ODD = [
     {"task.toml": 5},
     {"task.toml": None},
 ]
-GOOD = {"task": "mood", "files": {}, "inputs": "x", "rows": TEST, "name": "test.jsonl", "limit": 5, "stamp": "x"}
+GOOD = {
+    "task": "mood",
+    "files": {},
+    "inputs": "x",
+    "rows": TEST,
+    "name": "test.jsonl",
+    "limit": 5,
+    "stamp": "x",
+    "copy": "x",
+    "description": "",
+    "labels": "a, b",
+}
 TAKES = {
     "open": ("task",),
     "look": ("task", "files", "inputs"),
     "run": ("task", "files", "inputs"),
     "compare": ("task", "files", "rows", "name", "limit"),
-    "save": ("task", "files", "stamp"),
+    "save": ("task", "files", "stamp", "copy"),
+    "new": ("name", "description", "labels"),
 }
 
 
@@ -305,23 +342,6 @@ def test_connections_beyond_a_bound_are_closed_and_the_others_go_on(server: LabS
 # -- in a browser -----------------------------------------------------------------------------------------------------
 
 Find = Callable[[str], Any]
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("there is no chromium with its chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield made
-    made.quit()
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def _label_studio(row: Mapping[str, Any]) -> Flat | None:
         return _spacy({**_without(row, "annotations"), "cats": made["cats"]})
     if not isinstance(made, list) or not isinstance(data, Mapping) or not all(isinstance(o, Mapping) for o in made):
         return None
-    rest = {"id": row.get("id"), **data}
+    rest = {"id": row.get("id"), **data, **_ours(row, "meta")}
     kept = [one for one in made if not one.get("was_cancelled")]
     kept = [one for one in kept if one.get("ground_truth")] or kept
     if not kept:
@@ -172,6 +172,12 @@ def _label_studio(row: Mapping[str, Any]) -> Flat | None:
     if not answers:
         return rest, _UNANSWERED
     return {**rest, **_as_label({name: _agreed(values) for name, values in answers.items()})}, ""
+
+
+def _ours(row: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Give the record that `fewshot label --export` has put beside a row."""
+    told = (row.get(place) or {}).get("fewshot") if isinstance(row.get(place), Mapping) else None
+    return {"fewshot": told} if isinstance(told, str) else {}
 
 
 def _as_label(answers: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,7 +197,7 @@ def _argilla(row: Mapping[str, Any]) -> Flat | None:
     """Read a record of Argilla 2 or its REST service, with `fields` and `responses`."""
     if not isinstance(row.get("fields"), Mapping):
         return None
-    rest = {"id": row.get("id"), **row["fields"]}
+    rest = {"id": row.get("id"), **row["fields"], **_ours(row, "metadata")}
     answers: dict[str, list[tuple[Any, Any]]] = {}
     given = row.get("responses") or {}
     if isinstance(given, Mapping):

@@ -29,7 +29,16 @@ from fewshot.inference.predictor import Predictor
 from fewshot.result import plain
 from fewshot.types import Example
 
-__all__ = ["Rewritten", "check_writable", "chosen_settings", "rewrite", "save", "with_settings", "write_fit"]
+__all__ = [
+    "Rewritten",
+    "check_writable",
+    "chosen_settings",
+    "kept_copy",
+    "rewrite",
+    "save",
+    "with_settings",
+    "write_fit",
+]
 
 _CHOSEN = ("k", "select", "form", "seed", "embedding_model", "calibrate")
 """Settings that a search may change."""
@@ -72,12 +81,16 @@ def check_writable(start: Predictor[Any]) -> Predictor[Any]:
     return on_disk
 
 
-def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
-    """Write a chosen prompt into the folder of the task that the search began with; see `Tuned.write`."""
+def rewrite(start: Predictor[Any], chosen: Predictor[Any], *, by: str = "tuned") -> Rewritten:
+    """Write a chosen prompt into the folder of the task that it came of; see `Tuned.write`.
+
+    Arguments:
+        by: who chose it, as the ids of new examples tell.
+    """
     on_disk = check_writable(start)
     assert on_disk.path is not None  # noqa: S101 - it has been loaded from there
     folder = on_disk.path
-    new = dict(_new_files(folder, on_disk, chosen))
+    new = dict(_new_files(folder, on_disk, chosen, by))
     if not new:
         raise InputError(f"there is nothing to write: {folder} holds this prompt already")
     with tempfile.TemporaryDirectory(prefix="fewshot-") as aside:
@@ -90,7 +103,7 @@ def rewrite(start: Predictor[Any], chosen: Predictor[Any]) -> Rewritten:
             settings = ", ".join(f"{n} = {json.dumps(v)}" for n, v in chosen_settings(on_disk, chosen).items())
             message = f"{folder} is not changed, since it would not come back the same"
             raise InputError(f"{message}; set yourself: {settings}")
-    copies = tuple(_kept(folder / name) for name in new if (folder / name).is_file())
+    copies = tuple(kept_copy(folder / name) for name in new if (folder / name).is_file())
     for name, text in new.items():
         with write_atomic(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8", newline="")
@@ -198,22 +211,22 @@ def with_settings(source: str, changes: Mapping[str, Any]) -> str:
     return text.replace("\n", "\r\n") if "\r\n" in source else text
 
 
-def _new_files(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any]) -> Iterator[tuple[str, str]]:
+def _new_files(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any], by: str) -> Iterator[tuple[str, str]]:
     """Give name and text of each file that changes."""
     if _content(chosen) != _content(on_disk):
-        yield "examples.jsonl", _examples(folder, on_disk, chosen)
+        yield "examples.jsonl", _examples(folder, on_disk, chosen, by)
     if chosen.template.source != on_disk.template.source:
         yield "prompt.jinja", chosen.template.source
     if changes := chosen_settings(on_disk, chosen):
         yield "task.toml", with_settings(_text(folder / "task.toml"), changes)
 
 
-def _examples(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any]) -> str:
+def _examples(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any], by: str) -> str:
     """Put the examples in their new order; those that were there keep their lines as they are."""
     there = examples_file(folder)
     lines = _text(there).split("\n") if there is not None and there.suffix == ".jsonl" else []
     own = {_key(e, on_disk): lines[e.line - 1].strip() if lines else _line(e, e.id) for e in on_disk.examples}
-    return "".join(f"{own.get(_key(e, on_disk)) or _line(e, f'tuned:{e.id}')}\n" for e in chosen.examples)
+    return "".join(f"{own.get(_key(e, on_disk)) or _line(e, f'{by}:{e.id}')}\n" for e in chosen.examples)
 
 
 def _line(example: Example, name: str) -> str:
@@ -233,7 +246,7 @@ def _text(path: Path) -> str:
     return path.read_bytes().decode("utf-8-sig")
 
 
-def _kept(path: Path) -> Path:
+def kept_copy(path: Path) -> Path:
     """Copy a file beside itself, under a name that is not taken."""
     names = (path.with_name(f"{path.name}.bak{n or ''}") for n in range(10_000))
     copy = next(name for name in names if not name.exists())

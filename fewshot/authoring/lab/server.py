@@ -16,11 +16,12 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
 
+from fewshot.authoring.lab.desk import Desk
 from fewshot.authoring.lab.workbench import Workbench
 from fewshot.errors import FewshotError
 
@@ -36,7 +37,8 @@ class LabServer(ThreadingHTTPServer):
     """Serves a workbench on a loopback port.
 
     Arguments:
-        workbench: what the calls do.
+        workbench: what the calls of the editor do.
+        desk: what those of the page for labels do, at `/label`; by default there is none.
         port: 0 for any that is free.
 
     Raises:
@@ -45,9 +47,17 @@ class LabServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, workbench: Workbench, port: int = 0) -> None:
+    def __init__(self, workbench: Workbench, port: int = 0, desk: Desk | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.workbench = workbench
+        self.pages = {"/": _page("page.html")} | ({"/label": _page("label.html")} if desk else {})
+        self.calls: dict[str, Callable[..., dict[str, Any]]] = {
+            name: getattr(workbench, name) for name in ("open", "look", "run", "compare", "new", "save")
+        }
+        self.calls["tasks"] = lambda: workbench.tasks() | {"labels": desk is not None}
+        if desk:
+            self.calls |= {
+                f"label/{name}": getattr(desk, name) for name in ("state", "say", "undo", "guess", "figures")
+            }
         self._room = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self.token = secrets.token_urlsafe(24)
         self.hosts = frozenset(f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost"))
@@ -69,28 +79,7 @@ class LabServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address to open, with the token."""
-        return f"http://127.0.0.1:{self.server_address[1]}/#{self.token}"
-
-    @cached_property
-    def page(self) -> bytes:
-        """The page itself, which holds nothing that is secret."""
-        return files("fewshot.authoring.lab").joinpath("page.html").read_bytes()
-
-    @cached_property
-    def policy(self) -> str:
-        """What the page may do: run its own script and style, call this server, and nothing else."""
-        text = self.page.decode()
-        script, style = (_digest(text, tag) for tag in ("script", "style"))
-        return (
-            f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; img-src data:; "
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
-
-    @property
-    def calls(self) -> Mapping[str, Callable[..., dict[str, Any]]]:
-        """What can be called, by the last part of its path."""
-        names = ("tasks", "open", "look", "run", "compare", "save")
-        return {name: getattr(self.workbench, name) for name in names}
+        return f"http://127.0.0.1:{self.server_address[1]}{'/label' if '/label' in self.pages else '/'}#{self.token}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -102,14 +91,15 @@ class _Handler(BaseHTTPRequestHandler):
     """Seconds that a request may take to arrive."""
 
     def do_GET(self) -> None:
-        """Give the page."""
+        """Give a page."""
         if self._is_foreign():
             return
-        if self.path != "/":
-            self._json(404, {"error": "there is only / here"})
+        if self.path not in self.server.pages:
+            self._json(404, {"error": f"there is only {' and '.join(self.server.pages)} here"})
             return
-        headers = {"Content-Security-Policy": self.server.policy, "Content-Type": "text/html; charset=utf-8"}
-        self._send(200, self.server.page, headers)
+        page = self.server.pages[self.path]
+        headers = {"Content-Security-Policy": _policy(page), "Content-Type": "text/html; charset=utf-8"}
+        self._send(200, page.encode(), headers)
 
     def do_POST(self) -> None:
         """Do what is called, and give what came of it as JSON."""
@@ -150,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme == "Bearer" and hmac.compare_digest(token.encode(), self.server.token.encode()):
             return False
-        self._refuse(401, "the token is missing or wrong: open the address that `fewshot lab` printed")
+        self._refuse(401, "the token is missing or wrong: open the address that was printed")
         return True
 
     def _body(self) -> dict[str, Any] | None:
@@ -199,6 +189,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Say nothing: what is asked is the author's own."""
+
+
+def _page(name: str) -> str:
+    """Read a page, with the style and script that all share; it holds nothing that is secret."""
+    folder = files("fewshot.authoring.lab")
+    text = folder.joinpath(name).read_text(encoding="utf-8")
+    for shared in ("style.css", "shared.js"):
+        text = text.replace(f"/* {shared} */\n", folder.joinpath(shared).read_text(encoding="utf-8"))
+    return text
+
+
+@cache
+def _policy(page: str) -> str:
+    """Say what a page may do: run its own script and style, call this server, and nothing else."""
+    script, style = (_digest(page, tag) for tag in ("script", "style"))
+    return (
+        f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def _digest(page: str, tag: str) -> str:

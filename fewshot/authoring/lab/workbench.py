@@ -15,17 +15,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewshot import _background_loop as loop
 from fewshot._checks import placeholders
 from fewshot._storage import write_atomic
 from fewshot._task_files import is_there, read_file
 from fewshot.authoring.check import TEST_FILE, check
+from fewshot.authoring.scaffold import planned, write_folder
 from fewshot.errors import FewshotError, InputError
 from fewshot.evaluation.report import Report
-from fewshot.folders.loader import EXAMPLE_FILES, examples_file, find, names, ships
+from fewshot.folders.loader import EXAMPLE_FILES, NAME, examples_file, find, names, ships
+from fewshot.models.connection import connect_unstarted
 from fewshot.result import Result
 from fewshot.task import Task, load
 
-__all__ = ["Workbench"]
+__all__ = ["Workbench", "model_of"]
 
 _MOST_INPUTS = 20
 _MOST_ROWS = 500
@@ -53,9 +56,23 @@ class Workbench:
         self._drafts.cleanup()
 
     def tasks(self) -> dict[str, Any]:
-        """Name the tasks, and the one to open."""
-        known = sorted({*self._own, *names()})
-        return {"tasks": known, "first": self.first or (known[0] if known else None)}
+        """Name the tasks, those of one's own first, and the one to open."""
+        known = {*self._own, *names()}
+        own = sorted(name for name in known if name in self._own or not ships(find(name)))
+        every = [*own, *sorted(known - {*own})]
+        return {"tasks": every, "own": own, "first": self.first or (every[0] if every else None)}
+
+    def new(self, name: str, description: str = "", labels: str = "") -> dict[str, Any]:
+        """Make a task in `templates/`, with labels separated by commas or else an answer in text, and open it.
+
+        Raises:
+            InputError: there is one of that name, or it would not be a task.
+        """
+        if name in self.tasks()["tasks"]:
+            raise InputError(f"there is a task {name!r} already: choose another name", field="name")
+        answers = [label.strip() for label in labels.split(",") if label.strip()]
+        write_folder(planned(name, output=answers or "text", description=description))
+        return self.open(name)
 
     def open(self, task: str) -> dict[str, Any]:
         """Give a task's files with a stamp of what they hold."""
@@ -64,7 +81,9 @@ class Workbench:
         there = (folder / TEST_FILE).is_file()
         return {
             "task": task,
-            "path": str(self._target(folder)),
+            "path": str(folder),
+            "shipped": self._is_shipped(folder),
+            "model": model_of(folder, **self._options),
             "files": files,
             "stamp": _stamp(files),
             "test": read_file(folder / TEST_FILE) if there else None,
@@ -119,25 +138,34 @@ class Workbench:
             **_changed(before, after),
         }
 
-    def save(self, task: str, files: Files, stamp: str) -> dict[str, Any]:
+    def save(self, task: str, files: Files, stamp: str, copy: str | None = None) -> dict[str, Any]:
         """Write a draft to the task's folder, each file whole or not at all.
 
-        A task of the package itself or of another one is copied to `templates/` first.
+        Arguments:
+            copy: for a task of the package itself or of another one: the name of the copy in `templates/` that is
+                made and written to; the task itself is never changed.
 
         Raises:
-            InputError: the files were changed by somebody else since they were opened, or are not those of a task.
+            InputError: the files were changed by somebody else since they were opened, or are not those of a task;
+                or a copy is needed and has no name, or one that is taken.
         """
         folder = self._folder(task)
         if _stamp(_files_of(folder)) != stamp:
             raise InputError("the files have changed on disk since they were opened here; open the task again first")
         _refuse_other_files(files, folder)
-        target = self._target(folder)
-        if target != folder and not target.exists():
+        if self._is_shipped(folder):
+            if copy is None or not NAME.match(copy):
+                told = "give a name for your copy, of lower-case letters, digits, _ and -"
+                raise InputError(f"{task} ships with a package and is not changed: {told}", field="copy")
+            target = (Path("templates") / copy).absolute()
+            if target.exists():
+                raise InputError(f"templates/{copy} is there already: choose another name", field="copy")
             target.parent.mkdir(exist_ok=True)
             shutil.copytree(folder, target)
+            folder, task = target, copy
         for name, text in files.items():
-            if not (target / name).is_file() or (target / name).read_text(encoding="utf-8") != text:
-                with write_atomic(target / name) as scratch:
+            if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text:
+                with write_atomic(folder / name) as scratch:
                     scratch.write_text(text, encoding="utf-8", newline="")
         return self.open(task)
 
@@ -149,11 +177,8 @@ class Workbench:
             raise InputError(f"no task {task!r}; choose one of {', '.join(names())}")
         return find(task).absolute()
 
-    def _target(self, folder: Path) -> Path:
-        """Give the folder to save to: a task's own where it is the author's, else a copy among the author's."""
-        if folder in self._own.values() or not ships(folder):
-            return folder
-        return (Path("templates") / folder.name).absolute()
+    def _is_shipped(self, folder: Path) -> bool:
+        return folder not in self._own.values() and ships(folder)
 
     def _draft(self, task: str, files: Files) -> Path:
         """Write a draft beside the other files of its task."""
@@ -169,6 +194,18 @@ class Workbench:
             if not draft.is_dir():
                 half.rename(draft)
         return draft
+
+
+def model_of(task: str | Path | Task[Any], **options: Any) -> str:
+    """Name who would answer, for a person; nothing is started for that."""
+    try:
+        task = task if isinstance(task, Task) else load(task, **options)
+        connection = loop.run(connect_unstarted(task.settings))
+    except FewshotError as error:
+        return f"nobody yet: {' '.join(str(error).split())}"
+    if connection is None:
+        return "a model file of your own"
+    return connection.endpoint.host if connection.local else connection.model
 
 
 def _files_of(folder: Path) -> dict[str, str]:

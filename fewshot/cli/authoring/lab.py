@@ -6,12 +6,13 @@ import argparse
 import sys
 import webbrowser
 
+from fewshot.authoring.lab.desk import Desk
 from fewshot.authoring.lab.server import LabServer
 from fewshot.authoring.lab.workbench import Workbench
 from fewshot.cli.options import add_settings, given
 from fewshot.errors import ConfigError
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "run", "serve"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,16 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until it is interrupted; its address goes to standard output."""
-    workbench = Workbench(args.task, **given(args, ("model", "base_url")))
+    """Serve the editor until it is interrupted."""
+    return serve(Workbench(args.task, **given(args, ("model", "base_url"))), args.port, browser=not args.no_browser)
+
+
+def serve(workbench: Workbench, port: int, *, browser: bool, desk: Desk | None = None) -> int:
+    """Serve the pages until they are interrupted; the address goes to standard output."""
     try:
-        server = LabServer(workbench, args.port)
+        server = LabServer(workbench, port, desk)
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"port {args.port} cannot be had: {error}; choose another with --port") from error
+        raise ConfigError(f"port {port} cannot be had: {error}; choose another with --port") from error
     try:
         print(server.url, flush=True)
         print("fewshot: open this address in a browser on this machine; Ctrl-C ends it", file=sys.stderr)
-        if not args.no_browser and sys.stdout.isatty():
+        if browser and sys.stdout.isatty():
             webbrowser.open(server.url)
         server.serve_forever()
     except KeyboardInterrupt:

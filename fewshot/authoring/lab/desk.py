@@ -1,0 +1,63 @@
+"""What the page for labels does, without HTTP: the text to label now, what is said of it, and what that has bought."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fewshot.authoring.lab.workbench import model_of
+from fewshot.authoring.labelling.labelling import Labelling
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """One person's labelling, as plain values."""
+
+    def __init__(self, labelling: Labelling) -> None:
+        self._labelling = labelling
+        self._model = model_of(labelling.task)
+
+    def state(self) -> dict[str, Any]:
+        """Give the text to label now, and where one stands."""
+        work = self._labelling
+        output, now = work.task.output, work.next()
+        return {
+            "task": work.task.name,
+            "model": self._model,
+            "annotator": work.annotator,
+            "labels": list(output.labels) if output.labels else None,
+            "several": output.several,
+            "wants": output.gives_what,
+            "text": None if now is None else {"key": now.text.key, "inputs": dict(now.text.inputs), "by": now.by},
+            "said": len(work.labels),
+            "total": len(work.texts),
+            "problem": work.problem,
+        }
+
+    def say(self, key: str, status: str, value: Any = None, note: str = "", *, seen: bool = False) -> dict[str, Any]:
+        """Keep what is said of the text with this key (`label`, `skip` or `cannot_tell`), and give the next."""
+        work = self._labelling
+        if not isinstance(key, str):
+            raise TypeError("the key must be a text")
+        if status == "label":
+            work.label(value, key=key, note=note, seen=seen)
+        elif status == "cannot_tell":
+            work.cannot_tell(key=key, note=note, seen=seen)
+        elif status == "skip":
+            work.skip(key=key, note=note)
+        else:
+            raise ValueError(f"an unknown status: {status!r}")
+        return self.state()
+
+    def undo(self) -> dict[str, Any]:
+        """Take the last label back."""
+        self._labelling.undo()
+        return self.state()
+
+    def guess(self) -> dict[str, Any]:
+        """Ask the model about the text to label now."""
+        return {"guess": self._labelling.guess(), "problem": self._labelling.problem}
+
+    def figures(self) -> dict[str, Any]:
+        """Tell what the labels have bought."""
+        return self._labelling.figures()

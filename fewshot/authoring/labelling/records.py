@@ -1,0 +1,176 @@
+"""Labels on disk: a file of events that only grows, each on the disk before the next text is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+from fewshot.errors import ConfigError, InputError
+from fewshot.evaluation.intervals import average, kappa
+
+__all__ = ["Label", "LabelFile", "Status", "agreement", "read_labels"]
+
+Status = Literal["label", "skip", "cannot_tell"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What a person said of a text."""
+
+    key: str
+    id: str
+    inputs: Mapping[str, Any]
+    status: Status
+    value: Any = None
+    """The label or other answer, as JSON has it; None for the other statuses, and where no answer is right."""
+    note: str = ""
+    annotator: str = ""
+    by: str = "random"
+    """How the text was chosen: `random`, `doubt`, or `import` for a label from elsewhere."""
+    chance: float | None = None
+    """The probability of that choice among the texts that were left; None for a label from elsewhere."""
+    guess: Mapping[str, Any] | None = None
+    """The model's own answer with `value`, `confidence`, `probabilities` and `model`, where it was asked."""
+    seen: bool = False
+    """Whether the guess was shown before the label was given."""
+    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def read_labels(path: Path) -> dict[str, Label]:
+    """Read the labels that stand, by key and in their order; none where there is no file.
+
+    A last line without an end was cut off while it was written, before anybody was told that it is kept.
+
+    Raises:
+        InputError: the file cannot be read, or another line is not a label; with file and line.
+    """
+    found: dict[str, Label] = {}
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; give a file of labels") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+            undone = found.pop(event.get("undo") or event["key"], None)
+            if "undo" not in event:
+                label = found[event["key"]] = Label(**event)
+                if label.status not in ("label", "skip", "cannot_tell") or not isinstance(label.inputs, dict):
+                    raise ValueError("an unknown status")
+            elif undone is None:
+                raise ValueError("it takes back what is not there")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            message = f"{path}:{number}: is not a label ({error}); give a file that `fewshot label` has written"
+            raise InputError(message, row=number) from error
+    return found
+
+
+class LabelFile:
+    """The labels of one person, and the private file that keeps them.
+
+    Raises:
+        InputError: the file is not one of labels. ConfigError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.labels = read_labels(path)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "rb+") as file:
+                self._size = file.read().rfind(b"\n") + 1
+                file.truncate(self._size)  # what follows was cut off
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}; name another with --out") from error
+
+    def keep(self, label: Label) -> None:
+        """Keep a label; it takes the place of an earlier one of the same text."""
+        self._write(asdict(label))
+        self.labels.pop(label.key, None)
+        self.labels[label.key] = label
+
+    def undo(self) -> Label:
+        """Take the last label back."""
+        if not self.labels:
+            raise InputError("there is nothing to take back")
+        last = next(reversed(self.labels))
+        self._write({"undo": last})
+        return self.labels.pop(last)
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        """Have a line on the disk, all of it or nothing."""
+        line = json.dumps(event, ensure_ascii=False, default=str).encode() + b"\n"
+        try:
+            with self.path.open("rb+", buffering=0) as file:
+                if file.seek(0, os.SEEK_END) != self._size:
+                    message = f"{self.path} was written to by somebody else: give each a name with --annotator"
+                    raise InputError(f"{message}, and begin again")
+                try:
+                    if file.write(line) != len(line):
+                        raise OSError(None, "there is no room for all of it")
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(self._size)
+                    raise
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be written, so nothing was labelled: {error.strerror}") from error
+        self._size += len(line)
+
+
+def agreement(*files: Path) -> list[dict[str, Any]]:
+    """Compare the labels of several people, each pair of them on the texts that both have labelled.
+
+    Returns:
+        For each pair `who`, `rows`, `agreement` and `kappa` (each with its 95% interval; None where there is none),
+        `cannot_tell` (texts that only one of them could label) and the rows they `differ` on.
+
+    Raises:
+        InputError: there are fewer than two files, or one is not there or not one of labels.
+    """
+    if len(files) < 2:
+        raise InputError("labels of at least two people are compared: give their files")
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file of labels")
+    people = [(path, read_labels(path)) for path in files]
+    return [_compared(*one, *other) for one, other in combinations(people, 2)]
+
+
+def _compared(path: Path, ours: Mapping[str, Label], other: Path, theirs: Mapping[str, Label]) -> dict[str, Any]:
+    both = [
+        (one, theirs[key])
+        for key, one in ours.items()
+        if key in theirs and "skip" not in (one.status, theirs[key].status)
+    ]
+    told = [(one, two) for one, two in both if one.status == two.status == "label"]
+    pairs = [(_written(one.value), _written(two.value)) for one, two in told]
+    found = kappa(pairs)
+    return {
+        "who": [
+            next((label.annotator for label in labels.values() if label.annotator), where.name)
+            for where, labels in ((path, ours), (other, theirs))
+        ],
+        "rows": len(pairs),
+        "agreement": average([float(one == two) for one, two in pairs]).to_dict() if pairs else None,
+        "kappa": found.to_dict() if found else None,
+        "cannot_tell": sum(one.status != two.status for one, two in both),
+        "differ": [
+            {"id": one.id, "inputs": dict(one.inputs), "values": [one.value, two.value], "notes": [one.note, two.note]}
+            for (one, two), (a, b) in zip(told, pairs, strict=True)
+            if a != b
+        ],
+    }
+
+
+def _written(value: Any) -> str:
+    """Give a value so that equal ones are equal: the labels of a set have no order."""
+    return json.dumps(
+        sorted(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value, sort_keys=True
+    )

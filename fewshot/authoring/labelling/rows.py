@@ -1,0 +1,129 @@
+"""The texts to label: what each may become, in which order they come, and the chance with which one is chosen.
+
+Two thirds of the texts are for calibration and tests, and come in a random order that their hashes fix: those that are
+labelled are a simple random sample whenever one stops, so that figures on them are unbiased. The others may become
+shots, and are chosen where the model doubts and where they are unlike those that are labelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fewshot.data.columns import Columns, Row, read_rows
+from fewshot.data.frames import frame_records, is_frame
+from fewshot.errors import InputError
+from fewshot.evaluation.rows_to_judge import asked
+from fewshot.prompts.similarity import words
+from fewshot.task import Task
+
+__all__ = ["Chosen", "Part", "Text", "by_doubt", "text_of", "texts_of"]
+
+Part = Literal["shot", "calibration", "test"]
+_PARTS: tuple[Part, ...] = ("shot", "calibration", "test")
+_LEAST = 1e-4
+"""The weight of a text that the model is sure of: any may be chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text (or record of inputs) that can be labelled."""
+
+    key: str
+    """Hash of what it asks, by which its label is found again: 16 hex digits."""
+    id: str
+    inputs: Mapping[str, Any]
+
+    @property
+    def part(self) -> Part:
+        """What it becomes when it is labelled; its key decides, and nothing else."""
+        return _PARTS[int(self.key, 16) % 3]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A text that is to be labelled now."""
+
+    text: Text
+    by: Literal["random", "doubt"]
+    chance: float | None
+    """With which it was chosen among those that were left."""
+
+
+def texts_of(
+    task: Task[Any], rows: Any, columns: Mapping[str, str] | None = None, encoding: str | None = None
+) -> tuple[list[Text], list[str]]:
+    """Read the texts in their random order; those that ask the same as one before, or as an example, are left out.
+
+    Returns:
+        The texts, and for each row that was left out why.
+
+    Raises:
+        InputError: the file cannot be read or lacks an input, or there is nothing in it that can be asked.
+    """
+    known = Columns(task, columns or {})
+    if isinstance(rows, str | os.PathLike):
+        rows = read_rows(Path(rows), known, encoding=encoding)
+    taken = {asked(task, example.inputs) for example in task.examples}
+    found: list[Text] = []
+    left: list[str] = []
+    for number, row in enumerate(frame_records(rows) if is_frame(rows) else rows, start=1):
+        try:
+            if isinstance(row, InputError):
+                raise row
+            given = {next(iter(task.inputs)): row} if isinstance(row, str) else row
+            given = given if isinstance(row, str | Row) else known.row(given)
+            inputs = {name: value for name, value in given.items() if name != "id"}
+            text = text_of(task, inputs, given.get("id", number))
+            task._bind_row(text.inputs)
+        except InputError as error:
+            left.append(f"row {number} cannot be asked: {error}")
+            continue
+        if (same := asked(task, text.inputs)) in taken:
+            left.append(f"row {number} asks the same as one before, or as an example of the task")
+        else:
+            taken.add(same)
+            found.append(text)
+    if not found:
+        raise InputError(f"there is no text to label{''.join(f': {why}' for why in left[:1])}", field="rows")
+    return sorted(found, key=lambda text: _digest("order", text.key)), left
+
+
+def text_of(task: Task[Any], inputs: Mapping[str, Any], name: object) -> Text:
+    """Give inputs as a text with its key."""
+    pairs: Any = asked(task, inputs)
+    return Text(_digest(*sorted(map(str, pairs))), str(name), inputs)
+
+
+def by_doubt(texts: Sequence[Text], doubt: Callable[[Text], float], labelled: Sequence[Text], turn: int) -> Chosen:
+    """Draw one of some texts: the more doubt, and the fewer words it shares with those that are labelled, the likelier.
+
+    The draw is seeded with the turn and what may be drawn, so that it comes out the same when one goes on later.
+    """
+    known = [_words(text) for text in labelled]
+    weights = [
+        _LEAST + (doubt(text) * (1 - max((_alike(_words(text), one) for one in known), default=0.0))) ** 2
+        for text in texts
+    ]
+    luck = random.Random(_digest(str(turn), *(text.key for text in texts)))  # noqa: S311 - no secret
+    place = luck.choices(range(len(texts)), weights)[0]
+    return Chosen(texts[place], "doubt", weights[place] / sum(weights))
+
+
+def _words(text: Text) -> frozenset[str]:
+    return frozenset(words(" ".join(map(str, text.inputs.values()))))
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> float:
+    """Give the share of the words of two texts that both have (Jaccard)."""
+    return len(one & other) / max(len(one | other), 1)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
