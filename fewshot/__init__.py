@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fewshot.bulk.batch_api.run import BatchRun as BatchRun
     from fewshot.bulk.estimate import Estimate as Estimate
     from fewshot.bulk.estimate import estimate as estimate
-    from fewshot.bulk.together import together as together
     from fewshot.calibration.running import arecalibrated as arecalibrated
     from fewshot.calibration.running import recalibrated as recalibrated
     from fewshot.data.importing import examples_from as examples_from
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from fewshot.settings import Settings as Settings
     from fewshot.task import Task as Task
     from fewshot.task import load as load
+    from fewshot.task import together as together
     from fewshot.tuning.result import Tuned as Tuned
     from fewshot.types import Completion as Completion
     from fewshot.types import Example as Example
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 _HOME = {
     "bulk.batch_api.run": "BatchRun",
     "bulk.estimate": "Estimate estimate",
-    "bulk.together": "together",
     "calibration.running": "arecalibrated recalibrated",
     "data.importing": "examples_from",
     "errors": "ConfigError FewshotError InputError OutputError ServiceError TaskError",
@@ -73,7 +72,7 @@ _HOME = {
     "outputs.spans": "Span",
     "result": "Result",
     "settings": "Settings",
-    "task": "Task load",
+    "task": "Task load together",
     "tuning.result": "Tuned",
     "types": "Completion Example Message Request Usage",
 }

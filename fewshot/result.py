@@ -178,6 +178,13 @@ def label_of(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def said(result: Result[Any]) -> Any:
+    """Give the value of a result as JSON has it: of several tasks together the value of each."""
+    value: Any = result.value
+    several = result.method == "together" and isinstance(value, dict)
+    return {name: plain(one.value) for name, one in value.items()} if several else plain(value)
+
+
 def plain(value: object) -> Any:
     """Write a value as JSON has it, the one way for prompts, files and frames: a record under the names it is read by.
 

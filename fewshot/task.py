@@ -17,6 +17,7 @@ from fewshot import _background_loop as loop
 from fewshot._checks import REQUIRED, brief, check_kind
 from fewshot.errors import InputError
 from fewshot.folders.loader import read_folder
+from fewshot.inference.joining import made_together
 from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, output_of
 from fewshot.outputs.typing import AsGiven, AsNumber, AsSchema, AsText, AsType, F
@@ -35,7 +36,7 @@ else:  # these modules are loaded when they are needed; who reads type hints whi
     CalibrateOptions = EvaluateOptions = TuneOptions = dict[str, Any]
     Report = Tuned = Any
 
-__all__ = ["Task", "load"]
+__all__ = ["Task", "load", "together"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -210,6 +211,7 @@ class Task(Predictor[T]):
         """Write the task as a folder, with its fit where it was calibrated; see `fewshot.folders.writer.save`."""
         from fewshot.folders.writer import save
 
+        self._of_one_output("saved")
         return save(self, folder)
 
     def calibrate(self, rows: Any = None, **options: Unpack[CalibrateOptions]) -> Task[T]:
@@ -231,7 +233,12 @@ class Task(Predictor[T]):
         """Search for a better prompt on labelled rows, without blocking; see `fewshot.tuning.tune.tune`."""
         from fewshot.tuning.tune import tune
 
+        self._of_one_output("tuned")
         return await tune(self, rows, **options)
+
+    def _of_one_output(self, done: str) -> None:
+        if self.members:
+            raise InputError(f"{self.name} is several tasks, which can only be {done} each by itself")
 
     @overload
     def render(self, *args: Any, form: Literal["chat"] = "chat", **inputs: Any) -> list[Message]: ...
@@ -244,8 +251,10 @@ class Task(Predictor[T]):
         if not isinstance(form, str) or form not in ("chat", "text"):
             raise InputError(f"form={brief(form)}: give chat or text", field="form")
         task, bound = self._bind(*args, **inputs)
-        prompt = task._prompts.offline(bound)
-        return prompt.text(bound) if form == "text" else [*prompt.prefix.messages, prompt.turn(bound)]
+        prompts = [member._prompts.offline(bound) for member in task.members or (task,)]  # each in its own request
+        if form == "text":
+            return "\n\n".join(prompt.text(bound) for prompt in prompts)
+        return [turn for prompt in prompts for turn in (*prompt.prefix.messages, prompt.turn(bound))]
 
 
 @overload
@@ -271,6 +280,30 @@ def load(
     if examples is None and output is None and not options:
         return task
     return task.using(examples=examples, output=output, **options)
+
+
+def together(*tasks: Any, **options: Any) -> Task[dict[str, Result[Any]]]:
+    """Ask several tasks of one text in one call, which gives a result of each under its name.
+
+    >>> together(load("sentiment"), classify.task(["bug", "praise"]))("It crashed!")  # doctest: +SKIP
+    {'sentiment': Result(value='negative', …), 'classify': Result(value='bug', …)}
+
+    On a decisions endpoint tasks whose outputs it can decide (labels, sets of labels, records of closed fields) are one
+    request a text. Elsewhere each task asks its own question, side by side, with what they share cached.
+
+    Arguments:
+        tasks: tasks, or functions of this package that need no further argument. All are asked of the same model.
+        options: settings for all of them, as for `Task.using`; `min_confidence` by name for each.
+
+    Raises:
+        InputError: there are fewer than two, two have the same name, or they are asked of different models.
+    """
+    members = [t if isinstance(t, Predictor) else t.task() if hasattr(t, "task") else t for t in tasks]
+    for member in members:
+        if not isinstance(member, Predictor) or member.members:
+            raise InputError(f"{member!r:.80} is not a task: give tasks, as `Task.of` and `load` make them")
+    made: Task[dict[str, Result[Any]]] = made_together(Task, [m.using(**options) for m in members])
+    return made
 
 
 _log = logging.getLogger("fewshot")

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from fault_server import Fault, FaultServer
 from pydantic import BaseModel
 
-from fewshot import InputError, OutputError, Request, ScriptedClient, Task, classify_sentiment, estimate, together
+from fewshot import (
+    InputError,
+    OutputError,
+    Request,
+    ScriptedClient,
+    Task,
+    TaskError,
+    classify_sentiment,
+    estimate,
+    load,
+    together,
+)
+from fewshot.authoring.check import check
+from fewshot.cli.main import main
 
 
 class Urgency(BaseModel):
@@ -161,3 +176,164 @@ def test_calls_from_many_threads_are_not_mixed() -> None:
 def test_what_cannot_be_asked_together_is_refused(members: tuple[Any, ...], told: str) -> None:
     with pytest.raises(InputError, match=told):
         together(*members)
+
+
+# -- a task folder with several outputs -------------------------------------------------------------------------------
+
+TOML = """
+description = "Sort what customers write."
+
+[inputs]
+text = "what the customer wrote"
+
+[outputs.topic]
+description = "what it is about"
+output = ["bug", "praise"]
+
+[outputs.urgent]
+description = "whether somebody has to act today"
+output = [true, false]
+
+[outputs.moods]
+description = "which moods it shows"
+output = { any_of = ["joy", "anger"] }
+
+[settings]
+k = 2
+"""
+PROMPT = """
+{% block instruction %}Tell {{ output_description }}{% if labels %}: {{ labels | join(", ") }}{% endif %}.{% endblock %}
+{% block input %}Text: {{ text }}{% endblock %}
+{% block output %}{{ output_name | capitalize }}: {{ output }}{% endblock %}
+"""
+ROWS = [
+    {"text": "It broke.", "topic": "bug", "urgent": True, "moods": ["anger"]},
+    {"text": "Thanks!", "topic": "praise", "urgent": False, "moods": ["joy"]},
+    {"text": "It is noon.", "topic": "praise", "urgent": False, "moods": []},
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "triage"
+    place.mkdir()
+    (place / "task.toml").write_text(TOML)
+    (place / "prompt.jinja").write_text(PROMPT)
+    (place / "examples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
+    return place
+
+
+def sorting(request: Request) -> str:
+    asked = str(request.chat[0].content)
+    broken = "broke" in request.chat[-1].content
+    if "about" in asked:
+        return "bug" if broken else "praise"
+    return str(broken).lower() if "act today" in asked else "anger" if broken else "joy"
+
+
+def test_a_folder_with_several_outputs_is_several_tasks_together(folder: Path) -> None:
+    client = ScriptedClient(sorting)
+    task = load(folder, client=client)
+    found = task("It broke again!")
+    assert {name: r.value for name, r in found.items()} == {"topic": "bug", "urgent": True, "moods": ["anger"]}
+    first = client.requests[0].chat
+    assert [turn.content for turn in first] == [
+        "Tell what it is about: bug, praise.", "Text: It broke.\nTopic:", "bug", "Text: Thanks!\nTopic:", "praise",
+        "Text: It broke again!\nTopic:",
+    ]  # fmt: skip
+    assert [turn.content for turn in task.render("It broke again!")[:6]] == [turn.content for turn in first]
+    assert "Urgent:" in task.render("x", form="text")
+    assert repr(task) == "<Task triage: text -> schema, 3 examples>"
+    result = task.run("Fine.")
+    assert result.task.startswith("triage@1#")
+    assert result.usage.input_tokens == sum(r.usage.input_tokens for r in (result.value or {}).values())
+    held = task.using(min_confidence={"topic": 0.5})("It broke again!")
+    assert (held["topic"].abstained, held["urgent"].abstained) == (True, False)
+
+
+def test_a_folder_with_several_outputs_is_one_request_where_an_endpoint_decides(folder: Path, tmp_path: Path) -> None:
+    with FaultServer() as server:
+        server.reply = decided
+        task = load(folder, base_url=server.base_url, model="m", decisions=True)
+        rows = list(task.map(["a", "b", "a"], out=tmp_path / "o.jsonl"))
+        assert len(server.requests) == 2
+        assert rows[0].value is not None
+        assert (rows[0].value["topic"].value, rows[0].value["moods"].value) == ("bug", ["anger"])
+        again = list(task.map(["a", "b", "a"], out=tmp_path / "o.jsonl"))
+        assert len(server.requests) == 2
+        assert again[0].value is not None
+        assert again[0].value["topic"].probabilities == rows[0].value["topic"].probabilities
+
+
+def test_a_folder_with_several_outputs_is_evaluated_and_fitted_output_by_output(folder: Path) -> None:
+    task = load(folder, client=ScriptedClient(sorting), scoring=False)
+    rows = [
+        {"text": "It broke, too.", "topic": "bug", "urgent": True, "moods": ["anger"]},
+        {"text": "It broke a bit.", "topic": "bug", "urgent": False, "moods": ["anger"]},
+        {"text": "Lovely.", "topic": "praise", "urgent": False, "moods": ["joy"]},
+    ]
+    report = task.evaluate(rows)
+    assert report.by_field is not None
+    assert {name: about["accuracy"] for name, about in report.by_field.items()} == {
+        "topic": 1.0, "urgent": pytest.approx(2 / 3), "moods": 1.0,
+    }  # fmt: skip
+    assert report.metrics["exact_match"].value == pytest.approx(2 / 3)
+    pairs = [(row["text"], {name: value for name, value in row.items() if name != "text"}) for row in rows]
+    assert task.evaluate(pairs).by_field == report.by_field
+    with pytest.raises(InputError, match="row 1 has no 'urgent'"):
+        task.evaluate([{"text": "x", "topic": "bug"}])
+    with FaultServer() as server:
+        server.reply = decided
+        fitted = load(folder, base_url=server.base_url, model="m", decisions=True).calibrate(
+            [{**rows[n % 3], "text": f"{rows[n % 3]['text']} {n}"} for n in range(24)]
+        )
+        found = fitted("It broke again!")
+        assert all(r.fit.startswith("24 rows") for r in found.values())
+        assert found["urgent"].probabilities is not None
+        assert found["urgent"].probabilities[True] == pytest.approx(1 / 3, abs=0.1)  # as often as among the rows
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('description = "Sort', 'output = "text"\ndescription = "Sort'), "has 'output' and [outputs]"),
+        (('output = ["bug", "praise"]', ""), "[outputs.topic] has no 'output'"),
+        (('output = ["bug", "praise"]', 'output = ["bug"]'), "one label leaves nothing to choose"),
+        (('output = ["bug", "praise"]', 'output = ["bug", "praise"]\nwrods = {}'), "did you mean 'words'"),
+        (("[outputs.topic]", "[outputs.text]"), "'text' cannot be the name of an output"),
+        (('["bug", "praise"]', '["bug", "joke"]'), "the example's topic is not valid"),
+        (("[outputs.topic]", "[outputs.subject]"), "the example has no 'subject'"),
+    ],
+)
+def test_what_is_wrong_with_several_outputs_is_told_with_its_line(
+    folder: Path, change: tuple[str, str], told: str
+) -> None:
+    (folder / "task.toml").write_text(TOML.lstrip().replace(*change, 1))
+    with pytest.raises(TaskError, match=re.escape(told)) as error:
+        load(folder)
+    assert error.value.line is not None
+    assert any(told in f.message for f in check(folder).findings)
+
+
+def test_the_command_line_runs_checks_shows_and_evaluates_several_outputs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(folder).findings == ()
+    with FaultServer() as server:
+        server.reply = decided
+        who = ["--base-url", server.base_url, "--model", "m", "-o", "decisions=true"]
+        assert main(["run", str(folder), "It broke!", *who]) == 0
+        assert json.loads(capsys.readouterr().out) == {"topic": "bug", "urgent": True, "moods": ["anger"]}
+        (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
+        told = ["--file", str(tmp_path / "rows.jsonl"), *who, "--quiet"]
+        assert main(["run", str(folder), "--out", str(tmp_path / "o.csv"), *told]) == 0
+        assert '{""topic"": ""bug"", ""urgent"": true, ""moods"": [""anger""]}' in (tmp_path / "o.csv").read_text()
+        assert main(["eval", str(folder), "--data", str(tmp_path / "rows.jsonl"), "--json", *who]) == 0
+        assert json.loads(capsys.readouterr().out)["by_field"]["topic"]["accuracy"] == pytest.approx(1 / 3)
+        assert main(["show", str(folder), "--json"]) == 0
+        assert [json.loads(line)["output"] for line in capsys.readouterr().out.splitlines()] == [
+            "topic", "urgent", "moods",
+        ]  # fmt: skip
+    for refused in (["tune", str(folder), "--data", str(tmp_path / "rows.jsonl")],):
+        assert main(refused) == 2
+        assert "each by itself" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from fewshot.data.examples import matching
 from fewshot.errors import FewshotError, TaskError
 from fewshot.folders.findings import Finding, error, of_error, warning
 from fewshot.folders.loader import EXAMPLE_FILES, examples_file, find
-from fewshot.folders.spec import Spec, read_spec
+from fewshot.folders.spec import GIVEN, Spec, read_spec
 from fewshot.models.tokens import estimated_tokens
 from fewshot.prompts.prompt import Prompt
 from fewshot.task import Task, load
@@ -81,30 +81,37 @@ def check(name: str | os.PathLike[str], *, against: str | os.PathLike[str] | Non
     if spec.unread:  # what it declares is not known, so nothing else can be held against it
         return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(found, folder))
     path = examples_file(folder)
-    examples, about_examples = examples_in(path, spec) if path else ([], [])
-    in_rows = frozenset(key for example in examples for key in example.inputs)
-    template, about_template = check_template(folder / "prompt.jinja", spec.inputs, spec.parameters, in_rows=in_rows)
-    found += [*about_template, *about_examples]
-    found += [*idle_keys(spec), *idle_settings(spec, _most_shots(examples, spec))]
+    parts = [(part, examples_in(path, part) if path else ([], [])) for part in spec.outputs.values() or (spec,)]
+    for part, (examples, about_examples) in parts:
+        in_rows = frozenset(key for example in examples for key in example.inputs)
+        template, about_template = check_template(
+            folder / "prompt.jinja", part.inputs, part.parameters, in_rows=in_rows | GIVEN
+        )
+        found += [*about_template, *about_examples]
+        found += [*idle_keys(part), *idle_settings(part, _most_shots(examples, part))]
+        if template is not None and part.output is not None:
+            cue, about_prompt = _prompt(Prompt(template, part.output, part.parameters, tuple(examples)), part)
+            found += about_prompt
+            if path:
+                found += readable(examples, part.output, cue, path)
     facts: dict[str, Any] = {}
-    if template is not None and spec.output is not None:
-        cue, about_prompt = _prompt(Prompt(template, spec.output, spec.parameters, tuple(examples)), spec)
-        found += about_prompt
-        if path:
-            found += readable(examples, spec.output, cue, path)
     task = None if any(finding.severity == "error" for finding in found) else _loaded(folder, found)
     if task is not None:
         try:
-            facts = _facts(task)
-            found += _long(facts["tokens"], task, folder)
+            each = {one.name: _facts(one) for one in _each(task)}
+            facts = _facts_of_all(each) if task.members else each[task.name]
+            for one in _each(task):
+                found += _long(each[one.name]["tokens"], one, folder)
         except FewshotError as problem:  # what only a whole prompt shows
             found.append(_finding(problem, folder))
             task = None
-    if path:
-        found += repetitions(examples, spec, path)
-        found += balance(examples, _shown(task) if task else examples, spec, path)
+    for (part, (examples, _)), member in zip(parts, _each(task) if task else [None] * len(parts), strict=True):
+        if path is None:
+            break
+        found += repetitions(examples, part, path)
+        found += balance(examples, _shown(member) if member else examples, part, path)
         for test in [Path(against)] if against else [folder / TEST_FILE] if (folder / TEST_FILE).is_file() else []:
-            found += leaks(examples, spec, path, test)
+            found += leaks(examples, part, path, test)
     return Checkup(name=folder.absolute().name, path=str(folder), findings=_sorted(found, folder), **facts)
 
 
@@ -187,6 +194,21 @@ def _facts(task: Task[Any]) -> dict[str, Any]:
         },
         "k": len(_shown(task)),
         "longest": max(lengths.items(), key=lambda pair: pair[1], default=None),
+    }
+
+
+def _each(task: Task[Any]) -> Sequence[Any]:
+    """Give the task of each output."""
+    return task.members or (task,)
+
+
+def _facts_of_all(each: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Join the facts of several outputs: what their prompts take together, and each label under its output."""
+    first = next(iter(each.values()))
+    return {
+        **first,
+        "labels": {f"{name}: {label}": n for name, facts in each.items() for label, n in facts["labels"].items()},
+        "tokens": {k: sum(facts["tokens"].get(k, 0) for facts in each.values()) for k in first["tokens"]},
     }
 
 

@@ -43,7 +43,7 @@ def examples_in(path: Path, spec: Spec) -> tuple[list[Example], list[Finding]]:
             wrong = list(_faults(row, line, path, spec))
             found += wrong
             if spec.output is not None and not any(finding.severity == "error" for finding in wrong):
-                valid.append(made_example(row, line, spec.inputs, spec.parameters, spec.output))
+                valid.append(made_example(row, line, spec.inputs, spec.parameters, spec.output, spec.target))
     except TaskError as problem:
         found.append(of_error("row", path, problem))
     found += _ids(valid, path)
@@ -52,7 +52,7 @@ def examples_in(path: Path, spec: Spec) -> tuple[list[Example], list[Finding]]:
 
 def _faults(row: Mapping[str, Any], line: int, path: Path, spec: Spec) -> Iterator[Finding]:
     """Find all that is wrong with one row."""
-    for code, message, fix in row_faults(row, spec.inputs, spec.parameters, spec.output):
+    for code, message, fix in row_faults(row, spec.inputs, spec.parameters, spec.output, spec.target):
         yield error(code, path, line, message, fix)
     for name, default in spec.inputs.items():
         if name in row:

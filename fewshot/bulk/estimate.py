@@ -79,7 +79,7 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
     check_kind("rows", rows, Iterable, what="many rows")
     check_kind("connection", connection, Connection, type(None), what="a Connection, or leave it out")
     connection = connection or loop.run(connect(task.settings))
-    members = getattr(task, "members", (task,))
+    members = task.members or (task,)
     seen: set[bytes] = set()
     total, bad, equal = 0, 0, 0
     live, batch, decided = _Load(), _Load(), False

@@ -74,7 +74,7 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
     value = about["value"]
     if value is not None:
         try:
-            value = task.output.value(task.output.check(value))
+            value = _each(task, value) if task.members else task.output.value(task.output.check(value))
         except InputError as error:
             what = f"row {about['row'] + 1} of the saved results is not what this task gives ({error})"
             raise InputError(f"{what}: name another output, or start over with --fresh", row=about["row"]) from error
@@ -105,6 +105,13 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
         inputs=about["inputs"],
         row=about["row"],
     )
+
+
+def _each(task: Predictor[Any], value: Mapping[str, Any]) -> dict[str, Result[Any]]:
+    """Read the results of several tasks."""
+    if value.keys() != task.output.parts.keys():
+        raise InputError(f"there must be one of each of {', '.join(task.output.parts)}")
+    return {m.name: result_of(json.dumps({**value[m.name], "inputs": {}}).encode(), m) for m in task.members}
 
 
 def copy_of(result: Result[Any], position: int) -> Result[Any]:

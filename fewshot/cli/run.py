@@ -35,7 +35,7 @@ from fewshot.cli.terminal import painted, shown, tell_line
 from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.connection import connect
-from fewshot.result import Result, as_text
+from fewshot.result import Result, as_text, said
 from fewshot.task import Task
 
 __all__ = ["add_arguments", "run"]
@@ -231,7 +231,7 @@ def _concise(result: Result[Any]) -> dict[str, Any]:
     about = result.to_dict()
     error = about["error"] and about["error"]["message"]
     facts = {"confidence": result.confidence, "abstained": result.abstained, "error": error}
-    return {"value": about["value"]} | {k: v for k, v in (facts | {"warnings": about["warnings"]}).items() if v}
+    return {"value": said(result)} | {k: v for k, v in (facts | {"warnings": about["warnings"]}).items() if v}
 
 
 def _beside(result: Result[Any]) -> bytes:
@@ -244,7 +244,7 @@ def _beside(result: Result[Any]) -> bytes:
 
 def _plain(result: Result[Any], *, alone: bool) -> bytes:
     """Write the value itself; among others on a line of its own, so that lines go with inputs."""
-    value = result.to_dict()["value"]
+    value = said(result)
     if value is None:
         return b""
     text = as_text(value)

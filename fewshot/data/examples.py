@@ -58,7 +58,7 @@ def _of_author(error: InputError, path: Path, line: int | None) -> TaskError:
 
 
 def read_examples(
-    path: Path, inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any]
+    path: Path, inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any], target: str = ""
 ) -> tuple[Example, ...]:
     """Read and check an example file.
 
@@ -67,6 +67,7 @@ def read_examples(
         inputs: the task's inputs; a value that is not None is a default, so the row may leave it out.
         parameters: names of the task's parameters, which a row may also carry.
         output: what the rows' `output` must be.
+        target: the column of the answer, where it has no usual name.
 
     Raises:
         TaskError: a row is not what the task takes; with file and line.
@@ -77,7 +78,7 @@ def read_examples(
             raise row
         rows.append(row)
         lines.append(line)
-    return check_examples(rows, inputs, parameters, output, path=path, lines=lines)
+    return check_examples(rows, inputs, parameters, output, path=path, lines=lines, target=target)
 
 
 def check_examples(
@@ -88,25 +89,31 @@ def check_examples(
     *,
     path: Path | str | None = None,
     lines: Sequence[int] | None = None,
+    target: str = "",
 ) -> tuple[Example, ...]:
     """Turn rows into examples; raises TaskError at the first one that does not fit."""
     parameters = tuple(parameters)
     found = []
     for position, row in enumerate(rows, start=1):
         line = lines[position - 1] if lines else position
-        for _, message, fix in row_faults(row, inputs, parameters, output):
+        for _, message, fix in row_faults(row, inputs, parameters, output, target):
             raise TaskError(f"{message}; {fix}" if fix else message, path=path or "examples", line=line)
-        found.append(made_example(row, line, inputs, parameters, output))
+        found.append(made_example(row, line, inputs, parameters, output, target))
     return tuple(found)
 
 
 def made_example(
-    row: Mapping[str, Any], line: int, inputs: Iterable[str], parameters: Iterable[str], output: Output[Any]
+    row: Mapping[str, Any],
+    line: int,
+    inputs: Iterable[str],
+    parameters: Iterable[str],
+    output: Output[Any],
+    target: str = "",
 ) -> Example:
     """Make the example of a row with which nothing is wrong."""
     names = [*inputs, *parameters]
     given = _given(row, names)
-    answer = answer_in(output, row[answer_column(row, names) or "output"])
+    answer = answer_in(output, row[(column(row, target) if target else answer_column(row, names)) or "output"])
     return Example(given, output.check_for(answer, given), id=str(row.get("id", line)), line=line)
 
 
@@ -143,29 +150,34 @@ def answer_in(output: Output[Any], value: Any) -> Any:
 
 
 def row_faults(
-    row: Mapping[str, Any], inputs: Mapping[str, Any], parameters: Iterable[str], output: Output[Any] | None
+    row: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    parameters: Iterable[str],
+    output: Output[Any] | None,
+    target: str = "",
 ) -> Iterator[tuple[str, str, str]]:
     """Give all that is wrong with a row as an example: a code, the fault, and how to put it right (may be empty).
 
     Arguments:
         output: what the answer must be; None leaves that open.
+        target: see `read_examples`.
     """
-    known = [*inputs, *parameters, "output", "id"]
-    answer = answer_column(row, [*inputs, *parameters])
+    known = [*inputs, *parameters, target or "output", "id"]
+    answer = column(row, target) if target else answer_column(row, [*inputs, *parameters])
     missing = [name for name in (*inputs, *parameters) if column(row, name) is None]
     if answer is None:
-        missing.append("output")
+        missing.append(target or "output")
     for key in row:
         if key not in known and key != answer and (meant := did_you_mean(key, missing)):
             yield "unknown-key", f"unknown key {key!r}{meant}", f"the keys are {', '.join(known)}"
     for key in missing:
-        if key == "output" or inputs.get(key) is ...:
+        if key == (target or "output") or inputs.get(key) is ...:
             yield "missing-key", f"the example has no {key!r}", "add it"
     if answer is not None and output is not None:
         try:
             output.check_for(answer_in(output, row[answer]), _given(row, inputs))
         except ValueError as error:
-            message = f"the example's output is not valid: {error}"
+            message = f"the example's {target or 'output'} is not valid: {error}"
             if output.labels is None:
                 yield "invalid-output", message, ""
             else:

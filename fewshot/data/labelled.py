@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,11 +115,38 @@ def read_labelled(
     with in_file(given.where):
         if not given.rows:
             raise InputError("there are no labelled rows")
-        target = target or target_of(task.output, given.records, [*task.inputs, *task.parameters])
-        found = Columns(task, columns or {})
-        read_rows = LabelledRows(_labelled(task, row, number, found, target) for number, row in given.rows)
+        if task.output.parts:
+            read_rows = _of_parts(task, given, columns)
+        else:
+            target = target or target_of(task.output, given.records, [*task.inputs, *task.parameters])
+            found = Columns(task, columns or {})
+            read_rows = LabelledRows(_labelled(task, row, number, found, target) for number, row in given.rows)
     read_rows.left_out, read_rows.where = given.left_out, given.where
     return read_rows
+
+
+def _of_parts(task: LabelledSignature, given: GoldRows, columns: Mapping[str, str] | None) -> LabelledRows:
+    """Read rows with an answer for each of several outputs, in a column of its name, or all under `output`."""
+    flat = [(n, {**row, **row["output"]} if isinstance(row.get("output"), Mapping) else row) for n, row in given.rows]
+    each = {
+        name: read_labelled(
+            _Part(name, task.inputs, task.parameters, output), GoldRows("", flat), target=name, columns=columns
+        )
+        for name, output in task.output.parts.items()
+    }
+    rows = zip(*each.values(), strict=True)
+    return LabelledRows(
+        replace(row[0], truth={name: one.truth for name, one in zip(each, row, strict=True)}, references=())
+        for row in rows
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    name: str
+    inputs: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    output: Output[Any]
 
 
 @contextmanager

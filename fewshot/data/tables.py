@@ -101,6 +101,8 @@ def _theirs(line: Mapping[str, Any]) -> dict[str, Any]:
 def _flat(line: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:
     error = line["error"] and f"{line['error']['type']}: {line['error']['message']}"
     about = {**line, "error": error, "warnings": "; ".join(line.get("warnings") or ()) or None}
+    if line.get("method") == "together" and about["value"]:  # each task's value, and not all about its call
+        about["value"] = {name: result["value"] for name, result in about["value"].items()}
     return _theirs(line) | {place: about.get(name) for name, place in ours.items()}
 
 

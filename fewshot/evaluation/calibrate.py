@@ -30,6 +30,7 @@ from fewshot.inference.conversation import side_by_side
 from fewshot.inference.field_scoring import chances_by_json, refitted
 from fewshot.inference.first_use import fit_answerable, fit_calibration
 from fewshot.inference.fits import keep
+from fewshot.inference.joining import with_members
 from fewshot.inference.own_questions import own_questions
 from fewshot.inference.predictor import Predictor
 from fewshot.inference.question import Answer
@@ -128,6 +129,17 @@ async def calibrated(
     unlabelled: Any = None,
 ) -> Predictor[Any]:
     """Calibrate over an open connection; see `calibrate`."""
+    if task.members:  # each on its own column
+        given: dict[str, Any] = {"risk": risk, "average_risk": average_risk, "confidence": confidence}
+        if prior or recall or precision or unlabelled is not None:
+            raise InputError(f"{task.name} is several tasks: calibrate each by itself for that", field="prior")
+        each = []
+        for member in task.members:
+            truths = [row.truth[member.name] for row in rows]
+            accepted = [(truth,) if isinstance(truth, str) else () for truth in truths]
+            own = [replace(r, truth=t, references=a) for r, t, a in zip(rows, truths, accepted, strict=True)]
+            each.append(await calibrated(member, own, connection, **given))
+        return with_members(task, each)  # type: ignore[no-any-return]
     goal = Goal(risk, average_risk, recall, precision, confidence)
     _check(task, prior, goal)
     if unlabelled is not None and (task.output.kind != "labels" or (goal.given and not rows)):
@@ -302,6 +314,10 @@ def kept_calibration(task: Predictor[Any]) -> None:
     Raises:
         InputError: the task has not been calibrated.
     """
+    for member in task.members:
+        kept_calibration(member)
+    if task.members:
+        return
     if task.fitted is None or task.fitted.calibration is None:
         raise InputError("nothing was fitted that could be kept: keep what `calibrate` returned for labels")
     for key in task.fitted.keys:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fewshot.calibration.goal import Judged
@@ -12,7 +12,7 @@ from fewshot.evaluation.parts import row_f1
 from fewshot.evaluation.text_metrics import answered, exact_match, numeric_match, token_f1
 from fewshot.inference.answerable import ANSWER
 from fewshot.outputs.kinds import Kind
-from fewshot.result import Result, label_of, plain
+from fewshot.result import Field, Result, label_of, plain
 
 __all__ = ["CURVE", "PRIMARY", "Prediction", "judge", "plain"]
 
@@ -92,6 +92,8 @@ class Prediction:
 
 def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Prediction:
     """Compare a result with what was wanted."""
+    if result.method == "together" and result.value is not None:
+        result = _flat(wanted.truth, result)
     found = result.to_dict()
     failed = result.error is not None
     scores = _scores(kind, wanted, result)
@@ -110,6 +112,19 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
         abstained=result.abstained,
         error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
     )
+
+
+def _flat(truth: Mapping[str, Any], result: Result[Any]) -> Result[Any]:
+    """Make a record of the results of several tasks, each value as its right one is written."""
+
+    def written(true: Any, value: Any) -> Any:
+        if value is None or not isinstance(true, str | tuple):
+            return plain(value)
+        return label_of(value) if isinstance(true, str) else [label_of(each) for each in value]
+
+    each: Mapping[str, Result[Any]] = result.value or {}
+    fields = {n: Field(value=written(truth[n], one.value), confidence=one.confidence) for n, one in each.items()}
+    return replace(result, value={name: field.value for name, field in fields.items()}, fields=fields)
 
 
 def _named(kind: Kind, value: Any, written: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -19,9 +20,10 @@ from fewshot._checks import check_kind, did_you_mean
 from fewshot._task_files import check_file, is_there, read_file
 from fewshot.calibration.promise import FIT_FILE, Promise
 from fewshot.data.examples import read_examples
-from fewshot.errors import ConfigError, TaskError
+from fewshot.errors import ConfigError, InputError, TaskError
 from fewshot.folders.findings import raise_first
-from fewshot.folders.spec import read_spec
+from fewshot.folders.spec import Spec, read_spec
+from fewshot.inference.joining import made_together
 from fewshot.inference.predictor import Predictor
 from fewshot.prompts.template import Template
 
@@ -135,24 +137,38 @@ def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any
     """Read a folder; `stamps` (time and size of its files) make an edited folder be read again."""
     spec, wrong = read_spec(folder)
     raise_first(wrong)
+    made = [_made(folder, part, kind) for part in (spec.outputs.values() or (spec,))]
+    if not spec.outputs:
+        return _with_fit(made[0], folder / FIT_FILE)
+    shots = zip(*(member.examples for member in made), strict=True)
+    joint = [replace(row[0], output={m.name: e.output for m, e in zip(made, row, strict=True)}) for row in shots]
+    about: dict[str, Any] = {"about": spec.about, "version": made[0].version, "path": folder}
+    about |= {"parameters": spec.parameters, "description": str(spec.said.get("description", ""))}
+    try:
+        return made_together(kind, made, name=folder.name, examples=tuple(joint), **about)
+    except InputError as error:
+        raise TaskError(str(error), path=spec.path) from error
+
+
+def _made(folder: Path, spec: Spec, kind: type[Any]) -> Any:
+    """Make the task of one output."""
     assert spec.output is not None  # noqa: S101 - nothing is wrong with it
     template = Template.read(folder / "prompt.jinja")
     template.check(spec.inputs, spec.parameters)
     found = examples_file(folder)
-    made = kind(
-        name=folder.name,
+    return kind(
+        name=spec.target or folder.name,
         template=template,
         output=spec.output,
         inputs=spec.inputs,
         parameters=spec.parameters,
-        examples=read_examples(found, spec.inputs, spec.parameters, spec.output) if found else (),
+        examples=read_examples(found, spec.inputs, spec.parameters, spec.output, spec.target) if found else (),
         settings=spec.settings,
         description=str(spec.said.get("description", "")),
         about=spec.about,
         version=str(spec.said.get("version", "1")),
         path=folder,
     )
-    return _with_fit(made, folder / FIT_FILE)
 
 
 def examples_file(folder: Path) -> Path | None:

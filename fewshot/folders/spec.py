@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,16 @@ from fewshot.prompts.template import PROVIDED
 from fewshot.result import label_of
 from fewshot.settings import Settings
 
-__all__ = ["KEYS", "Spec", "line_of", "read_spec"]
+__all__ = ["GIVEN", "KEYS", "Spec", "line_of", "read_spec"]
 
-KEYS = ("description", "version", "output", "inputs", "parameters", "settings", "descriptions", "words", "optional")
-_TABLES = ("inputs", "parameters", "settings", "descriptions", "words")
+GIVEN = frozenset({"output_name", "output_description"})
+"""What a template of several outputs can print of the one that is asked for."""
+_OF_OUTPUT = ("description", "output", "descriptions", "words", "optional")
+"""The keys that each of several outputs may have of its own."""
+KEYS = (
+    "description", "version", "output", "outputs", "inputs", "parameters", "settings", "descriptions", "words", "optional",
+)  # fmt: skip
+_TABLES = ("outputs", "inputs", "parameters", "settings", "descriptions", "words")
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,10 @@ class Spec:
     """What each input means."""
     output: Output[Any] | None = None
     """None where it is not valid."""
+    outputs: Mapping[str, Spec] = field(default_factory=dict)
+    """Of several outputs each, as if it were the only one, with what is `GIVEN` among the parameters."""
+    target: str = ""
+    """The column of the answer in the examples; empty for the usual ones."""
     settings: Settings = field(default_factory=Settings)
     given: frozenset[str] = frozenset()
     """Names of the settings that are there and valid."""
@@ -60,7 +70,7 @@ def read_spec(folder: Path) -> tuple[Spec, list[Finding]]:
     wrong = [name for name in _TABLES if not isinstance(said.get(name, {}), dict)]
     said |= {name: {} for name in wrong}
     declared = said.get("inputs") or {"text": "the text"}
-    output, about_output = _output(said, folder, path)
+    output, about_output = (None, []) if said.get("outputs") else _output(said, folder, path)
     settings, about_settings = _settings(said.get("settings", {}), path)
     spec = Spec(
         path=path,
@@ -73,7 +83,34 @@ def read_spec(folder: Path) -> tuple[Spec, list[Finding]]:
         given=frozenset(settings),
     )
     findings = [error("table", path, spec.line(name), f"{name!r} must be a table", f"write [{name}]") for name in wrong]
-    return spec, [*_keys(said, path), *findings, *_names(declared, spec), *about_output, *about_settings]
+    outputs, about_outputs = _outputs(spec, folder)
+    findings += [*_keys(said, path), *_names(declared, spec), *about_output, *about_settings, *about_outputs]
+    return replace(spec, outputs=outputs), findings
+
+
+def _outputs(spec: Spec, folder: Path) -> tuple[dict[str, Spec], list[Finding]]:
+    """Read each of several outputs, and find all that is wrong with them."""
+    found: dict[str, Spec] = {}
+    wrong: list[Finding] = []
+    several, path = spec.said.get("outputs", {}), spec.path
+    if several and "output" in spec.said:
+        wrong.append(error("output", path, spec.line("output"), "has 'output' and [outputs]", "keep one of them"))
+    if len(several) == 1:
+        wrong.append(error("output", path, None, "has one of [outputs]", "give at least two, or write output = …"))
+    for name, about in several.items():
+        key = f"outputs.{name}"
+        if not isinstance(about, dict):
+            wrong.append(error("table", path, spec.line(name), f"{name!r} must be a table", f"write [{key}]"))
+            continue
+        if not _is_usable(name) or name in spec.inputs or name in spec.parameters:
+            fix = "use letters, digits and _, and another name than those of inputs and parameters"
+            wrong.append(error("name", path, spec.line(key), f"{name!r} cannot be the name of an output", fix))
+        output, about_output = _output(about, folder, path, key)
+        wrong += [*_keys(about, path, _OF_OUTPUT, key), *about_output]
+        own = dict(zip(sorted(GIVEN), (str(about.get("description", "")), name), strict=True))
+        said = {n: value for n, value in spec.said.items() if n != "outputs"} | about
+        found[name] = replace(spec, said=said, output=output, parameters={**spec.parameters, **own}, target=name)
+    return found, wrong
 
 
 def line_of(path: Path, key: str, *, after: str | None = None) -> int | None:
@@ -85,11 +122,15 @@ def line_of(path: Path, key: str, *, after: str | None = None) -> int | None:
     return None
 
 
-def _keys(said: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+def _keys(
+    said: Mapping[str, Any], path: Path, known: Sequence[str] = KEYS, after: str | None = None
+) -> Iterator[Finding]:
     for key in said:
-        if key not in KEYS:
-            message = f"unknown key {key!r}{did_you_mean(key, KEYS)}"
-            yield error("unknown-key", path, line_of(path, key), message, f"the keys are {', '.join(KEYS)}")
+        if key not in known:
+            message = f"unknown key {key!r}{did_you_mean(key, known)}"
+            yield error(
+                "unknown-key", path, line_of(path, key, after=after), message, f"the keys are {', '.join(known)}"
+            )
 
 
 def _default(value: Any) -> Any:
@@ -114,13 +155,16 @@ def _is_usable(name: str) -> bool:
     return name.isidentifier() and name not in (*PROVIDED, "id")
 
 
-def _output(said: Mapping[str, Any], folder: Path, path: Path) -> tuple[Output[Any] | None, list[Finding]]:
-    """Read the output, and find all that is wrong with it."""
+def _output(
+    said: Mapping[str, Any], folder: Path, path: Path, after: str | None = None
+) -> tuple[Output[Any] | None, list[Finding]]:
+    """Read the output, and find all that is wrong with it; `after` is the key of the table that it stands in."""
     wanted, words, descriptions = said.get("output"), said.get("words", {}), said.get("descriptions", {})
     if wanted is None:
         fix = 'add output = a list of labels, "text", "number" or "schema.json"'
-        return None, [error("output", path, None, "has no 'output'", fix)]
-    if isinstance(wanted, list) and (found := list(_labels(wanted, said, path))):
+        line, where = (line_of(path, after), f"[{after}] ") if after else (None, "")
+        return None, [error("output", path, line, f"{where}has no 'output'", fix)]
+    if isinstance(wanted, list) and (found := list(_labels(wanted, said, path, after))):
         return None, found
     try:
         if isinstance(wanted, str) and wanted.endswith(".json"):
@@ -135,11 +179,11 @@ def _output(said: Mapping[str, Any], folder: Path, path: Path) -> tuple[Output[A
     except TaskError as problem:
         return None, [of_error("output", path, problem)]
     except (ValueError, TypeError, OSError, RecursionError) as problem:
-        return None, [error("output", path, line_of(path, "output"), f"output: {problem}")]
+        return None, [error("output", path, line_of(path, "output", after=after), f"output: {problem}")]
 
 
-def _labels(labels: list[Any], said: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    line = line_of(path, "output")
+def _labels(labels: list[Any], said: Mapping[str, Any], path: Path, after: str | None) -> Iterator[Finding]:
+    line = line_of(path, "output", after=after)
     names = [label_of(label) for label in labels]
     for label, count in Counter(names).items():
         if count > 1:

@@ -1,19 +1,167 @@
-"""Several questions over one input made into one request, where an endpoint decides: the questions of tasks together.
+"""Several tasks over one input: one request where an endpoint decides on all, else each its own, side by side.
 
-Each task's instruction and shots become the instructions of its own questions, and the input is what they are asked of.
+In the one request each task's instruction and shots become the instructions of its own questions, and the input is what
+they are asked of.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
+from fewshot._checks import REQUIRED
+from fewshot.errors import FewshotError, InputError
+from fewshot.inference.fits import kept
 from fewshot.models.client import Client, ClientWrapper
+from fewshot.models.connection import Connection
+from fewshot.outputs.output import Kind, Output
+from fewshot.result import Result, plain
 from fewshot.types import Completion, Decision, Request, Usage
 
-__all__ = ["JoiningClient", "joined"]
+__all__ = ["JoiningClient", "Joint", "answer_together", "changed_together", "joined", "made_together"]
+
+_ASKED = ("model", "base_url", "api_key", "client", "cache")
+"""The settings that say who is asked, which must be the same for all."""
+
+
+@dataclass(frozen=True)
+class Joint(Output[dict[str, Result[Any]]]):
+    """A result of each of some tasks, under their names."""
+
+    members: tuple[Any, ...]
+    kind: ClassVar[Kind] = "schema"
+
+    def __repr__(self) -> str:
+        return f"Joint({', '.join(f'{member.name}#{member._fingerprint}' for member in self.members)})"
+
+    @property
+    def parts(self) -> dict[str, Output[Any]]:
+        """The output of each task."""
+        return {member.name: member.output for member in self.members}
+
+    def parse(self, text: str, *, cue: str = "") -> dict[str, Result[Any]]:  # noqa: ARG002
+        """Read what `render` writes."""
+        return self.check(json.loads(text))
+
+    def render(self, value: object) -> str:
+        """Write values as JSON."""
+        return json.dumps(plain(value), ensure_ascii=False)
+
+    def check(self, value: object) -> dict[str, Any]:
+        """Take a right value of each; raises InputError for anything else."""
+        if not isinstance(value, Mapping) or value.keys() != self.parts.keys():
+            raise InputError(f"there must be one of each of {', '.join(self.parts)}")
+        return {name: output.check(value[name]) for name, output in self.parts.items()}
+
+
+def made_together(kind: Any, members: Sequence[Any], **about: Any) -> Any:
+    """Make one task, of a kind of `Predictor`, of several over the same input.
+
+    Arguments:
+        about: its attributes that are not those of the tasks, such as its name.
+
+    Raises:
+        InputError: there are fewer than two, two have the same name, or they are asked of different models.
+    """
+    names = [member.name for member in members]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if len(members) < 2 or twice is not None:
+        why = f"two have the name {twice!r}: give each its own name=" if twice else f"there are {len(members)}"
+        raise InputError(f"at least two tasks with names of their own can be asked together, and {why}")
+    for setting in _ASKED:
+        if any(getattr(m.settings, setting) != getattr(members[0].settings, setting) for m in members):
+            raise InputError(f"the tasks have different {setting}s: give one for all, as together(…, {setting}=…)")
+    inputs: dict[str, Any] = {}
+    for member in members:
+        for name, default in member.inputs.items():
+            inputs[name] = REQUIRED if default is REQUIRED else inputs.get(name, default)
+    own = {"name": "+".join(names), "template": members[0].template, "inputs": inputs, "settings": members[0].settings}
+    return kind(**own | about, output=Joint(tuple(members)), members=tuple(members))
+
+
+def changed_together(task: Any, examples: Any, output: Any, changes: Mapping[str, Any]) -> Any:
+    """Give several tasks with other options; a `min_confidence` by name is each task's own.
+
+    Raises:
+        InputError: an option is not valid, or is one of a single task.
+    """
+    if examples is not None or output is not None:
+        raise InputError("examples and outputs are those of each task: change them there")
+    least = changes.get("min_confidence")
+    own: Mapping[str, Any] = least if isinstance(least, Mapping) and least.keys() <= task.output.parts.keys() else {}
+    shared = {name: value for name, value in changes.items() if not (own and name == "min_confidence")}
+    members = [m.using(**shared, **({"min_confidence": own.get(m.name)} if own else {})) for m in task.members]
+    parameters = {name: changes.get(name, value) for name, value in task.parameters.items()}
+    return with_members(task, members, parameters=parameters, settings=members[0].settings)
+
+
+def with_members(task: Any, members: Sequence[Any], **changes: Any) -> Any:
+    """Give several tasks with others in their places."""
+    return replace(task, members=tuple(members), output=Joint(tuple(members)), **changes)
+
+
+async def answer_together(
+    task: Any, inputs: Mapping[str, Any], connection: Connection, *, deadline: float, leave_out: bool = False
+) -> Result[Any]:
+    """Have every task answer over one connection: in one request where all are decided, else side by side.
+
+    All come to their end, be it an error, so that what one wants from a batch run does not hide what another does.
+    """
+    joining: JoiningClient | None = None
+    if all(_is_joined(member, connection) for member in task.members):
+        joining = JoiningClient(connection.client, len(task.members))
+        connection = replace(connection, client=joining, learnt=connection.facts)
+
+    async def one(member: Any) -> Result[Any]:
+        given = {name: inputs[name] for name in member.inputs if name in inputs}
+        try:
+            result: Result[Any] = await member._answer(given, connection, deadline=deadline, leave_out=leave_out)
+            return result
+        finally:
+            if joining is not None:
+                await joining.leave()
+
+    came = await asyncio.gather(*map(one, task.members), return_exceptions=True)
+    for each in came:
+        if isinstance(each, BaseException):
+            raise each
+    results = [each for each in came if isinstance(each, Result)]
+    named = dict(zip((member.name for member in task.members), results, strict=True))
+    failed = next(((name, r.error) for name, r in named.items() if r.error is not None), None)
+    costs = [result.cost for result in results]
+    return Result(
+        value=None if failed else named,
+        error=_of_task(*failed) if failed else None,
+        method="together",
+        warnings=tuple(f"{name}: {warning}" for name, r in named.items() for warning in r.warnings),
+        model=results[0].model,
+        usage=sum((result.usage for result in results), Usage()),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+        cached=all(result.cached for result in results),
+        attempts=sum(result.attempts for result in results),
+        dropped=tuple(dict.fromkeys(name for result in results for name in result.dropped)),
+        task=f"{task.name}@{task.version}#{task._fingerprint}",
+        inputs=inputs,
+    )
+
+
+def _is_joined(member: Any, connection: Connection) -> bool:
+    """Tell whether a task asks but one question of decisions, and has no fit, which is one for requests of its own."""
+    if not member.output.is_decided or not connection.decides(member.settings.decisions):
+        return False
+    if member.settings.calibrate is False and not member.calibrations:
+        return member.promise is None
+    fitted = member.promise or member.calibrations or kept(member._calibration_key(connection))
+    return not fitted and member.settings.calibrate is not True
+
+
+def _of_task(name: str, error: FewshotError) -> FewshotError:
+    """Say in an error of which task it is."""
+    error.args = (f"{name}: {error}", *error.args[1:])
+    return error
 
 
 def joined(requests: Sequence[Request]) -> Request:

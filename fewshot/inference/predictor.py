@@ -28,6 +28,7 @@ from fewshot.inference.conversation import ask, drive, left_out, lessons
 from fewshot.inference.field_scoring import as_given
 from fewshot.inference.first_use import CONTENT_FREE, own_calibration
 from fewshot.inference.fits import failed, kept, key_of, place_of
+from fewshot.inference.joining import answer_together, changed_together
 from fewshot.inference.own_questions import own_questions
 from fewshot.inference.question import Question
 from fewshot.inference.redaction import detectors_of, redact
@@ -48,8 +49,6 @@ _log = logging.getLogger("fewshot")
 
 T = TypeVar("T")
 _MAX_VARIANTS = 64
-_MOST_SHOWN = 80
-"""Characters of labels that the line of a task shows."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -83,24 +82,29 @@ class Predictor(Generic[T]):
     """The fit that `calibrate` made or that stands in `fit.json`: where it is for something else, that is told."""
     fitted: Any = field(default=None, repr=False, compare=False)
     """What `calibrate` tried and chose, on a task that it returned."""
+    members: tuple[Predictor[Any], ...] = ()
+    """Of several tasks over one input these; its value is then a result of each under its name."""
     _variants: dict[Any, Self] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
         labels = " | ".join(self.output.labels or self.output.span_labels)
-        gives = labels if labels and len(labels) <= _MOST_SHOWN else self.output.gives_what
-        takes = ", ".join(self.inputs)
-        return f"<{type(self).__name__} {self.name}: {takes} -> {gives}, {len(self.examples)} examples>"
+        gives = labels if 0 < len(labels) <= 80 else self.output.gives_what
+        return (
+            f"<{type(self).__name__} {self.name}: {', '.join(self.inputs)} -> {gives}, {len(self.examples)} examples>"
+        )
 
     def _repr_html_(self) -> str:
         """Show the task as a table in a notebook."""
-        facts = {"task": self.name, "description": self.description, "inputs": ", ".join(self.inputs)}
-        more = {
+        facts = {
+            "task": self.name,
+            "description": self.description,
+            "inputs": ", ".join(self.inputs),
             "gives": self.output.gives_what,
             "labels": ", ".join(self.output.labels or self.output.span_labels),
             "examples": len(self.examples),
+            **{f"parameter {name}": value for name, value in self.parameters.items()},
         }
-        parameters = {f"parameter {name}": value for name, value in self.parameters.items()}
-        return table_html({name: what for name, what in (facts | more | parameters).items() if what or what == 0})
+        return table_html({name: what for name, what in facts.items() if what or what == 0})
 
     def using(
         self, *, examples: Iterable[Any] | None = None, output: Output[Any] | None = None, **changes: Any
@@ -129,6 +133,8 @@ class Predictor(Generic[T]):
     def _changed(
         self, examples: tuple[Any, ...] | None, output: Output[Any] | None, changes: Mapping[str, Any]
     ) -> Self:
+        if self.members:
+            return changed_together(self, examples, output, changes)  # type: ignore[no-any-return]
         parameters = {name: value for name, value in changes.items() if name in self.parameters}
         task = replace(
             self,
@@ -150,16 +156,15 @@ class Predictor(Generic[T]):
 
     def _with_fit(self, promise: Promise) -> Self:
         """Give the same with a fit in force, and with the threshold that was promised with it."""
-        calibrations = dict(self.calibrations)
-        if promise.calibration is not None:
-            calibrations |= dict.fromkeys(promise.keys, promise.calibration)
-        settings = self.settings
-        if promise.threshold is not None:
-            settings = replace(settings, min_confidence=promise.threshold.least)
-        return replace(self, calibrations=calibrations, promise=promise, settings=settings)
+        fitted = {} if promise.calibration is None else dict.fromkeys(promise.keys, promise.calibration)
+        least = self.settings.min_confidence if promise.threshold is None else promise.threshold.least
+        settings = replace(self.settings, min_confidence=least)
+        return replace(self, calibrations={**self.calibrations, **fitted}, promise=promise, settings=settings)
 
     def _uncalibrated(self) -> Self:
         """Give the same with probabilities as they come, whatever was fitted; what was promised is off."""
+        if self.members:
+            return self.using(calibrate=False)
         return replace(self, calibrations={}, settings=replace(self.settings, calibrate=False))
 
     async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
@@ -176,6 +181,8 @@ class Predictor(Generic[T]):
         Arguments:
             leave_out: where the question chooses its shots, an example with these inputs is none of them.
         """
+        if self.members:
+            return await answer_together(self, inputs, connection, deadline=deadline, leave_out=leave_out)
         given, (inputs, private) = inputs, redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
@@ -220,9 +227,9 @@ class Predictor(Generic[T]):
     def _fingerprint(self) -> str:
         """Content hash of everything that decides the prompt and the reading of answers: 12 hex digits."""
         shots = [[dict(e.inputs), self.output.render(e.output)] for e in self.examples]
-        settings = self.settings.deciding_the_prompt
-        content = [self.template.source, repr(self.output), dict(self.parameters), shots, settings]
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        decided = [repr(self.output), dict(self.parameters), shots, self.settings.deciding_the_prompt]
+        content = json.dumps([self.template.source, *decided], sort_keys=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     @cached_property
     def _shots_by_id(self) -> Mapping[str, Example]:
@@ -293,15 +300,14 @@ class Predictor(Generic[T]):
 
     async def _question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
         """Make a question of labelled inputs, which are never among its own shots where the question chooses them."""
-        deadline = connection.deadline(self.settings.timeout)
-        prompt = await self._prompts.chosen(inputs, connection, deadline=deadline, leave_out=True)
+        until = connection.deadline(self.settings.timeout)
+        prompt = await self._prompts.chosen(inputs, connection, deadline=until, leave_out=True)
         return self._question(inputs, prompt, connection)
 
     def _calibration_key(self, connection: Connection, inputs: Mapping[str, Any] | None = None) -> str:
         """Name what a calibration is for: content, which optional inputs are given, model, address and way.
 
-        Examples that have an optional input are shots for questions that have it, so that these are another prompt. A
-        distribution over labels that the endpoint makes itself is another one than that of tokens.
+        An optional input that is given chooses other shots, and what an endpoint decides is not what tokens tell.
         """
         filled = [n for n in sorted(self.inputs) if self.inputs[n] is None and (inputs or {}).get(n) is not None]
         return key_of(self._fingerprint, filled, self.settings, connection, closed=self.output.is_decided)
@@ -318,11 +324,10 @@ class Predictor(Generic[T]):
         self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
     ) -> Calibration | None:
         """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
-        settings = self.settings
-        if not (classes_of(self.output) or self.output.closed_fields) or not settings.scoring:
+        if not (classes_of(self.output) or self.output.closed_fields) or not self.settings.scoring:
             return None
         key = self._calibration_key(connection, inputs)
-        if key in self.calibrations or settings.calibrate is False:  # what was fitted on purpose holds all the same
+        if key in self.calibrations or self.settings.calibrate is False:  # a fit made on purpose holds all the same
             return self.calibrations.get(key)
         calibration = found.calibration if (found := kept(key)) else None
         if calibration or not self._fits_at_first_use(connection):
@@ -333,9 +338,8 @@ class Predictor(Generic[T]):
         labelled, simple = await own_questions(self, inputs, prompt, connection)
         _log.info("%s: %s", self.name, self._prompts.plan(inputs))
         required = [name for name, default in self.inputs.items() if default is REQUIRED]
-        content_free = [
-            self._question({**inputs, **dict.fromkeys(required, text)}, prompt, connection) for text in CONTENT_FREE
-        ]
+        free = ({**inputs, **dict.fromkeys(required, text)} for text in CONTENT_FREE)
+        content_free = [self._question(each, prompt, connection) for each in free]
         about = {"task": self.name, "model": connection.model, "by": "first use"}
         return await own_calibration(key, labelled, content_free, connection, simple=simple, about=about)
 
@@ -363,8 +367,8 @@ class Predictor(Generic[T]):
     def _fitted_for(self, connection: Connection) -> dict[str, Any]:
         """Give what a fit is for, as plain JSON values, so that what differs later can be named."""
         labels = None if self.output.labels is None else list(self.output.labels)
-        known = {"labels": labels, "model": connection.model, "prompt": self._fingerprint}
-        return known | {"place": place_of(connection, self.settings)}
+        place = place_of(connection, self.settings)
+        return {"labels": labels, "model": connection.model, "prompt": self._fingerprint, "place": place}
 
     def _result(self, question: Question, connection: Connection) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)

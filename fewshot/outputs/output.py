@@ -50,6 +50,11 @@ class Output(ABC, Generic[T]):
         """The fields of a record that hold one of a few values."""
         return tuple(field for field in self.fields if len(field.values) > 1)
 
+    @property
+    def parts(self) -> Mapping[str, Output[Any]]:
+        """Of several outputs over one input each under its name; none of a single one."""
+        return {}
+
     @cached_property
     def is_decided(self) -> bool:
         """Whether a decisions endpoint can give the whole of it: labels, or a record of closed fields alone."""

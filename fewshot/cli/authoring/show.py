@@ -29,11 +29,20 @@ def run(args: argparse.Namespace) -> int:
     task = task_of(args)
     given = dict(zip(task.inputs, args.input, strict=False))
     task, inputs = task._bind({**placeholders(task.inputs), **given})
+    for member in task.members:
+        if not args.json:
+            print(f"══ {member.name} ══")
+        _show(member, inputs, args)
+    return 0 if task.members else _show(task, inputs, args)
+
+
+def _show(task: Any, inputs: Mapping[str, Any], args: argparse.Namespace) -> int:
     prompt = task._prompts.offline(inputs)
     turns = [*prompt.prefix.messages, prompt.turn(inputs)]
     if args.json:
         chat = [{"role": turn.role, "content": turn.content} for turn in turns]
-        print(json.dumps({"chat": chat, "text": prompt.text(inputs)}, ensure_ascii=False))
+        name = {"output": task.name} if "output_name" in task.parameters else {}
+        print(json.dumps({**name, "chat": chat, "text": prompt.text(inputs)}, ensure_ascii=False))
         return 0
     tell_line(task._prompts.plan(inputs))
     if told := loop.run(_fit(task, inputs)):

@@ -13,7 +13,7 @@ from fewshot._checks import REQUIRED
 from fewshot.cli.options import add_task_options, assigned, task_of
 from fewshot.cli.terminal import shown, tell_line
 from fewshot.errors import FewshotError, InputError
-from fewshot.result import Result, as_text
+from fewshot.result import Result, as_text, said
 from fewshot.task import Task
 
 __all__ = ["add_arguments", "run"]
@@ -99,7 +99,7 @@ def _show(result: Result[Any]) -> None:
         tell_line(result.error)
         return
     about = result.to_dict()
-    value, chances = about["value"], about["probabilities"]
+    value, chances = said(result), about["probabilities"]
     print(shown("(abstained)" if result.abstained else as_text(value)))
     if chances:
         width = max(map(len, chances))
