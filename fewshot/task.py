@@ -285,11 +285,7 @@ def load(
 def together(*tasks: Any, **options: Any) -> Task[dict[str, Result[Any]]]:
     """Ask several tasks of one text in one call, which gives a result of each under its name.
 
-    >>> together(load("sentiment"), classify.task(["bug", "praise"]))("It crashed!")  # doctest: +SKIP
-    {'sentiment': Result(value='negative', …), 'classify': Result(value='bug', …)}
-
-    On a decisions endpoint tasks whose outputs it can decide (labels, sets of labels, records of closed fields) are one
-    request a text. Elsewhere each task asks its own question, side by side, with what they share cached.
+    Where an endpoint decides, those that it can decide on are one request a text; see docs/sets.md.
 
     Arguments:
         tasks: tasks, or functions of this package that need no further argument. All are asked of the same model.
@@ -299,11 +295,7 @@ def together(*tasks: Any, **options: Any) -> Task[dict[str, Result[Any]]]:
         InputError: there are fewer than two, two have the same name, or they are asked of different models.
     """
     members = [t if isinstance(t, Predictor) else t.task() if hasattr(t, "task") else t for t in tasks]
-    for member in members:
-        if not isinstance(member, Predictor) or member.members:
-            raise InputError(f"{member!r:.80} is not a task: give tasks, as `Task.of` and `load` make them")
-    made: Task[dict[str, Result[Any]]] = made_together(Task, [m.using(**options) for m in members])
-    return made
+    return made_together(Task, members, options)  # type: ignore[no-any-return]
 
 
 _log = logging.getLogger("fewshot")

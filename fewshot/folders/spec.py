@@ -26,9 +26,7 @@ GIVEN = frozenset({"output_name", "output_description"})
 """What a template of several outputs can print of the one that is asked for."""
 _OF_OUTPUT = ("description", "output", "descriptions", "words", "optional")
 """The keys that each of several outputs may have of its own."""
-KEYS = (
-    "description", "version", "output", "outputs", "inputs", "parameters", "settings", "descriptions", "words", "optional",
-)  # fmt: skip
+KEYS = ("description", "version", "output", "outputs", "inputs", "parameters", "settings", *_OF_OUTPUT[2:])
 _TABLES = ("outputs", "inputs", "parameters", "settings", "descriptions", "words")
 
 

@@ -57,15 +57,20 @@ class Joint(Output[dict[str, Result[Any]]]):
         return {name: output.check(value[name]) for name, output in self.parts.items()}
 
 
-def made_together(kind: Any, members: Sequence[Any], **about: Any) -> Any:
+def made_together(kind: Any, members: Sequence[Any], options: Mapping[str, Any] | None = None, **about: Any) -> Any:
     """Make one task, of a kind of `Predictor`, of several over the same input.
 
     Arguments:
+        options: settings for all of them.
         about: its attributes that are not those of the tasks, such as its name.
 
     Raises:
         InputError: there are fewer than two, two have the same name, or they are asked of different models.
     """
+    for member in members:
+        if not hasattr(member, "members") or member.members:
+            raise InputError(f"{member!r:.80} is not a task: give tasks, as `Task.of` and `load` make them")
+    members = [member.using(**options) for member in members] if options else members
     names = [member.name for member in members]
     twice = next((name for name in names if names.count(name) > 1), None)
     if len(members) < 2 or twice is not None:
