@@ -33,7 +33,7 @@ GROUPS = {
         "check": "find every fault in task folders, with file, line and fix",
         "show": "show the exact prompt of a task, in both forms",
         "lab": "edit and try a task on a local page in the browser",
-        "label": "label texts on a local page, the most telling next, and see what that buys",
+        "label": "label texts on a local page, and see what the labels buy",
     },
     "Measure and improve it": {
         "eval": "measure a task on labelled rows",
