@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fewshot.errors import OutputError as OutputError
     from fewshot.errors import ServiceError as ServiceError
     from fewshot.errors import TaskError as TaskError
+    from fewshot.estimation.shares import Shares as Shares
     from fewshot.evaluation.calibrate import Calibrated as Calibrated
     from fewshot.evaluation.report import Report as Report
     from fewshot.functions import answer as answer
@@ -62,6 +63,7 @@ _HOME = {
     "calibration.running": "arecalibrated recalibrated",
     "data.importing": "examples_from",
     "errors": "ConfigError FewshotError InputError OutputError ServiceError TaskError",
+    "estimation.shares": "Shares",
     "evaluation.calibrate": "Calibrated",
     "evaluation.report": "Report",
     "functions": "answer calculate classify classify_sentiment complete_pattern detect_injection extract find "

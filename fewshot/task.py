@@ -27,6 +27,7 @@ from fewshot.settings import Settings, TaskOptions
 from fewshot.types import Form, Message
 
 if TYPE_CHECKING:
+    from fewshot.estimation.shares import Shares
     from fewshot.evaluation.calibrate import CalibrateOptions
     from fewshot.evaluation.evaluate import EvaluateOptions
     from fewshot.evaluation.report import Report
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from fewshot.tuning.tune import TuneOptions
 else:  # these modules are loaded when they are needed; who reads type hints while the program runs gets plain ones
     CalibrateOptions = EvaluateOptions = TuneOptions = dict[str, Any]
-    Report = Tuned = Any
+    Report = Shares = Tuned = Any
 
 __all__ = ["Task", "load", "together"]
 
@@ -239,6 +240,16 @@ class Task(Predictor[T]):
     def _of_one_output(self, done: str) -> None:
         if self.members:
             raise InputError(f"{self.name} is several tasks, which can only be {done} each by itself")
+
+    def share(self, corpus: Any, labelled: Any = None, **options: Any) -> Shares:
+        """Estimate how frequent each label is among many rows, from a labelled few; see `fewshot.estimation.corpus`."""
+        return loop.run(self.ashare(corpus, labelled, **options))
+
+    async def ashare(self, corpus: Any, labelled: Any = None, **options: Any) -> Shares:
+        """Estimate shares of labels without blocking; see `fewshot.estimation.corpus.share`."""
+        from fewshot.estimation.corpus import share
+
+        return await share(self, corpus, labelled, **options)
 
     @overload
     def render(self, *args: Any, form: Literal["chat"] = "chat", **inputs: Any) -> list[Message]: ...

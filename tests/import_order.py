@@ -17,6 +17,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("functions", "testing"),
     ("task",),
     ("tuning",),
+    ("estimation",),
     ("evaluation",),
     ("bulk",),
     ("folders",),

@@ -39,6 +39,7 @@ GROUPS = {
         "eval": "measure a task on labelled rows",
         "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
         "tune": "search for a better prompt, measured on rows kept back",
+        "share": "estimate how frequent each label is in a corpus, from a labelled sample",
         "diff": "compare two files of results row by row",
     },
     "Look around": {
@@ -52,7 +53,7 @@ GROUPS = {
 }
 """Each command has `add_arguments(parser)` and `run(args) -> exit code`, mostly in a module of its name."""
 
-_LONG = ("eval", "calibrate", "tune")
+_LONG = ("eval", "calibrate", "tune", "share")
 _GO_ON = "; with `-o cache=true` answers are kept as they come, so that the same command goes on from them"
 
 COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
