@@ -75,8 +75,8 @@ def test_without_labelled_rows_no_count_is_given_and_nothing_is_asked(capsys: py
 
 
 def test_groups_have_shares_of_their_own_and_differ_by_what_they_differ() -> None:
-    rows = population(800)
-    found = task().share(unlabelled(rows), sample(rows, 300), by="month")
+    rows = population(500)
+    found = task().share(unlabelled(rows), sample(rows, 250), by="month")
     may, june = ([row for row in rows if row["month"] == month] for month in ("2026-05", "2026-06"))
     (rise,) = (one for one in found.differences if one.label == "bug")
     assert (rise.group, rise.other) == ("2026-06", "2026-05")
@@ -96,12 +96,12 @@ def test_a_group_without_labelled_rows_is_named_and_not_estimated() -> None:
 
 
 def test_rows_chosen_unequally_count_by_the_inverse_of_their_chance() -> None:
-    rows = population(1000)
+    rows = population(600)
     draw = random.Random(3)
     chances = [0.6 if row["label"] == "bug" else 0.1 for row in rows]
     chosen = [{**row, "chance": p} for row, p in zip(rows, chances, strict=True) if draw.random() < p]
-    found = task().share(unlabelled(rows), chosen).of("bug")
-    blind = task().share(unlabelled(rows), [{**row, "chance": 1} for row in chosen]).of("bug").alone
+    found = task().share(unlabelled(rows), chosen, chance="chance").of("bug")
+    blind = task().share(unlabelled(rows), chosen).of("bug").alone
     assert found.low <= true_share(rows) <= found.high
     assert blind.low > true_share(rows)
 
@@ -111,7 +111,7 @@ def test_a_chance_that_is_none_is_refused_by_its_row(chance: Any) -> None:
     rows = [{**row, "chance": 0.5} for row in sample(population(), 20)]
     rows[6]["chance"] = chance
     with pytest.raises(InputError, match=r"row 7: a chance of being chosen is above 0 and at most 1"):
-        task().share(unlabelled(population()), rows)
+        task().share(unlabelled(population()), rows, chance="chance")
 
 
 def test_a_row_that_failed_counts_by_what_people_said() -> None:

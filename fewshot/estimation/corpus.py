@@ -24,8 +24,6 @@ from fewshot.types import Usage
 
 __all__ = ["share"]
 
-_CHANCE = "chance"
-"""The column with the probability of each labelled row to have been chosen, where there is one of this name."""
 _NEED = "label about 200 rows of the corpus, chosen at random"
 
 
@@ -66,8 +64,8 @@ async def share(
         labelled: rows of the corpus (or others like them) with the right label, chosen at random, or each with its
             `chance`. At least ten; 200 at random bound a share to 7 points or less either way, before the model helps.
         by: a column of both: shares of each of its values (groups, months), and differences between them.
-        chance: the column of the labelled rows with each one's probability of being chosen, where that was not the same
-            for all; by default `chance`, if there is such a column.
+        chance: the column of the labelled rows with each one's probability of being among them, where that was not the
+            same for all.
         target, encoding: of the labelled rows as for `Task.evaluate`; `encoding` is that of both files.
         columns: for an input the column that holds it, where the names differ.
         options: of the bulk run, and settings, as for `Task.map`; with `out` a run that was stopped goes on.
@@ -125,8 +123,6 @@ def _sampled(
             group, likely = _group(plain, by, f"row {number}"), _chance(plain, chance, f"row {number}")
             key, labels = asked(task, row.inputs), frozenset(map(label_of, truth))
             found.append(_Sampled(row.id, row.inputs, key, group, labels, likely))
-        if len({row.chance is None for row in found}) > 1:
-            raise InputError("some rows have a chance of being chosen and others have none: give all of them one")
     return found
 
 
@@ -194,18 +190,17 @@ def _group(record: Mapping[str, Any], by: str | None, where: str) -> str | None:
 
 
 def _chance(record: Mapping[str, Any], name: str | None, where: str) -> float | None:
-    """Read the chance of a labelled row; raises InputError for one that is none."""
-    place = column(record, name or _CHANCE)
-    if place is None and name is None:
+    """Read the chance of a labelled row; raises InputError where there is none."""
+    if name is None:
         return None
-    value = None if place is None else value_at(record, place)
+    value = None if (place := column(record, name)) is None else value_at(record, place)
     try:
         chance = float(value or 0)
     except (TypeError, ValueError):
         chance = 0.0
     if not 0 < chance <= 1:
         message = f"{where}: a chance of being chosen is above 0 and at most 1, not {brief(value)}"
-        raise InputError(f"{message} (column {name or _CHANCE!r})", field="chance")
+        raise InputError(f"{message} (column {name!r})", field="chance")
     return chance
 
 
