@@ -25,7 +25,7 @@ from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.predictions import Prediction, judge
 from fewshot.evaluation.rows_to_judge import digest, distinct, rows_to_judge
-from fewshot.inference.answerable import classes_of, verdict
+from fewshot.inference.answerable import verdict
 from fewshot.inference.conversation import side_by_side
 from fewshot.inference.field_scoring import chances_by_json, refitted
 from fewshot.inference.first_use import fit_answerable, fit_calibration
@@ -148,7 +148,7 @@ async def calibrated(
     further = [] if unlabelled is None else [task._bind_row(row) for row in unlabelled_rows(unlabelled)]
     judged = rows_to_judge(task, rows) if rows or not further else []
     once = distinct(task, rows)
-    if classes_of(task.output) is None or not _reads(task, connection):
+    if task.output.classes is None or not _reads(task, connection):
         return await _thresholded(task, judged, connection, goal, rows)
     started = time.monotonic()
     more = [await one._question_for(inputs, connection) for one, inputs in further]
@@ -327,7 +327,7 @@ def kept_calibration(task: Predictor[Any]) -> None:
 
 def _check(task: Predictor[Any], prior: Mapping[str, float] | None, goal: Goal) -> None:
     goal.check_parts(task.output.labels, [field.name for field in task.output.fields], several=task.output.several)
-    labels = classes_of(task.output)
+    labels = task.output.classes
     if labels is None and (not (goal.given or task.output.closed_fields) or prior is not None):
         message = f"{task.name} has no labels: only probabilities of labels, or of an answer at all, can be calibrated"
         raise InputError(f"{message}; give risk= for the confidence that open answers must have")

@@ -10,8 +10,8 @@ from fewshot.calibration.goal import Judged
 from fewshot.data.labelled import Labelled
 from fewshot.evaluation.parts import row_f1
 from fewshot.evaluation.text_metrics import answered, exact_match, numeric_match, token_f1
-from fewshot.inference.answerable import ANSWER
 from fewshot.outputs.kinds import Kind
+from fewshot.outputs.output import ANSWER
 from fewshot.result import Field, Result, label_of, plain
 
 __all__ = ["CURVE", "PRIMARY", "Prediction", "judge", "plain"]

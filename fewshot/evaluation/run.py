@@ -15,7 +15,6 @@ from fewshot.evaluation.calibrate import calibrated
 from fewshot.evaluation.intervals import Figure, average
 from fewshot.evaluation.perturb import HARMLESS, labels_permuted, reworded, shots_permuted
 from fewshot.evaluation.predictions import Prediction, judge
-from fewshot.inference.answerable import classes_of
 from fewshot.inference.predictor import Predictor
 from fewshot.models.connection import Connection
 from fewshot.result import Result, label_of
@@ -71,7 +70,7 @@ class Run:
         """Calibrate a task on spare rows of the pool, where it has probabilities or a risk is promised."""
         if not self.calibrate:
             return task._uncalibrated()
-        if not self.pool or (not (classes_of(task.output) or task.output.closed_fields) and self.risk is None):
+        if not self.pool or (not (task.output.classes or task.output.closed_fields) and self.risk is None):
             return task
         try:
             used = spare[: self.calibration_rows]

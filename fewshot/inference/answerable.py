@@ -12,11 +12,11 @@ from typing import Any
 
 from fewshot.inference.label_tree import LabelTree
 from fewshot.outputs.kinds import Output
+from fewshot.outputs.output import ANSWER, NONE
 from fewshot.types import TokenLogprob
 
-__all__ = ["ANSWER", "LISTED", "NONE", "chances", "class_of", "classes_of", "refusal_of", "verdict"]
+__all__ = ["ANSWER", "LISTED", "NONE", "chances", "class_of", "refusal_of", "verdict"]
 
-ANSWER, NONE = "answer", "none"
 LISTED = 100
 """How many log-probabilities are read at most: they are listed for every token of the answer."""
 _LEAST = 1e-4
@@ -26,13 +26,6 @@ def refusal_of(output: Output[Any]) -> str | None:
     """Give the phrase that means "no answer"; None where there must be one."""
     phrase: str | None = getattr(output, "optional", None)
     return phrase
-
-
-def classes_of(output: Output[Any]) -> tuple[str, ...] | None:
-    """Name what an output has probabilities of: its labels, or whether there is an answer; None for other outputs."""
-    if output.labels is not None:
-        return output.labels
-    return (ANSWER, NONE) if refusal_of(output) else None
 
 
 def class_of(output: Output[Any], value: Any) -> str:

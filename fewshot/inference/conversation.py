@@ -98,17 +98,19 @@ def _contradicted(question: Question, weighed: Weighed, scored: Answer) -> bool:
 
 
 def lessons(question: Question, found: Answer | None = None) -> dict[str, Any]:
-    """Tell what a conversation has shown of the model, and is worth remembering; nothing found is an error."""
+    """Give what a conversation has shown of the model, mostly nothing, by the names that `learn` has for it."""
     thought = any(question.thoughts)
+    written = found is not None and found.method not in ("logprobs", "decisions")
     in_vain = (
         question.thinks == "always" or (question.thinks == "seen" and bool(question.thoughts[0])) if thought else False
     )
-    return {
-        "silent": question.found_silent and found is not None and found.method not in ("logprobs", "decisions"),
+    shown = {
+        "silent": written and question.found_silent,
         "undecided": any(status in _NO_SUCH_ENDPOINT for status in question.refusals),
         "thinks": ("always" if in_vain else "seen") if thought else "",
         "room": found.room if found else 0,
     }
+    return {name: what for name, what in shown.items() if what}
 
 
 def probabilities(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
@@ -130,9 +132,10 @@ def _probabilities(
     several = question.output.several
     weighed = yield from (weigh_set if several else weigh)(question)
     tree = weighed.tree
-    if tree is None or tree.coverage < _GATE[question.form] or (several and weighed.chances is None):
+    share = 0.0 if tree is None else tree.coverage
+    if tree is None or share < _GATE[question.form] or (several and weighed.chances is None):
         return None, weighed
-    return _scored(question, tree, weighed), weighed
+    return _scored(question, tree, weighed, share), weighed
 
 
 def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
@@ -342,22 +345,24 @@ def _vote(question: Question) -> Talk:
     return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes, warnings=warnings)
 
 
-def _scored(question: Question, tree: LabelTree, weighed: Weighed) -> Answer:
+def _scored(question: Question, tree: LabelTree, weighed: Weighed, share: float) -> Answer:
     """Judge labels that hold enough of the probability, which also bounds how sure an answer can be without a fit."""
-    share, calibration, warnings = tree.coverage, question.calibration, []
+    calibration, warnings = question.calibration, []
     if weighed.unsettled:
         warnings.append("labels that begin alike could not be told apart exactly; give them short names that differ")
     if calibration is not None and not calibration.holds_at(share):
         calibration = None
         warnings.append("the labels hold another share of the probability than the calibration was fitted at: not used")
-    question = replace(question, calibration=calibration)
+        question = replace(question, calibration=None)
+    top = question.top if calibration else ()
     if weighed.chances is None:
-        answer = _judged(question, tree.logprobs(), method="logprobs", top=question.top)
+        answer = _judged(question, tree.logprobs(), method="logprobs", top=top)
     else:
-        answer = judged_set(question, weighed.chances, weighed.written, method="logprobs", top=question.top)
+        answer = judged_set(question, weighed.chances, weighed.written, method="logprobs", top=top)
+    sure = answer.confidence
     if calibration is None or calibration.shares is None:
-        answer = replace(answer, confidence=min(share, answer.confidence or 0.0))
-    return replace(answer, coverage=share, warnings=tuple(warnings))
+        sure = min(share, sure or 0.0)
+    return replace(answer, confidence=sure, coverage=share, warnings=tuple(warnings))
 
 
 def _judged(

@@ -138,7 +138,7 @@ def count_all(completion: Completion, tree: LabelTree, cue: str) -> int:
 def _place(completion: Completion, cue: str) -> int | None:
     """Find the token with which the answer begins, past its wrapping; None where all is wrapping."""
     written = b"".join(token.token for token in completion.tokens)
-    found = _wrapping(cue_name(cue)).match(written)
+    found = _wrapping(cue).match(written)
     end = found.end() if found else 0
     reached = 0
     for place, token in enumerate(completion.tokens):
@@ -149,8 +149,9 @@ def _place(completion: Completion, cue: str) -> int | None:
 
 
 @lru_cache(maxsize=64)
-def _wrapping(name: str) -> re.Pattern[bytes]:
+def _wrapping(cue: str) -> re.Pattern[bytes]:
     """Give what may stand before an answer: signs, an empty block of thoughts, the cue or a key."""
+    name = cue_name(cue)
     names = _NAMES + (b"|" + re.escape(name.encode()) if name else b"")
     return re.compile(
         rb"(?:\s*<think>\s*</think>)?(?:" + _SIGNS + rb"(?:<\|[^|>]*\|>|(?:" + names + rb")(?=[^\w]))){0,4}" + _SIGNS,

@@ -23,7 +23,6 @@ from fewshot.calibration.promise import FIT_FILE, Promise, text_of
 from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
-from fewshot.inference.answerable import classes_of
 from fewshot.inference.conversation import ask, drive, left_out, lessons
 from fewshot.inference.field_scoring import as_given
 from fewshot.inference.first_use import CONTENT_FREE, own_calibration
@@ -183,25 +182,29 @@ class Predictor(Generic[T]):
         """
         if self.members:
             return await answer_together(self, inputs, connection, deadline=deadline, leave_out=leave_out)
-        given, (inputs, private) = inputs, redact(inputs, detectors_of(self.settings.redact))
+        given, private = inputs, None
+        if self.settings.redact:
+            inputs, private = redact(inputs, detectors_of(self.settings.redact))
         started = time.monotonic()
         try:
             prompt = await self._prompts.chosen(inputs, connection, deadline=deadline, leave_out=leave_out)
         except ServiceError as error:
             return self._failed(error, self._question(inputs, self._prompts.of(()), connection), connection)
-        calibration = await self._calibration_for(inputs, prompt, connection)
+        key = self._calibration_key(connection, inputs)
+        calibration = await self._calibration_for(key, inputs, prompt, connection)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
         question = self._question(inputs, prompt, connection, calibration)
         try:
             found = await drive(ask(question), connection.client, deadline=deadline)
-            if private.originals:
+            if private is not None and private.originals:
                 restored, cut = self.output.placed(private.restore(found.value, source_text(inputs)), given)
                 found = replace(found, value=restored, warnings=(*found.warnings, *left_out(cut)))
         except (ServiceError, OutputError) as error:
             connection.facts.learn(**lessons(question))
             return self._failed(error, question, connection)
-        connection.facts.learn(**lessons(question, found))
-        key = self._calibration_key(connection, inputs)  # anew: what was just learnt of the model may change it
+        if (learnt := lessons(question, found)) or calibration is not None:
+            connection.facts.learn(**learnt)
+            key = self._calibration_key(connection, inputs)  # what was learnt of the model meanwhile may change it
         missing = self._promise_missing(key, question, connection, found.method)
         abstains = found.falls_short(self.settings.min_confidence)
         if self.promise is not None and self.promise.threshold is not None:
@@ -209,17 +212,19 @@ class Predictor(Generic[T]):
             abstains = abstains or held or bool(missing)
             if said != found.value:
                 found = replace(found, value=said, confidence=(found.probabilities or {}).get(said))
-        return replace(
-            self._result(question, connection),
+        fitted = self.promise is not None or calibration is not None
+        return self._result(
+            question,
+            connection,
             value=None if abstains else self.output.value(found.value),
             abstained=abstains,
             probabilities=self.output.by_value(found.probabilities),
             confidence=found.confidence,
-            fields=as_given(found.fields, found.value),
+            fields=found.fields and as_given(found.fields, found.value),
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
-            fit="" if missing else self._fit_told(key),
+            fit=self._fit_told(key) if fitted and not missing else "",
             warnings=(*found.warnings, *missing, *self._unfitted(key, connection, found.calibration)),
         )
 
@@ -321,12 +326,11 @@ class Predictor(Generic[T]):
         return (failed[key],) if wanted and key in failed else ()
 
     async def _calibration_for(
-        self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+        self, key: str, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
     ) -> Calibration | None:
         """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
-        if not (classes_of(self.output) or self.output.closed_fields) or not self.settings.scoring:
+        if not (self.output.classes or self.output.closed_fields) or not self.settings.scoring:
             return None
-        key = self._calibration_key(connection, inputs)
         if key in self.calibrations or self.settings.calibrate is False:  # a fit made on purpose holds all the same
             return self.calibrations.get(key)
         calibration = found.calibration if (found := kept(key)) else None
@@ -348,7 +352,7 @@ class Predictor(Generic[T]):
         if self.promise is not None and key in self.promise.keys:
             told = self.promise.told
             return told if self.fitted is None else told.replace(FIT_FILE, "in this process")
-        known = kept(key) if classes_of(self.output) and self.settings.calibrate is not False else None
+        known = kept(key) if self.output.classes and self.settings.calibrate is not False else None
         return known.told if known else ""
 
     def _promise_missing(self, key: str, question: Question, connection: Connection, method: str) -> tuple[str, ...]:
@@ -370,12 +374,13 @@ class Predictor(Generic[T]):
         place = place_of(connection, self.settings)
         return {"labels": labels, "model": connection.model, "prompt": self._fingerprint, "place": place}
 
-    def _result(self, question: Question, connection: Connection) -> Result[T]:
+    def _result(self, question: Question, connection: Connection, **answered: Any) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)
         usage = sum((c.usage for c in completions if not c.cached), Usage())
         last = completions[-1] if completions else Completion(text="")
-        request = question.request()
+        request = question.plain
         return Result(
+            **answered,
             raw=last.text,
             thinking=question.thoughts[-1] if question.thoughts else "",
             model=last.model or connection.model,

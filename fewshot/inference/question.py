@@ -70,7 +70,7 @@ class Question:
         """How the answer is read."""
         return self.prompt.output
 
-    @property
+    @cached_property
     def is_scored(self) -> bool:
         """Whether to read label probabilities: a closed set, wanted, and the model lists what it may say."""
         if self.output.labels is None or self.thinks == "always":
@@ -127,10 +127,11 @@ class Question:
 
     def request(self, **changes: Any) -> Request:
         """Build the request for the question itself, which is rendered once."""
-        return replace(self._plain, **changes) if changes else self._plain
+        return replace(self.plain, **changes) if changes else self.plain
 
     @cached_property
-    def _plain(self) -> Request:
+    def plain(self) -> Request:
+        """The request for the question itself."""
         settings = self.settings
         chosen_anew = settings.select in BY_QUESTION
         common: dict[str, Any] = {

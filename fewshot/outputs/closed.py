@@ -104,6 +104,10 @@ class Labels(Output[str]):
         """Give the value that a label stands for."""
         return self.values.get(found, found)
 
+    def by_value(self, probabilities: Mapping[str, float] | None) -> dict[Any, float] | None:
+        """Give probabilities of labels under the values that these stand for."""
+        return None if probabilities is None else {self.values.get(la, la): p for la, p in probabilities.items()}
+
     def schema(self) -> str | None:
         """Give the schema of `{"label": …}` with the words as its enum."""
         words = [self.word(label) for label in self.labels]

@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from fewshot.outputs.fields import RecordField
 
-__all__ = ["Kind", "Output", "json_text"]
+__all__ = ["ANSWER", "NONE", "Kind", "Output", "json_text"]
 
 T = TypeVar("T")
 Kind = Literal["labels", "label_set", "text", "number", "schema"]
+ANSWER, NONE = "answer", "none"
+"""What a text that may be missing has probabilities of."""
 
 
 class Output(ABC, Generic[T]):
@@ -29,6 +31,11 @@ class Output(ABC, Generic[T]):
     def words_of_labels(self) -> Mapping[str, str]:
         """How each label stands in a prompt and in an answer; empty where the output is not a closed set."""
         return {label: self.render(label) for label in self.labels or ()}
+
+    @cached_property
+    def classes(self) -> tuple[str, ...] | None:
+        """What it has probabilities of: its labels, or whether there is an answer; None for other outputs."""
+        return self.labels or ((ANSWER, NONE) if getattr(self, "optional", None) else None)
 
     @cached_property
     def no_label(self) -> str:

@@ -52,7 +52,8 @@ def part(text: str, asked: str = "") -> Parted:
             part of the answer, and is left.
     """
     parted = _parted(text, asked)
-    return replace(parted, answer=_own_turn(parted.answer, asked))
+    answer = _own_turn(parted.answer, asked)
+    return parted if answer == parted.answer else replace(parted, answer=answer)
 
 
 def _own_turn(text: str, asked: str) -> str:
