@@ -113,19 +113,14 @@ class Task(Predictor[T]):
         )
         return replace(task, parameters=dict(parameters)).using(examples=examples)
 
-    @overload  # type: ignore[override]  # another output makes a task of another type
-    def using(self, *, min_confidence: float, **changes: Any) -> Task[T | None]: ...
-    @overload
-    def using(self, *, examples: Shots | None = None, output: None = None, **changes: Any) -> Task[T]: ...
-    @overload
-    def using(self, *, examples: Shots | None = None, output: Output[U], **changes: Any) -> Task[U]: ...
-    def using(self, *, examples: Shots | None = None, output: Output[Any] | None = None, **changes: Any) -> Task[Any]:
-        """Give the same task with other options, parameters, examples or output.
+    if TYPE_CHECKING:  # another output makes a task of another type
 
-        Raises:
-            InputError: an unknown option, a bad value, or an example that is not valid.
-        """
-        return super().using(examples=examples, output=output, **changes)
+        @overload  # type: ignore[override, no-overload-impl]  # `Predictor.using` is what runs
+        def using(self, *, min_confidence: float, **changes: Any) -> Task[T | None]: ...
+        @overload
+        def using(self, *, examples: Shots | None = None, output: None = None, **changes: Any) -> Task[T]: ...
+        @overload
+        def using(self, *, examples: Shots | None = None, output: Output[U], **changes: Any) -> Task[U]: ...
 
     @overload
     def __call__(self, *args: Any, min_confidence: float, **inputs: Any) -> T | None: ...

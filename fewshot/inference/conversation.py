@@ -54,7 +54,7 @@ def ask(question: Question) -> Talk:
     scored, weighed = yield from _probabilities(question)
     contradicted = scored is not None and weighed is not None and _contradicted(question, weighed, scored)
     if scored is not None and not contradicted:
-        return _held_back(question, fitted(question, scored))
+        return _held_back(question, scored)
     if question.settings.votes > 1:
         answer = yield from _vote(question)
     else:
@@ -66,11 +66,12 @@ def ask(question: Question) -> Talk:
         why = _OTHER if contradicted else _TOO_LITTLE
         why = _NO_LIST if question.output.several and share >= _GATE[question.form] else why
         warnings.append(f"{why}, so the answer was read as it was written")
-    return _held_back(question, fitted(question, answer), *warnings)
+    return _held_back(question, answer, *warnings)
 
 
 def _held_back(question: Question, answer: Answer, *warnings: str) -> Answer:
-    """Tell with an answer what min_confidence cannot judge in it, or holds it back for."""
+    """Tell with an answer, a record's by its fit, what min_confidence cannot judge in it, or holds it back for."""
+    answer = fitted(question, answer) if answer.fields else answer
     least = question.settings.min_confidence
     if isinstance(least, Mapping):
         warnings = (*warnings, *answer.short_fields(least))

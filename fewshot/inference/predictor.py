@@ -108,7 +108,7 @@ class Predictor(Generic[T]):
     def using(
         self, *, examples: Iterable[Any] | None = None, output: Output[Any] | None = None, **changes: Any
     ) -> Self:
-        """Give the same with other options, parameters, examples or output.
+        """Give the same task with other options, parameters, examples or output.
 
         Raises:
             InputError: an unknown option, a bad value, or an example that is not valid.
@@ -206,7 +206,7 @@ class Predictor(Generic[T]):
             connection.facts.learn(**learnt)
             key = self._calibration_key(connection, inputs)  # what was learnt of the model meanwhile may change it
         missing = self._promise_missing(key, question, connection, found.method)
-        abstains = found.falls_short(self.settings.min_confidence)
+        abstains = (least := self.settings.min_confidence) is not None and found.falls_short(least)
         if self.promise is not None and self.promise.threshold is not None:
             said, held = self.promise.threshold.decide(found.value, found.probabilities)
             abstains = abstains or held or bool(missing)
@@ -376,7 +376,6 @@ class Predictor(Generic[T]):
 
     def _result(self, question: Question, connection: Connection, **answered: Any) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)
-        usage = sum((c.usage for c in completions if not c.cached), Usage())
         last = completions[-1] if completions else Completion(text="")
         request = question.plain
         return Result(
@@ -384,7 +383,7 @@ class Predictor(Generic[T]):
             raw=last.text,
             thinking=question.thoughts[-1] if question.thoughts else "",
             model=last.model or connection.model,
-            usage=usage,
+            usage=sum((c.usage for c in completions if not c.cached), Usage()),
             cost=0.0 if connection.local else cost_of_all(connection.model, completions, own=self.settings.price),
             cached=bool(completions) and all(c.cached for c in completions),
             attempts=sum(c.attempts for c in completions),

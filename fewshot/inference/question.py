@@ -172,11 +172,11 @@ class Answer:
     room: int = 0
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
 
-    def falls_short(self, least: float | Mapping[str, float] | None) -> bool:
+    def falls_short(self, least: float | Mapping[str, float]) -> bool:
         """Tell whether to hold it back: nothing says of an answer without a confidence that it has enough."""
         if isinstance(least, Mapping):
             return any(self.short_fields(least))
-        return least is not None and (self.confidence is None or self.confidence < least)
+        return self.confidence is None or self.confidence < least
 
     def short_fields(self, least: Mapping[str, float]) -> Iterator[str]:
         """Say which fields of a record are not as sure as they must be."""

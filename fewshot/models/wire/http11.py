@@ -18,6 +18,8 @@ import threading
 import time
 import zlib
 from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode, urlsplit
 
@@ -59,6 +61,9 @@ _ID = re.compile(rb'"id"\s*:\s*"([^"\\]+)"')
 
 _log = logging.getLogger("fewshot")
 
+_Head = Callable[[str, int], h11.Request]
+"""Gives a request without its body, for a target and the bytes of the body."""
+
 
 class DirectWire:
     """Sends over connections of its own."""
@@ -73,7 +78,7 @@ class DirectWire:
         self._path, self._query = parts.path, f"?{query}" if (query := _query_of(endpoint)) else ""
         self._keeps = True
         self._idle: PerLoop[deque[_Connection]] = PerLoop(deque, _close)
-        self._headers: _Hidden | None = None
+        self._head: _Head | None = None
         self._preparing = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
@@ -97,7 +102,7 @@ class DirectWire:
 
     async def ready(self) -> None:
         """Import openai, which takes about a second, and read the certificates that are trusted; once."""
-        if self._headers is None:
+        if self._head is None:
             await asyncio.to_thread(self._prepare)
 
     async def aclose(self) -> None:
@@ -113,7 +118,7 @@ class DirectWire:
         try:
             async with deadline.kept():
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(host, self._headers or _Hidden(), self._history),
+                    lambda: _Connection(host, cast("_Head", self._head), self._history),
                     *self._address,
                     ssl=self._tls,
                     **(staggered if isinstance(loop, asyncio.BaseEventLoop) else {}),
@@ -132,14 +137,20 @@ class DirectWire:
     def _prepare(self) -> None:
         """Take headers and trust from the official client, so that nothing differs on the wire; once."""
         with self._preparing:
-            if self._headers is None:
+            if self._head is None:
                 headers = _Hidden([*self._own_headers(), ("Accept-Encoding", "identity")])
                 own = {name.lower() for name, _ in headers}
                 if wrong := own & {"content-length", "transfer-encoding", "connection"}:
                     raise ConfigError(f"OPENAI_CUSTOM_HEADERS sets {min(wrong)}, which each request sets: leave it out")
                 if "host" not in own:
                     headers.insert(0, ("Host", self._authority))
-                self._headers = headers
+
+                @lru_cache(maxsize=512)  # h11 looks at every header anew
+                def head(target: str, length: int) -> h11.Request:
+                    every = _Hidden([*headers, ("Content-Length", str(length))])
+                    return h11.Request(method="POST", target=target, headers=every)
+
+                self._head = head
 
     def _own_headers(self) -> list[tuple[str, str]]:
         if self._endpoint.local:  # what the embedded model needs is known without openai
@@ -221,13 +232,13 @@ def _fit(idle: deque[_Connection], rest: float) -> _Connection | None:
 class _Connection(asyncio.Protocol):
     """One connection: one request at a time, and nothing that was not asked for."""
 
-    def __init__(self, host: str, headers: _Hidden, history: _History | None) -> None:
+    def __init__(self, host: str, head: _Head, history: _History | None) -> None:
         self.fit = False
         """May serve another request."""
         self.since = 0.0
         """When its last reply ended, by `time.monotonic()`."""
         self._host = host
-        self._headers = headers
+        self._head = head
         self._history = history
         self._http = h11.Connection(h11.CLIENT)
         self._body = bytearray()
@@ -278,9 +289,8 @@ class _Connection(asyncio.Protocol):
 
     def _send(self, target: str, body: bytes) -> None:
         self._large = len(body) > _LARGE
-        headers = _Hidden([*self._headers, ("Content-Length", str(len(body)))])
         parts = (
-            self._http.send(h11.Request(method="POST", target=target, headers=headers)),
+            self._http.send(self._head(target, len(body))),
             self._http.send(h11.Data(data=body)),
             self._http.send(h11.EndOfMessage()),
         )

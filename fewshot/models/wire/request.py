@@ -59,6 +59,9 @@ _IN_CHATS_ALONE = ("reasoning_effort", "chat_template_kwargs", "think")
 """Of the further parameters those that the completions endpoint does not know."""
 
 
+_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: `json.dumps` makes one for each call
+
+
 def parameters(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     """Give everything of a body but model and prompt; a setting that is None is left out."""
     chat = request.form == "chat"
@@ -90,12 +93,12 @@ def encode(request: Request, settings: dict[str, Any], roles: dict[str, str] | N
     Raises:
         InputError: the text holds a lone surrogate, which no JSON can carry.
     """
-    rest = json.dumps(settings, ensure_ascii=False)[1:]
-    head = '{"model": ' + json.dumps(request.model, ensure_ascii=False)
+    rest = _json(settings)[1:]
+    head = '{"model": ' + _json(request.model)
     tail = ", " + rest if settings else rest
     try:
         if request.text is not None:
-            return f'{head}, "prompt": {json.dumps(request.text, ensure_ascii=False)}{tail}'.encode()
+            return f'{head}, "prompt": {_json(request.text)}{tail}'.encode()
         if roles:
             return f'{head}, "messages": [{_turns(request.chat, roles, merged=True)}]{tail}'.encode()
         turns = _turns(request.messages, {}).encode()
@@ -288,7 +291,7 @@ def _turns(messages: tuple[Message, ...], roles: dict[str, str], *, merged: bool
             turns[-1]["content"] += f"\n\n{message.content}"
         else:
             turns.append({"role": role, "content": message.content})
-    return ", ".join(json.dumps(turn, ensure_ascii=False) for turn in turns)
+    return ", ".join(map(_json, turns))
 
 
 @lru_cache(maxsize=64)
