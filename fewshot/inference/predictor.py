@@ -88,9 +88,8 @@ class Predictor(Generic[T]):
     def __repr__(self) -> str:
         labels = " | ".join(self.output.labels or self.output.span_labels)
         gives = labels if 0 < len(labels) <= 80 else self.output.gives_what
-        return (
-            f"<{type(self).__name__} {self.name}: {', '.join(self.inputs)} -> {gives}, {len(self.examples)} examples>"
-        )
+        shape = f"{', '.join(self.inputs)} -> {gives}"
+        return f"<{type(self).__name__} {self.name}: {shape}, {len(self.examples)} examples>"
 
     def _repr_html_(self) -> str:
         """Show the task as a table in a notebook."""
@@ -212,7 +211,6 @@ class Predictor(Generic[T]):
             abstains = abstains or held or bool(missing)
             if said != found.value:
                 found = replace(found, value=said, confidence=(found.probabilities or {}).get(said))
-        fitted = self.promise is not None or calibration is not None
         return self._result(
             question,
             connection,
@@ -224,7 +222,7 @@ class Predictor(Generic[T]):
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
-            fit=self._fit_told(key) if fitted and not missing else "",
+            fit=self._fit_told(key) if (self.promise or calibration) and not missing else "",
             warnings=(*found.warnings, *missing, *self._unfitted(key, connection, found.calibration)),
         )
 
@@ -370,14 +368,13 @@ class Predictor(Generic[T]):
 
     def _fitted_for(self, connection: Connection) -> dict[str, Any]:
         """Give what a fit is for, as plain JSON values, so that what differs later can be named."""
-        labels = None if self.output.labels is None else list(self.output.labels)
+        labels = self.output.labels and list(self.output.labels)
         place = place_of(connection, self.settings)
         return {"labels": labels, "model": connection.model, "prompt": self._fingerprint, "place": place}
 
     def _result(self, question: Question, connection: Connection, **answered: Any) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)
         last = completions[-1] if completions else Completion(text="")
-        request = question.plain
         return Result(
             **answered,
             raw=last.text,
@@ -388,9 +385,9 @@ class Predictor(Generic[T]):
             cached=bool(completions) and all(c.cached for c in completions),
             attempts=sum(c.attempts for c in completions),
             dropped=tuple(dict.fromkeys(name for c in completions for name in c.dropped)),
-            request=request,
-            temperature=request.temperature,
-            seed=request.seed,
+            request=question.plain,
+            temperature=question.plain.temperature,
+            seed=question.plain.seed,
             completions=completions,
             examples=question.prompt.examples,
             task=f"{self.name}@{self.version}#{self._fingerprint}",
