@@ -51,7 +51,7 @@ def mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task[Any]:
 def right(work: Labelling) -> str:
     now = work.next()
     assert now is not None
-    return "good" if "love" in now.text.inputs["text"] else "bad"
+    return "good" if "love" in now.inputs["text"] else "bad"
 
 
 def labelled(task: Task[Any], count: int, path: str = "labels.jsonl", **options: Any) -> Labelling:
@@ -72,7 +72,7 @@ def test_each_label_is_in_a_private_file_before_the_next_text_comes(mood: Task[A
         kept = list(read_labels(Path("labels.jsonl")).values())
         assert [len(kept), kept[-1].key, kept[-1].note, kept[-1].annotator] == [
             count,
-            before.text.key,
+            before.key,
             f"no {count}",
             "ann",
         ]
@@ -96,16 +96,16 @@ def test_goes_on_where_it_was_killed_in_the_middle_of_a_line(mood: Task[Any], cu
 def test_undo_skip_and_cannot_tell(mood: Task[Any]):
     work = Labelling(mood, ROWS[:6], "labels.jsonl")
     first = work.next()
-    work.skip(note="later")
+    work.label(status="skip", note="later")
     second = work.next()
-    work.cannot_tell()
+    work.label(status="cannot_tell")
     third = work.next()
     work.label("bad")
     assert work.undo() == third == work.next()
     work.label("good")
     again = Labelling(mood, ROWS[:6], "labels.jsonl")
     assert [(label.key, label.status, label.value) for label in again.labels.values()] == [
-        (first.text.key, "skip", None), (second.text.key, "cannot_tell", None), (third.text.key, "label", "good"),
+        (first.key, "skip", None), (second.key, "cannot_tell", None), (third.key, "label", "good"),
     ]  # fmt: skip
     while (now := again.next()) != first:
         assert now is not None
@@ -194,7 +194,7 @@ def test_a_random_order_has_the_mean_of_all_texts():
         rows = [f"run {turn} text {n} {'good' if n % 4 else 'bad'}" for n in range(120)]
         drawn = [text for text in texts_of(task, rows)[0] if text.part == "test"][:20]
         shares.append(sum("good" in str(text.inputs) for text in drawn) / 20)
-    assert sum(shares) / 200 == pytest.approx(0.75, abs=0.015)
+    assert sum(shares) / 200 == pytest.approx(0.75, abs=0.01)
 
 
 def test_doubt_and_unlike_words_make_a_text_likelier():
@@ -202,8 +202,8 @@ def test_doubt_and_unlike_words_make_a_text_likelier():
     sure, torn, same = (text_of(task, {"input": words}, 1) for words in ("a b c", "d e f", "x y z"))
     doubt = {sure.key: 0.01, torn.key: 0.5, same.key: 0.5}
     drawn = [by_doubt([sure, torn, same], lambda text: doubt[text.key], [same], turn) for turn in range(50)]
-    assert Counter(one.text.inputs["input"] for one in drawn)["d e f"] > 45
-    assert sum({one.text.key: one.chance for one in drawn}.values()) <= 1 + 1e-9
+    assert Counter(one.inputs["input"] for one in drawn)["d e f"] > 45
+    assert sum({one.key: one.chance for one in drawn}.values()) <= 1 + 1e-9
     assert by_doubt([sure, torn], lambda _: 0.5, [], 3) == by_doubt([sure, torn], lambda _: 0.5, [], 3)
 
 
@@ -311,7 +311,9 @@ def test_two_peoples_labels_meet(mood: Task[Any], capsys: pytest.CaptureFixture[
     )
     other = {"good": "bad", "bad": "good"}
     for place in range(30):
-        bob.cannot_tell() if place == 29 else bob.label(other[right(bob)] if place in (3, 4) else right(bob))
+        bob.label(status="cannot_tell") if place == 29 else bob.label(
+            other[right(bob)] if place in (3, 4) else right(bob)
+        )
     (found,) = agreement(Path("texts.labels.ann.jsonl"), Path("texts.labels.bob.jsonl"))
     both = [key for key, label in bob.labels.items() if label.status == "label" and key in ann.labels]
     differ = [key for key in both if ann.labels[key].value != bob.labels[key].value]
@@ -336,8 +338,8 @@ def test_an_export_comes_back_as_it_was(
 ):
     monkeypatch.setattr("fewshot.cli.options.load", lambda name: load(name).using(client=Moody()))
     work = labelled(mood, 20, "texts.labels.ann.jsonl", annotator="ann")
-    work.cannot_tell(note="which “one”?")
-    work.skip()
+    work.label(status="cannot_tell", note="which “one”?")
+    work.label(status="skip")
     given = ["label", "mood", "--data", "texts.jsonl"]
     assert main([*given, "--annotator", "ann", "--export", tool]) == 0
     text = capsys.readouterr().out

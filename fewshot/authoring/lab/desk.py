@@ -28,25 +28,17 @@ class Desk:
             "labels": list(output.labels) if output.labels else None,
             "several": output.several,
             "wants": output.gives_what,
-            "text": None if now is None else {"key": now.text.key, "inputs": dict(now.text.inputs), "by": now.by},
+            "text": None if now is None else {"key": now.key, "inputs": dict(now.inputs), "by": now.by},
             "said": len(work.labels),
             "total": len(work.texts),
             "problem": work.problem,
         }
 
-    def say(self, key: str, status: str, value: Any = None, note: str = "", *, seen: bool = False) -> dict[str, Any]:
-        """Keep what is said of the text with this key (`label`, `skip` or `cannot_tell`), and give the next."""
-        work = self._labelling
+    def say(self, key: str, **said: Any) -> dict[str, Any]:
+        """Keep what is said of the text with this key, and give the next; see `Labelling.label`."""
         if not isinstance(key, str):
             raise TypeError("the key must be a text")
-        if status == "label":
-            work.label(value, key=key, note=note, seen=seen)
-        elif status == "cannot_tell":
-            work.cannot_tell(key=key, note=note, seen=seen)
-        elif status == "skip":
-            work.skip(key=key, note=note)
-        else:
-            raise ValueError(f"an unknown status: {status!r}")
+        self._labelling.label(key=key, **said)
         return self.state()
 
     def undo(self) -> dict[str, Any]:

@@ -6,18 +6,18 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fewshot._checks import check_kind
+from fewshot.authoring.labelling.label_tools import Tool, exported
 from fewshot.authoring.labelling.learned import Learned, parts_of
-from fewshot.authoring.labelling.records import Label, LabelFile, Status
-from fewshot.authoring.labelling.rows import Chosen, Text, by_doubt, text_of, texts_of
+from fewshot.authoring.labelling.records import Label, LabelFile, Status, Text
+from fewshot.authoring.labelling.rows import by_doubt, text_of, texts_of
 from fewshot.calibration.abstention import check_promise
 from fewshot.data.examples import answer_in
 from fewshot.data.formats import flat
-from fewshot.data.label_tools import Exported, Tool, exported
 from fewshot.data.labelled import gold_rows, read_labelled
 from fewshot.data.readers import read
 from fewshot.errors import FewshotError, InputError
@@ -35,7 +35,7 @@ class Labelling:
     """Label the texts that say most, one after the other; stop whenever, and go on with the same arguments.
 
     >>> session = Labelling(task, "texts.csv", "labels.jsonl")  # doctest: +SKIP
-    >>> session.next().text.inputs, session.label("positive"), session.figures()  # doctest: +SKIP
+    >>> session.next().inputs, session.label("positive"), session.figures()  # doctest: +SKIP
 
     Arguments:
         task: what the labels are for.
@@ -69,7 +69,7 @@ class Labelling:
         self.texts, self.left_out = texts_of(task, rows, columns, encoding)
         self._file = LabelFile(Path(path))
         self._guesses: dict[str, dict[str, Any]] = {}
-        self._current: Chosen | None = None
+        self._current: Text | None = None
         self._lock = threading.RLock()
         self.problem = ""
         """Why the model could not be asked, the last time."""
@@ -79,7 +79,7 @@ class Labelling:
         """What was said of texts, by their keys, the last at the end."""
         return self._file.labels
 
-    def next(self) -> Chosen | None:
+    def next(self) -> Text | None:
         """Give the text to label now, the same until something is said of it; None when none is left.
 
         Two of three come at random, the third by doubt and diversity, until there are shots enough. A skipped text
@@ -89,11 +89,14 @@ class Labelling:
             self._current = self._current or self._choose()
             return self._current
 
-    def label(self, value: Any, *, note: str = "", key: str | None = None, seen: bool = False) -> Label:
-        """Give the text its label; it is on the disk when this returns.
+    def label(
+        self, value: Any = None, *, status: Status = "label", note: str = "", key: str | None = None, seen: bool = False
+    ) -> Label:
+        """Say something of the text; it is on the disk when this returns.
 
         Arguments:
             value: what the task should answer.
+            status: `skip` puts the text off; `cannot_tell` has it counted, and left out of figures and files.
             note: for whoever reads the labels.
             key: of the text that is meant, to be sure that it is the one to label now.
             seen: whether the model's guess was shown.
@@ -101,34 +104,38 @@ class Labelling:
         Raises:
             InputError: the task cannot answer so, or another text is to be labelled now.
         """
-        text = self._meant(key).text
-        wanted = plain(self.task.output.check_for(answer_in(self.task.output, value), text.inputs))
-        return self._keep("label", key, value=wanted, note=note, seen=seen)
+        check_kind("note", note, str, what="a text")
+        with self._lock:
+            text = self.next()
+            if text is None or key not in (None, text.key):
+                message = "there is no text left to label" if text is None else "another text is to be labelled now"
+                raise InputError(f"{message}: load the page again")
+            if status == "label":
+                value = plain(self.task.output.check_for(answer_in(self.task.output, value), text.inputs))
+            elif status not in ("skip", "cannot_tell") or value is not None:
+                raise InputError(f"status={status!r} must be label, skip or cannot_tell, and only a label has a value")
+            label = Label(
+                **vars(text), status=status, value=value, note=note, annotator=self.annotator,
+                guess=self._guesses.get(text.key), seen=bool(seen),
+            )  # fmt: skip
+            self._file.keep(label)
+            self._current = None
+            return label
 
-    def skip(self, *, note: str = "", key: str | None = None) -> Label:
-        """Put the text off."""
-        return self._keep("skip", key, note=note)
-
-    def cannot_tell(self, *, note: str = "", key: str | None = None, seen: bool = False) -> Label:
-        """Say that no label can be given; the text is counted, and left out of figures and files."""
-        return self._keep("cannot_tell", key, note=note, seen=seen)
-
-    def undo(self) -> Chosen:
+    def undo(self) -> Text:
         """Take back what was said last; its text comes next."""
         with self._lock:
-            last = self._file.undo()
-            self._current = _again(last)
+            self._current = _text(self._file.undo())
             return self._current
 
     def guess(self) -> dict[str, Any] | None:
         """Ask the model about the text to label now; None where it cannot be asked, for which `problem` says why."""
-        with self._lock:
-            current = self.next()
-            if current is None:
-                return None
+        current = self.next()
+        if current is None:
+            return None
         self.problem = ""  # asked without the lock: a label need not wait for it
-        self._ask([current.text])
-        return self._guesses.get(current.text.key)
+        self._ask([current])
+        return self._guesses.get(current.key)
 
     def figures(self) -> dict[str, Any]:
         """Tell what the labels have bought; see `Learned.figures`."""
@@ -156,31 +163,24 @@ class Labelling:
         Raises:
             InputError: the file cannot be read, or an answer is not one of the task's.
         """
+        labels = []
+        for _, record in read(Path(path)):
+            row, why = flat(record) if isinstance(record, Mapping) else ({}, "")
+            kept = _record_of(row)
+            if why and kept is not None and (kept.status != "label" or kept.value is None):
+                labels.append(kept)
+        found = gold_rows(path)
+        for record, gold in zip(found.records, read_labelled(self.task, found), strict=True):
+            text, kept = text_of(self.task, gold.inputs, gold.id), _record_of(record)
+            if kept is None or kept.key != text.key:
+                kept = Label(**vars(replace(text, by="import")), status="label", annotator=self.annotator)
+            labels.append(replace(kept, status="label", value=plain(gold.truth)))
         with self._lock:
-            labels = []
-            for _, record in read(Path(path)):
-                given, why = flat(record) if isinstance(record, Mapping) else ({}, "")
-                kept = _record_of(given)
-                if why and kept is not None and (kept.status != "label" or kept.value is None):
-                    labels.append(kept)
-            found = gold_rows(path)
-            for (_, plain_row), row in zip(found.rows, read_labelled(self.task, found), strict=True):
-                text, value = text_of(self.task, row.inputs, row.id), plain(row.truth)
-                kept = _record_of(plain_row)
-                if kept is not None and kept.key == text.key:
-                    labels.append(replace(kept, status="label", value=value))
-                    continue
-                labels.append(
-                    Label(
-                        key=text.key, id=text.id, inputs=dict(text.inputs), status="label", value=value,
-                        annotator=self.annotator, by="import",
-                    )
-                )  # fmt: skip
             for label in labels:
                 if self.labels.get(label.key) != label:
                     self._file.keep(label)
             self._current = None
-            return len(labels)
+        return len(labels)
 
     def export(self, tool: Tool) -> list[dict[str, Any]]:
         """Give all texts for a label tool, with the model's answers as predictions and the labels as annotations.
@@ -190,27 +190,16 @@ class Labelling:
         """
         exported(tool, self.task.output, ())  # before anything is asked
         with self._lock:
-            labels = self.labels
-            texts = {text.key: text for text in self.texts}
-            texts |= {key: Text(key, label.id, label.inputs) for key, label in labels.items()}
+            texts: dict[str, Text] = {text.key: text for text in self.texts} | dict(self.labels)
             self.problem = ""
             self._ask(list(texts.values()))
-            return exported(tool, self.task.output, [self._exported(text) for text in texts.values()])
+            guesses = [self._guesses.get(key) or getattr(text, "guess", None) for key, text in texts.items()]
+            return exported(tool, self.task.output, zip(texts.values(), guesses, strict=True))
 
-    def _exported(self, text: Text) -> Exported:
-        label, guess = self.labels.get(text.key), self._guesses.get(text.key)
-        if label is None:
-            return Exported(id=text.id, inputs=text.inputs, guess=guess)
-        return Exported(
-            id=text.id, inputs=text.inputs, guess=guess or label.guess, value=label.value, record=asdict(label),
-            cancelled=label.status == "cannot_tell", annotator=label.annotator,
-        )  # fmt: skip
-
-    def _choose(self) -> Chosen | None:
+    def _choose(self) -> Text | None:
         left = [text for text in self.texts if text.key not in self.labels]
         drawn, others = ([text for text in left if (text.part == "shot") == shot] for shot in (False, True))
-        said = [Text(label.key, label.id, label.inputs) for label in self.labels.values() if label.status == "label"]
-        shots = [text for text in said if text.part == "shot"]
+        shots = [label for label in self.labels.values() if label.status == "label" and label.part == "shot"]
         wanted = min(_MOST_SHOTS, max(8, 4 * len(self.task.output.labels or ())))
         turn = len(self.labels)
         if others and (not drawn or (turn % 3 == 2 and len(shots) < wanted)):
@@ -218,9 +207,8 @@ class Labelling:
                 self._ask(others[:_CANDIDATES])
             return by_doubt(others[:_CANDIDATES], self._doubt, shots, turn)
         if drawn:
-            return Chosen(drawn[0], "random", 1 / len(drawn))
-        put_off = next((label for label in self.labels.values() if label.status == "skip"), None)
-        return None if put_off is None else _again(put_off)
+            return replace(drawn[0], chance=1 / len(drawn))
+        return next((_text(label) for label in self.labels.values() if label.status == "skip"), None)
 
     def _doubt(self, text: Text) -> float:
         sure = (self._guesses.get(text.key) or {}).get("confidence")
@@ -238,38 +226,16 @@ class Labelling:
         except FewshotError as error:
             self.problem = " ".join(str(error).split())
 
-    def _meant(self, key: str | None) -> Chosen:
-        current = self.next()
-        if current is None:
-            raise InputError("there is no text left to label")
-        if key is not None and key != current.text.key:
-            raise InputError("another text is to be labelled now: load the page again")
-        return current
 
-    def _keep(self, status: Status, key: str | None, *, value: Any = None, note: str = "", seen: bool = False) -> Label:
-        with self._lock:
-            check_kind("note", note, str, what="a text")
-            current = self._meant(key)
-            text = current.text
-            label = Label(
-                key=text.key, id=text.id, inputs=dict(text.inputs), status=status, value=value, note=note,
-                annotator=self.annotator, by=current.by, chance=current.chance, guess=self._guesses.get(text.key),
-                seen=bool(seen),
-            )  # fmt: skip
-            self._file.keep(label)
-            self._current = None
-            return label
-
-
-def _again(label: Label) -> Chosen:
+def _text(label: Label) -> Text:
     """Give the text of a label as it was chosen then."""
-    return Chosen(Text(label.key, label.id, label.inputs), "doubt" if label.by == "doubt" else "random", label.chance)
+    return Text(key=label.key, id=label.id, inputs=label.inputs, by=label.by, chance=label.chance)
 
 
 def _record_of(row: Mapping[str, Any]) -> Label | None:
     """Read the record that was exported beside a row, where there is one."""
     try:
-        return Label(**json.loads(row["fewshot"])) if "fewshot" in row else None
+        return Label.from_dict(json.loads(row["fewshot"])) if "fewshot" in row else None
     except (ValueError, TypeError) as error:
         raise InputError(f"the record `fewshot` beside a row is not as it was exported: {error}") from error
 

@@ -14,8 +14,7 @@ from typing import Any
 from fewshot._storage import write_atomic
 from fewshot.authoring.check import TEST_FILE
 from fewshot.authoring.check_spec import PLACEHOLDER
-from fewshot.authoring.labelling.records import Label
-from fewshot.authoring.labelling.rows import Part, Text
+from fewshot.authoring.labelling.records import Label, Part, Text
 from fewshot.calibration.abstention import Threshold, threshold_for
 from fewshot.data.labelled import Labelled, as_examples, read_labelled
 from fewshot.data.readers import read
@@ -44,7 +43,7 @@ def parts_of(texts: Sequence[Text], labels: Mapping[str, Label]) -> dict[Part, l
     """
     found: dict[Part, list[Label]] = {"shot": [], "calibration": [], "test": []}
     for label in labels.values():
-        if label.status == "label" and Text(label.key, label.id, label.inputs).part == "shot":
+        if label.status == "label" and label.part == "shot":
             found["shot"].append(label)
     for text in (text for text in texts if text.part != "shot"):
         if text.key not in labels:
@@ -120,7 +119,7 @@ class Learned:
         coverage = Figure(0.0, 0.0, 0.0) if held else average(given)
         more = _calibration_rows(report.chances, self.risk) if report.rows >= _LEAST else None
         if more is not None:
-            more = 3 * max(0, more - parts["calibration"])
+            more = math.ceil(1.5 * max(0, more - parts["calibration"]))  # two of three texts at random calibrate
         told = [why] if why else [threshold.sentence] if threshold is not None else []
         if more is None and report.rows >= _LEAST:
             told.append("more labels alone will not do: mend the prompt, take another model, or allow more risk")

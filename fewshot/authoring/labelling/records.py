@@ -1,4 +1,4 @@
-"""Labels on disk: a file of events that only grows, each on the disk before the next text is shown."""
+"""Texts to label and what was said of them, in a file that only grows: on the disk before the next text is shown."""
 
 from __future__ import annotations
 
@@ -14,32 +14,54 @@ from typing import Any, Literal
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.intervals import average, kappa
 
-__all__ = ["Label", "LabelFile", "Status", "agreement", "read_labels"]
+__all__ = ["Label", "LabelFile", "Part", "Status", "Text", "agreement", "read_labels"]
 
+Part = Literal["shot", "calibration", "test"]
 Status = Literal["label", "skip", "cannot_tell"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
-    """What a person said of a text."""
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """One text (or record of inputs) that can be labelled."""
 
     key: str
+    """Hash of what it asks, by which its label is found again: 16 hex digits."""
     id: str
     inputs: Mapping[str, Any]
+    by: str = "random"
+    """How it was chosen: `random`, `doubt`, or `import` for a label from elsewhere."""
+    chance: float | None = None
+    """The probability of that choice among the texts that were left; None before it, and for a label from elsewhere."""
+
+    @property
+    def part(self) -> Part:
+        """What it becomes when it is labelled; its key decides, and nothing else."""
+        parts: tuple[Part, ...] = ("shot", "calibration", "calibration", "test")
+        return parts[int(self.key, 16) % 4]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(Text):
+    """What a person said of a text."""
+
     status: Status
     value: Any = None
     """The label or other answer, as JSON has it; None for the other statuses, and where no answer is right."""
     note: str = ""
     annotator: str = ""
-    by: str = "random"
-    """How the text was chosen: `random`, `doubt`, or `import` for a label from elsewhere."""
-    chance: float | None = None
-    """The probability of that choice among the texts that were left; None for a label from elsewhere."""
     guess: Mapping[str, Any] | None = None
     """The model's own answer with `value`, `confidence`, `probabilities` and `model`, where it was asked."""
     seen: bool = False
     """Whether the guess was shown before the label was given."""
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Label:
+        """Read what `asdict` gave; raises TypeError or ValueError for anything else."""
+        label = cls(**record)
+        if label.status not in ("label", "skip", "cannot_tell") or not isinstance(label.inputs, dict):
+            raise ValueError("an unknown status")
+        return label
 
 
 def read_labels(path: Path) -> dict[str, Label]:
@@ -58,32 +80,25 @@ def read_labels(path: Path) -> dict[str, Label]:
     for number, line in enumerate(lines, start=1):
         try:
             event = json.loads(line)
-            undone = found.pop(event.get("undo") or event["key"], None)
-            if "undo" not in event:
-                label = found[event["key"]] = Label(**event)
-                if label.status not in ("label", "skip", "cannot_tell") or not isinstance(label.inputs, dict):
-                    raise ValueError("an unknown status")
-            elif undone is None:
-                raise ValueError("it takes back what is not there")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if "undo" in event:
+                del found[event["undo"]]
+            else:
+                found.pop(event["key"], None)
+                found[event["key"]] = Label.from_dict(event)
+        except (ValueError, TypeError, KeyError) as error:
             message = f"{path}:{number}: is not a label ({error}); give a file that `fewshot label` has written"
             raise InputError(message, row=number) from error
     return found
 
 
 class LabelFile:
-    """The labels of one person, and the private file that keeps them.
-
-    Raises:
-        InputError: the file is not one of labels. ConfigError: it cannot be written.
-    """
+    """The labels of one person, and the private file that keeps them; raises as `read_labels`, and ConfigError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.labels = read_labels(path)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            with os.fdopen(descriptor, "rb+") as file:
+            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb+") as file:
                 self._size = file.read().rfind(b"\n") + 1
                 file.truncate(self._size)  # what follows was cut off
                 os.fsync(file.fileno())
@@ -139,38 +154,31 @@ def agreement(*files: Path) -> list[dict[str, Any]]:
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: there is no such file of labels")
-    people = [(path, read_labels(path)) for path in files]
+    people = [(path.name, read_labels(path)) for path in files]
     return [_compared(*one, *other) for one, other in combinations(people, 2)]
 
 
-def _compared(path: Path, ours: Mapping[str, Label], other: Path, theirs: Mapping[str, Label]) -> dict[str, Any]:
-    both = [
-        (one, theirs[key])
-        for key, one in ours.items()
-        if key in theirs and "skip" not in (one.status, theirs[key].status)
-    ]
+def _compared(name: str, ours: Mapping[str, Label], other: str, theirs: Mapping[str, Label]) -> dict[str, Any]:
+    both = [(one, theirs[key]) for key, one in ours.items() if key in theirs]
+    both = [(one, two) for one, two in both if "skip" not in (one.status, two.status)]
     told = [(one, two) for one, two in both if one.status == two.status == "label"]
     pairs = [(_written(one.value), _written(two.value)) for one, two in told]
-    found = kappa(pairs)
+    beyond = kappa(pairs)
+    named = ((name, ours), (other, theirs))
     return {
-        "who": [
-            next((label.annotator for label in labels.values() if label.annotator), where.name)
-            for where, labels in ((path, ours), (other, theirs))
-        ],
+        "who": [next((la.annotator for la in labels.values() if la.annotator), file) for file, labels in named],
         "rows": len(pairs),
         "agreement": average([float(one == two) for one, two in pairs]).to_dict() if pairs else None,
-        "kappa": found.to_dict() if found else None,
+        "kappa": beyond and beyond.to_dict(),
         "cannot_tell": sum(one.status != two.status for one, two in both),
         "differ": [
             {"id": one.id, "inputs": dict(one.inputs), "values": [one.value, two.value], "notes": [one.note, two.note]}
-            for (one, two), (a, b) in zip(told, pairs, strict=True)
-            if a != b
+            for one, two in told
+            if _written(one.value) != _written(two.value)
         ],
     }
 
 
 def _written(value: Any) -> str:
     """Give a value so that equal ones are equal: the labels of a set have no order."""
-    return json.dumps(
-        sorted(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value, sort_keys=True
-    )
+    return json.dumps(sorted(value, key=str) if isinstance(value, list) else value, sort_keys=True)

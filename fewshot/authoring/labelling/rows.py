@@ -1,6 +1,6 @@
-"""The texts to label: what each may become, in which order they come, and the chance with which one is chosen.
+"""Which texts there are, in which order they come, and the chance with which one is chosen.
 
-Two thirds of the texts are for calibration and tests, and come in a random order that their hashes fix: those that are
+Three of four texts are for calibration and tests, and come in a random order that their hashes fix: those that are
 labelled are a simple random sample whenever one stops, so that figures on them are unbiased. The others may become
 shots, and are chosen where the model doubts and where they are unlike those that are labelled.
 """
@@ -12,10 +12,11 @@ import json
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from fewshot.authoring.labelling.records import Text
 from fewshot.data.columns import Columns, Row, read_rows
 from fewshot.data.frames import frame_records, is_frame
 from fewshot.errors import InputError
@@ -23,37 +24,10 @@ from fewshot.evaluation.rows_to_judge import asked
 from fewshot.prompts.similarity import words
 from fewshot.task import Task
 
-__all__ = ["Chosen", "Part", "Text", "by_doubt", "text_of", "texts_of"]
+__all__ = ["by_doubt", "text_of", "texts_of"]
 
-Part = Literal["shot", "calibration", "test"]
-_PARTS: tuple[Part, ...] = ("shot", "calibration", "test")
 _LEAST = 1e-4
 """The weight of a text that the model is sure of: any may be chosen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One text (or record of inputs) that can be labelled."""
-
-    key: str
-    """Hash of what it asks, by which its label is found again: 16 hex digits."""
-    id: str
-    inputs: Mapping[str, Any]
-
-    @property
-    def part(self) -> Part:
-        """What it becomes when it is labelled; its key decides, and nothing else."""
-        return _PARTS[int(self.key, 16) % 3]
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A text that is to be labelled now."""
-
-    text: Text
-    by: Literal["random", "doubt"]
-    chance: float | None
-    """With which it was chosen among those that were left."""
 
 
 def texts_of(
@@ -79,8 +53,7 @@ def texts_of(
                 raise row
             given = {next(iter(task.inputs)): row} if isinstance(row, str) else row
             given = given if isinstance(row, str | Row) else known.row(given)
-            inputs = {name: value for name, value in given.items() if name != "id"}
-            text = text_of(task, inputs, given.get("id", number))
+            text = text_of(task, {n: value for n, value in given.items() if n != "id"}, given.get("id", number))
             task._bind_row(text.inputs)
         except InputError as error:
             left.append(f"row {number} cannot be asked: {error}")
@@ -98,22 +71,20 @@ def texts_of(
 def text_of(task: Task[Any], inputs: Mapping[str, Any], name: object) -> Text:
     """Give inputs as a text with its key."""
     pairs: Any = asked(task, inputs)
-    return Text(_digest(*sorted(map(str, pairs))), str(name), inputs)
+    return Text(key=_digest(*sorted(map(str, pairs))), id=str(name), inputs=dict(inputs))
 
 
-def by_doubt(texts: Sequence[Text], doubt: Callable[[Text], float], labelled: Sequence[Text], turn: int) -> Chosen:
+def by_doubt(texts: Sequence[Text], doubt: Callable[[Text], float], labelled: Sequence[Text], turn: int) -> Text:
     """Draw one of some texts: the more doubt, and the fewer words it shares with those that are labelled, the likelier.
 
     The draw is seeded with the turn and what may be drawn, so that it comes out the same when one goes on later.
     """
     known = [_words(text) for text in labelled]
-    weights = [
-        _LEAST + (doubt(text) * (1 - max((_alike(_words(text), one) for one in known), default=0.0))) ** 2
-        for text in texts
-    ]
+    unlike = [1 - max((_alike(_words(text), one) for one in known), default=0.0) for text in texts]
+    weights = [_LEAST + (doubt(text) * new) ** 2 for text, new in zip(texts, unlike, strict=True)]
     luck = random.Random(_digest(str(turn), *(text.key for text in texts)))  # noqa: S311 - no secret
     place = luck.choices(range(len(texts)), weights)[0]
-    return Chosen(texts[place], "doubt", weights[place] / sum(weights))
+    return replace(texts[place], by="doubt", chance=weights[place] / sum(weights))
 
 
 def _words(text: Text) -> frozenset[str]:

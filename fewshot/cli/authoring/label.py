@@ -10,12 +10,12 @@ from typing import Any, get_args
 
 from fewshot.authoring.lab.desk import Desk
 from fewshot.authoring.lab.workbench import Workbench
+from fewshot.authoring.labelling.label_tools import Tool
 from fewshot.authoring.labelling.labelling import Labelling
 from fewshot.authoring.labelling.records import agreement
 from fewshot.cli.authoring.lab import serve
-from fewshot.cli.options import add_column_options, add_task_options, given, renamed, task_of
+from fewshot.cli.options import add_column_options, add_task_options, check_ready, given, renamed, task_of
 from fewshot.cli.terminal import shown, tell_line
-from fewshot.data.label_tools import Tool, labelling_config
 from fewshot.errors import InputError
 from fewshot.evaluation.intervals import Figure
 
@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         )
     name = f"{data.stem}.labels{args.annotator and f'.{args.annotator}'}.jsonl"
     task = task_of(args)
+    check_ready(task, args)
     work = Labelling(
         task, data, args.out or data.with_name(name), annotator=args.annotator, risk=args.risk,
         columns=renamed(task, args), encoding=args.encoding,
@@ -69,8 +70,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(work.export(args.export), ensure_ascii=False, indent=1, default=str))
         if work.problem:
             tell_line(f"without all guesses: {work.problem}", style="yellow")
-        if args.export == "label-studio":
-            tell_line(f"a labelling configuration for it: {labelling_config(task.output, task.inputs)}")
     elif args.write:
         for path in work.write(args.name):
             print(shown(path))
@@ -107,8 +106,8 @@ def _told(found: dict[str, Any]) -> list[str]:
     parts = ", ".join(f"{count} {part}" for part, count in found["parts"].items())
     lines = [f"{found['labelled']} labelled ({parts}), {found['cannot_tell']} cannot be told, {found['skip']} put off"]
     if found["accuracy"]:
-        lines.append(f"  {found['metric']:<14}{Figure(**found['accuracy'])}")
-        lines.append(f"  answered with at most {found['risk']:.1%} wrong: {Figure(**found['coverage'])}")
+        promised = f"answered with at most {found['risk']:.1%} wrong"
+        lines += [f"{found['metric']}: {Figure(**found['accuracy'])}", f"{promised}: {Figure(**found['coverage'])}"]
     if found["more"] is not None:
-        lines.append(f"  about {found['more']} labels more until half can be answered so")
-    return [*lines, *(f"  {text}" for text in found["told"])]
+        lines.append(f"about {found['more']} labels more until half can be answered so")
+    return [*lines, *found["told"]]
