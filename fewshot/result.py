@@ -75,6 +75,8 @@ class Result(Generic[T_co]):
     """On how many rows that was fitted, by what and where it is kept; empty where nothing was."""
     coverage: float | None = None
     """Probability mass that the labels held before renormalising."""
+    parts: int = 1
+    """How many parts the text was read in: more than one where it is longer than the model holds."""
     warnings: tuple[str, ...] = ()
     """What a reader of the value should know, such as that the labels held little of the probability."""
     raw: str = ""
@@ -136,6 +138,7 @@ class Result(Generic[T_co]):
             "calibration": self.calibration,
             "fit": self.fit,
             "coverage": self.coverage,
+            "parts": self.parts,
             "thinking": self.thinking,
             "warnings": list(self.warnings),
             "model": self.model,

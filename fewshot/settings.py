@@ -136,6 +136,15 @@ class Settings:
         "price", None, "US dollars for a million tokens of input and of output, as `0.10,0.40`; by default from the "
         "table of prices", near=("prices", "cost", "rate"), decides=False, in_folder=False,
     )  # fmt: skip
+    long: Literal["cut", "refuse"] = setting(
+        "text", "cut", "a text longer than the model holds is cut into parts, or refused by the service as it comes",
+        choices=("cut", "refuse"), near=("long_text", "truncate", "truncation", "chunk", "chunking", "overflow"),
+    )  # fmt: skip
+    context_tokens: int | None = setting(
+        "whole", None, "tokens that the model holds, question and answer together; by default what its service says",
+        least=1, near=("context_length", "context_size", "context_window", "max_context", "max_model_len", "n_ctx",
+        "num_ctx", "window"),
+    )  # fmt: skip
     cache: bool = setting(
         "flag", False, "keep answers on disk and give them again for the same request", decides=False,
         near=("caching", "use_cache", "cached"),
@@ -212,6 +221,8 @@ class Options(TypedDict, total=False):
     votes: int
     min_confidence: float | Mapping[str, float] | None
     price: tuple[float, float] | None
+    long: Literal["cut", "refuse"]
+    context_tokens: int | None
     cache: bool
     redact: Any
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import starmap
 from typing import Any
 
 from fewshot import _background_loop as loop
@@ -15,6 +16,7 @@ from fewshot._checks import check_kind
 from fewshot.errors import InputError
 from fewshot.inference.conversation import ask
 from fewshot.inference.joining import joined
+from fewshot.inference.long_text import may_be_long, planned, sized
 from fewshot.inference.predictor import Predictor
 from fewshot.inference.question import Question
 from fewshot.models.cache import canonical
@@ -81,26 +83,28 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
     connection = connection or loop.run(connect(task.settings))
     members = task.members or (task,)
     seen: set[bytes] = set()
-    total, bad, equal = 0, 0, 0
+    total, bad, equal, cut = 0, 0, 0, 0
     live, batch, decided = _Load(), _Load(), False
     for total, row in enumerate(rows, start=1):  # noqa: B007 - it is counted
         try:
-            questions = [_question(member, row, connection) for member in members]
+            questions = [planned(_question(member, row, connection)) for member in members]
         except InputError:
             bad += 1
             continue
-        asked = [next(ask(question)) for question in questions]
-        content = "".join(canonical(first[0], connection.endpoint, "") for first in asked)
+        whole = [len(parts) == 1 for parts in questions]
+        cut += not all(whole)
+        asked = [(question, next(ask(question))) for parts in questions for question in parts]
+        content = "".join(canonical(first[0], connection.endpoint, "") for _, first in asked)
         key = hashlib.sha256(content.encode()).digest()
         if key in seen:
             equal += 1
             continue
         seen.add(key)
-        if len(asked) > 1 and all(first[0].decides for first in asked):
-            live += _load(questions[0], (joined([first[0] for first in asked]),))
+        if len(asked) > 1 and all(whole) and all(first[0].decides for _, first in asked):
+            live += _load(asked[0][0], (joined([first[0] for _, first in asked]),))
         else:
-            live = sum(map(_load, questions, asked), live)
-        for question, first in zip(questions, asked, strict=True):
+            live = sum(starmap(_load, asked), live)
+        for question, first in asked:
             if first[0].decides:  # decisions are live only: a batch reads log-probabilities instead
                 decided, question = True, replace(question, decides=False)
                 first = next(ask(question))
@@ -118,7 +122,7 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
         output_tokens=live.tokens_out,
         cost=None if price is None else _cost(price, live),
         batch_cost=None if in_batch is None or in_batch.batch is None else _cost(in_batch, batch, in_batch.batch),
-        notes=_notes(task, connection, price),
+        notes=_notes(task, connection, price, cut),
     )
 
 
@@ -148,7 +152,8 @@ def _question(task: Predictor[Any], row: Any, connection: Connection) -> Questio
     task, inputs = task._bind_row(row)
     if task.settings.select == "embedding":  # only the endpoint could tell the shots: take others of the same number
         task = task.using(select="first")
-    return task._question(inputs, task._prompts.offline(inputs), connection)
+    question = task._question(inputs, task._prompts.offline(inputs), connection)
+    return loop.run(sized(question, connection)) if may_be_long(question) else question
 
 
 def _most_rounds(question: Question, first: Request) -> int:
@@ -186,7 +191,7 @@ def _cost(price: Price, load: _Load, share: float = 1.0) -> Span:
     return Span(dollars("low"), dollars("likely"), dollars("high"))
 
 
-def _notes(task: Predictor[Any], connection: Connection, price: Price | None) -> tuple[str, ...]:
+def _notes(task: Predictor[Any], connection: Connection, price: Price | None, cut: int) -> tuple[str, ...]:
     notes = ["tokens are estimated from characters; (low to high) holds for ordinary text, cached prompts not counted"]
     if connection.local:
         notes.append("the embedded model costs nothing")
@@ -194,6 +199,8 @@ def _notes(task: Predictor[Any], connection: Connection, price: Price | None) ->
         notes.append(
             f"the price of {connection.model} is not known: give it as price=(0.10, 0.40) or --price 0.10,0.40"
         )
+    if cut:
+        notes.append(f"texts longer than the model holds, which are read in parts: {cut:,}")
     if task.settings.calibrate:
         notes.append("calibrating at first use asks one more request for each example that is not a shot")
     return tuple(notes)

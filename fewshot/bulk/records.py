@@ -91,6 +91,7 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
         calibration=about["calibration"],
         fit=about.get("fit", ""),
         coverage=about["coverage"],
+        parts=about.get("parts", 1),
         warnings=tuple(about["warnings"]),
         thinking=about["thinking"],
         model=about["model"],

@@ -48,6 +48,7 @@ class Promise:
         text: str,
         calibration: Calibration | None,
         scored: bool,
+        parts: int = 1,
     ) -> tuple[str, ...]:
         """Tell in a sentence why this does not hold for a question; nothing when it does.
 
@@ -58,6 +59,7 @@ class Promise:
             text: the inputs.
             calibration: the one that the answer went through.
             scored: whether the answer was read from probabilities of labels, if it is one.
+            parts: in how many the text was read.
         """
         what, script = "it was fitted for", script_of(text)
         if key not in self.keys:
@@ -66,6 +68,8 @@ class Promise:
             reason = f"{what} other settings ({self.asked}, not {asked}): calibrate again"
         elif calibration != self.calibration:
             reason = "the calibration that it was fitted with is not in force: calibrate again"
+        elif parts > 1:
+            reason = f"{what} whole texts, and this one was read in {parts} parts: shorten it, or look at it yourself"
         elif script is not None and self.scripts and script not in self.scripts:
             reason = f"{what} inputs in {' or '.join(self.scripts)} and this one is in {script}: calibrate on such rows"
         elif calibration is not None and not scored:

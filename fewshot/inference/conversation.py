@@ -110,6 +110,7 @@ def lessons(question: Question, found: Answer | None = None) -> dict[str, Any]:
         "undecided": any(status in _NO_SUCH_ENDPOINT for status in question.refusals),
         "thinks": ("always" if in_vain else "seen") if thought else "",
         "room": found.room if found else 0,
+        "window": question.windows[-1] if question.windows else 0,
     }
     return {name: what for name, what in shown.items() if what}
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from fewshot._checks import REQUIRED
 from fewshot.errors import FewshotError, InputError
 from fewshot.inference.fits import kept
+from fewshot.inference.long_text import may_be_long, planned, sized
 from fewshot.models.client import Client, ClientWrapper
 from fewshot.models.connection import Connection
 from fewshot.outputs.output import Kind, Output
@@ -116,7 +117,7 @@ async def answer_together(
     All come to their end, be it an error, so that what one wants from a batch run does not hide what another does.
     """
     joining: JoiningClient | None = None
-    if all(_is_joined(member, connection) for member in task.members):
+    if all([_is_joined(m, connection) and not await _is_cut(m, inputs, connection) for m in task.members]):
         joining = JoiningClient(connection.client, len(task.members))
         connection = replace(connection, client=joining, learnt=connection.facts)
 
@@ -161,6 +162,13 @@ def _is_joined(member: Any, connection: Connection) -> bool:
         return member.promise is None
     fitted = member.promise or member.calibrations or kept(member._calibration_key(connection))
     return not fitted and member.settings.calibrate is not True
+
+
+async def _is_cut(member: Any, inputs: Mapping[str, Any], connection: Connection) -> bool:
+    """Tell whether a task asks about parts of a text, so that its questions are not over one input."""
+    given = {name: inputs[name] for name in member.inputs if name in inputs}
+    question = member._question(given, member._prompts.of(member.examples), connection)
+    return may_be_long(question) and len(planned(await sized(question, connection))) > 1
 
 
 def _of_task(name: str, error: FewshotError) -> FewshotError:

@@ -23,13 +23,14 @@ from fewshot.calibration.promise import FIT_FILE, Promise, text_of
 from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
-from fewshot.inference.conversation import ask, drive, left_out, lessons
+from fewshot.inference.conversation import drive, left_out, lessons
 from fewshot.inference.field_scoring import as_given
 from fewshot.inference.first_use import CONTENT_FREE, own_calibration
 from fewshot.inference.fits import failed, kept, key_of, place_of
 from fewshot.inference.joining import answer_together, changed_together
+from fewshot.inference.long_text import answered, sized
 from fewshot.inference.own_questions import own_questions
-from fewshot.inference.question import Question
+from fewshot.inference.question import Answer, Question
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection, connect
@@ -192,9 +193,9 @@ class Predictor(Generic[T]):
         key = self._calibration_key(connection, inputs)
         calibration = await self._calibration_for(key, inputs, prompt, connection)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
-        question = self._question(inputs, prompt, connection, calibration)
+        question = await sized(self._question(inputs, prompt, connection, calibration), connection)
         try:
-            found = await drive(ask(question), connection.client, deadline=deadline)
+            found = await drive(answered(question), connection.client, deadline=deadline)
             if private is not None and private.originals:
                 restored, cut = self.output.placed(private.restore(found.value, source_text(inputs)), given)
                 found = replace(found, value=restored, warnings=(*found.warnings, *left_out(cut)))
@@ -204,7 +205,7 @@ class Predictor(Generic[T]):
         if (learnt := lessons(question, found)) or calibration is not None:
             connection.facts.learn(**learnt)
             key = self._calibration_key(connection, inputs)  # what was learnt of the model meanwhile may change it
-        missing = self._promise_missing(key, question, connection, found.method)
+        missing = self._promise_missing(key, question, connection, found)
         abstains = (least := self.settings.min_confidence) is not None and found.falls_short(least)
         if self.promise is not None and self.promise.threshold is not None:
             said, held = self.promise.threshold.decide(found.value, found.probabilities)
@@ -214,6 +215,7 @@ class Predictor(Generic[T]):
         return self._result(
             question,
             connection,
+            parts=found.parts,
             value=None if abstains else self.output.value(found.value),
             abstained=abstains,
             probabilities=self.output.by_value(found.probabilities),
@@ -222,7 +224,7 @@ class Predictor(Generic[T]):
             method=found.method,
             calibration=found.calibration,
             coverage=found.coverage,
-            fit=self._fit_told(key) if (self.promise or calibration) and not missing else "",
+            fit=self._fit_told(key) if (self.promise or calibration) and not missing and found.parts == 1 else "",
             warnings=(*found.warnings, *missing, *self._unfitted(key, connection, found.calibration)),
         )
 
@@ -353,17 +355,20 @@ class Predictor(Generic[T]):
         known = kept(key) if self.output.classes and self.settings.calibrate is not False else None
         return known.told if known else ""
 
-    def _promise_missing(self, key: str, question: Question, connection: Connection, method: str) -> tuple[str, ...]:
+    def _promise_missing(self, key: str, question: Question, connection: Connection, found: Answer) -> tuple[str, ...]:
         """Tell why what was fitted and promised does not hold for a question; mostly there is nothing to tell."""
-        if self.promise is None:
-            return ()
-        return self.promise.missing(
-            key,
-            self._fitted_for(connection),
-            asked=self.settings.asked_as,
-            text=text_of(question.inputs),
-            calibration=question.calibration,
-            scored=method in ("logprobs", "decisions") or not (self.output.labels or question.decides),
+        return (
+            ()
+            if self.promise is None
+            else self.promise.missing(
+                key,
+                self._fitted_for(connection),
+                asked=self.settings.asked_as,
+                text=text_of(question.inputs),
+                calibration=question.calibration,
+                scored=found.method in ("logprobs", "decisions") or not (self.output.labels or question.decides),
+                parts=found.parts,
+            )
         )
 
     def _fitted_for(self, connection: Connection) -> dict[str, Any]:
@@ -375,6 +380,7 @@ class Predictor(Generic[T]):
     def _result(self, question: Question, connection: Connection, **answered: Any) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)
         last = completions[-1] if completions else Completion(text="")
+        sent = question.of_parts[0] if question.of_parts else question.plain
         return Result(
             **answered,
             raw=last.text,
@@ -385,9 +391,9 @@ class Predictor(Generic[T]):
             cached=bool(completions) and all(c.cached for c in completions),
             attempts=sum(c.attempts for c in completions),
             dropped=tuple(dict.fromkeys(name for c in completions for name in c.dropped)),
-            request=question.plain,
-            temperature=question.plain.temperature,
-            seed=question.plain.seed,
+            request=sent,
+            temperature=sent.temperature,
+            seed=sent.seed,
             completions=completions,
             examples=question.prompt.examples,
             task=f"{self.name}@{self.version}#{self._fingerprint}",
@@ -395,7 +401,6 @@ class Predictor(Generic[T]):
         )
 
     def _failed(self, error: ServiceError | OutputError, question: Question, connection: Connection) -> Result[T]:
-        question.completions.extend(error.beside if isinstance(error, ServiceError) else ())
+        question.completions.extend(getattr(error, "beside", ()))
         result = self._result(question, connection)
-        attempts = result.attempts + (error.attempts if isinstance(error, ServiceError) else 0)
-        return replace(result, error=error, attempts=attempts)
+        return replace(result, error=error, attempts=result.attempts + getattr(error, "attempts", 0))

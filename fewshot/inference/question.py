@@ -57,6 +57,8 @@ class Question:
     """Tokens that this model was seen to need at least (it may think before it answers)."""
     thinks: Literal["", "seen", "always"] = ""
     """Whether this model was seen to think before it answers: it is asked not to, or that was seen to be in vain."""
+    window: int = 0
+    """Tokens that the model holds, question and answer together; 0 where nobody says, or it is of no matter."""
     calibration: Calibration | None = None
     completions: list[Completion] = field(default_factory=list)
     """Filled as the conversation goes, so that nothing paid for is forgotten when it fails."""
@@ -64,6 +66,10 @@ class Question:
     """What the model thought before each of these."""
     refusals: list[int] = field(default_factory=list)
     """Statuses with which the decisions endpoint refused."""
+    windows: list[int] = field(default_factory=list)
+    """Tokens that the model holds, as refusals of too long a text told."""
+    of_parts: list[Request] = field(default_factory=list)
+    """What was asked first of the parts of a text."""
 
     @cached_property
     def output(self) -> Output[Any]:
@@ -171,6 +177,8 @@ class Answer:
     """What is known of each field of a record."""
     room: int = 0
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
+    parts: int = 1
+    """In how many parts the text was read."""
 
     def falls_short(self, least: float | Mapping[str, float]) -> bool:
         """Tell whether to hold it back: nothing says of an answer without a confidence that it has enough."""

@@ -25,6 +25,7 @@ from fewshot.types import Form
 
 __all__ = [
     "DEFAULT_MODEL",
+    "EMBEDDED_CONTEXT",
     "EMBEDDED_MODEL",
     "OWN",
     "READ",
@@ -39,6 +40,8 @@ __all__ = [
 
 DEFAULT_MODEL = "gpt-6-luna"
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
+EMBEDDED_CONTEXT = 8192
+"""Tokens that a prompt may hold: what the embedded model was trained for."""
 _OPENAI = "https://api.openai.com/v1"
 SERVERS = {"ollama:": "http://127.0.0.1:11434/v1", "lmstudio:": "http://127.0.0.1:1234/v1"}
 """How the name of a model begins that a server on this machine has, and where that server listens by default."""

@@ -7,13 +7,14 @@ import json
 import logging
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from fewshot._storage import cache_dir, write_private
-from fewshot.errors import ConfigError
+from fewshot.errors import ConfigError, ServiceError
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.wire.request import Dialect
 from fewshot.types import Form
@@ -43,18 +44,32 @@ class ModelFacts:
     """It was seen to think before it answers, and then that to ask it not to is in vain."""
     room: int = 0
     """Tokens that its answers were seen to need; 0 where the task's own limit was enough."""
+    window: int | None = None
+    """Tokens that it holds, question and answer together; 0 where nobody says, None where nobody was asked."""
     path: Path | None = None
     """Where it is kept, if anywhere."""
 
-    def learn(self, *, silent: bool = False, undecided: bool = False, thinks: Thinks = "", room: int = 0) -> None:
+    def learn(
+        self, *, silent: bool = False, undecided: bool = False, thinks: Thinks = "", room: int = 0, window: int = 0
+    ) -> None:
         """Take in what a call has shown; what is known already is not forgotten."""
-        before = (self.undecided, self.thinks, self.room)
+        before = (self.undecided, self.thinks, self.room, self.window)
         self.silent |= silent
         self.undecided |= undecided
         self.thinks = thinks or self.thinks
         self.room = max(room, self.room)
-        if (self.undecided, self.thinks, self.room) != before:
+        self.window = window or self.window
+        if (self.undecided, self.thinks, self.room, self.window) != before:
             self.keep()
+
+    async def holds(self, client: Any, model: str) -> int:
+        """Give how many tokens it holds; its service is asked once where that is not known, and may not say (0)."""
+        if self.window is None:
+            ask = getattr(client, "window_of", None)
+            with suppress(ServiceError):  # it lists no models: a refusal of too long a text will tell
+                self.learn(window=await ask(model) if ask else 0)
+            self.window = self.window or 0
+        return self.window
 
     def keep(self) -> None:
         """Write it down for later processes, where there is a place for it."""
@@ -62,8 +77,9 @@ class ModelFacts:
             return
         dialects = {form: dialect.to_dict() for form, dialect in self.dialects.items()}
         record = {"format": _FORMAT, "time": time.time(), "dialects": dialects, "undecided": self.undecided}
+        record |= {"thinks": self.thinks, "room": self.room, "window": self.window or None}
         try:
-            write_private(self.path, json.dumps({**record, "thinks": self.thinks, "room": self.room}))
+            write_private(self.path, json.dumps(record))
         except ConfigError as error:
             _log.debug("what was learnt of the model is not kept: %s", error)
 
@@ -110,7 +126,12 @@ def _read(path: Path | None) -> ModelFacts:
         dialects.update({form: Dialect.from_dict(found) for form, found in record["dialects"].items()})
         thinks: Thinks = "always" if record["thinks"] == "always" else "seen" if record["thinks"] else ""
         return ModelFacts(
-            dialects=dialects, undecided=bool(record["undecided"]), thinks=thinks, room=int(record["room"]), path=path
+            dialects=dialects,
+            undecided=bool(record["undecided"]),
+            thinks=thinks,
+            room=int(record["room"]),
+            window=record.get("window") and int(record["window"]),
+            path=path,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return facts

@@ -25,7 +25,7 @@ from fewshot.models.wire import audit
 from fewshot.models.wire.decisions import decision_body, read_decision
 from fewshot.models.wire.protocol import StaleConnectionError, Wire, unsendable
 from fewshot.models.wire.request import Dialect, encode, parameters
-from fewshot.models.wire.response import Reply, as_meant, read_completion, read_vectors, rubbish
+from fewshot.models.wire.response import Reply, as_meant, read_completion, read_vectors, read_window, rubbish
 from fewshot.models.wire.retry import persist
 from fewshot.models.wire.service_errors import as_answer, failure, may_teach, read_complaint, redacted
 from fewshot.models.wire.transport import PlainWire, wire_for
@@ -218,6 +218,10 @@ class OpenAIClient:
         if reply.status != 200:
             raise self._told(failure(reply, self.endpoint), _Tries(None, self._deadline(None), sent=1))
         return _model_names(reply)
+
+    async def window_of(self, model: str) -> int:
+        """Give how many tokens a model holds, as the list of models says, else 0; raises ServiceError without one."""
+        return read_window(await PlainWire(self.endpoint, self._client).get("/models", timeout=10.0), model)
 
     def refused(self, model: str | None = None, form: Form | None = None) -> frozenset[str]:
         """Give the parameters that a model is known to refuse altogether."""

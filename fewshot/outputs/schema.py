@@ -18,10 +18,10 @@ from fewshot.outputs.numbers import literal_number, read_number
 from fewshot.outputs.output import Kind, Output, json_text
 from fewshot.outputs.spans import Finder, Span, source_text, span_labels
 from fewshot.outputs.strict_schema import model_schema, root_type, strict_schema
-from fewshot.outputs.text import quoted, read_text
+from fewshot.outputs.text import no_answer, quoted, read_text
 from fewshot.result import plain
 
-__all__ = ["Schema", "spans_of"]
+__all__ = ["OrNone", "Schema", "spans_of"]
 
 M = TypeVar("M")
 _SPAN = {"label", "text", "start", "end"}
@@ -84,7 +84,8 @@ class Schema(Output[M]):
         return fields_of(self.described)
 
     @cached_property
-    def _root(self) -> str:
+    def root(self) -> str:
+        """The JSON type of a value; empty where there are several."""
         return root_type(self.described)
 
     def parse(self, text: str, *, cue: str = "") -> M:
@@ -105,18 +106,18 @@ class Schema(Output[M]):
 
     def _in_one_key(self, source: str) -> str | None:
         """Give the JSON under the one key `answer`, where the strict schema has that; None for anything else."""
-        held = None if self._root == "object" else json_in(source)
+        held = None if self.root == "object" else json_in(source)
         if not isinstance(held, dict) or held.keys() != {"answer"}:
             return None
         return source.partition(":")[2].rstrip()[:-1].strip()
 
     def _source(self, text: str, cue: str) -> str:
         """Find the JSON of an answer."""
-        if self._root == "string":
+        if self.root == "string":
             return json.dumps(read_text(text, cue))
-        if self._root in ("integer", "number"):
+        if self.root in ("integer", "number"):
             return _digits(read_number(text, cue))
-        return _one_json(text, ("[",) if self._root == "array" else ("{",) if self._root == "object" else ("{", "["))
+        return _one_json(text, ("[",) if self.root == "array" else ("{",) if self.root == "object" else ("{", "["))
 
     def _loaded(self, source: str, raw: str) -> M:
         try:
@@ -141,7 +142,7 @@ class Schema(Output[M]):
         """Write the value as one line of JSON; a text that is not a record stands without its quotes."""
         written = plain(self.check(value))
         written = _without_places(written) if self.has_spans else written
-        return quoted(written) if self._root == "string" else json_text(written)
+        return quoted(written) if self.root == "string" else json_text(written)
 
     def check(self, value: object) -> M:
         """Take an instance, what JSON has for it, or JSON text, and see that it is read back as it is."""
@@ -195,9 +196,9 @@ class Schema(Output[M]):
 
     def _source_of(self, value: object) -> str:
         """Write as JSON what stands for a value."""
-        if not isinstance(value, str) or self._root == "string":
+        if not isinstance(value, str) or self.root == "string":
             return json_text(plain(value))
-        number = literal_number(value) if self._root in ("integer", "number") else None
+        number = literal_number(value) if self.root in ("integer", "number") else None
         return _one_json(value, ("{", "[")) if number is None else _digits(number)
 
     def schema(self) -> str | None:
@@ -208,6 +209,55 @@ class Schema(Output[M]):
     def _strict(self) -> str | None:
         strict = strict_schema(self.described, absent_as_null=isinstance(self.model, Mapping))
         return None if strict is None else json_text(strict)
+
+
+@dataclass(frozen=True)
+class OrNone(Output[Any]):
+    """What a part of a longer text says of an output: its value or None, or of a record, as JSON, what is there."""
+
+    of: Output[Any]
+
+    @property
+    def kind(self) -> Kind:  # type: ignore[override]  # that of another output
+        """The kind of the output that this is a part of."""
+        return self.of.kind
+
+    @property
+    def fields(self) -> tuple[RecordField, ...]:
+        """The fields of the record."""
+        return self.of.fields
+
+    @property
+    def _is_record(self) -> bool:
+        return isinstance(self.of, Schema) and self.of.root == "object"
+
+    def parse(self, text: str, *, cue: str = "") -> Any:
+        """Read a value, or None where the answer is "none"; of a record what is there, whatever lacks."""
+        if no_answer(read_text(text, cue), "none") or text.strip() == "null":
+            return None
+        return json.loads(_one_json(text, ("{",))) if self._is_record else self.of.parse(text, cue=cue)
+
+    def parse_json(self, text: str) -> Any:
+        """Read the answer to a request that had the schema."""
+        if self._is_record or json_in(text) == {"answer": None}:
+            return self.parse(text) if self._is_record else None
+        return self.of.parse_json(text)
+
+    def render(self, value: object) -> str:
+        """Write a whole value, as in a shot."""
+        return self.of.render(value)
+
+    def check(self, value: object) -> Any:
+        """Take a whole value."""
+        return self.of.check(value)
+
+    def schema(self) -> str | None:
+        """Give the strict schema with null beside what each field may be."""
+        whole = json.loads(self.of.schema() or "null")
+        if not whole or "properties" not in whole:
+            return None
+        may_lack = {name: {"anyOf": [about, {"type": "null"}]} for name, about in whole["properties"].items()}
+        return json_text({**whole, "properties": may_lack})
 
 
 def spans_of(labels: Sequence[str]) -> Schema[list[Span]]:

@@ -19,7 +19,7 @@ from fewshot.outputs.mentions import Mentions, Place
 from fewshot.outputs.output import json_text
 from fewshot.result import plain
 
-__all__ = ["Finder", "Span", "not_there", "source_text", "span_labels"]
+__all__ = ["Finder", "Span", "moved", "not_there", "source_text", "span_labels"]
 
 L = TypeVar("L", default=str)  # without a bound: pydantic before 2.11 takes one or the other
 _NOWHERE: Any = object()
@@ -161,6 +161,21 @@ class Finder:
         except (ValueError, TypeError):
             return _NOWHERE
         return copied
+
+
+def moved(value: Any, by: int) -> Any:
+    """Give a value with every span in it further on in the text."""
+    if isinstance(value, Span):
+        return replace(value, start=value.start + by, end=value.end + by)
+    if isinstance(value, Mapping):
+        return {name: moved(inner, by) for name, inner in value.items()}
+    if isinstance(value, list | set | frozenset | tuple):
+        items = [moved(inner, by) for inner in value]
+        return cast("Any", type(value))(*items) if hasattr(value, "_fields") else type(value)(items)
+    changes = {name: moved(getattr(value, name), by) for name in _fields(value)}
+    if not changes:
+        return value
+    return value.model_copy(update=changes) if hasattr(value, "model_copy") else replace(value, **changes)
 
 
 def _fields(value: Any) -> list[str]:

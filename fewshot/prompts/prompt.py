@@ -36,6 +36,8 @@ class Prompt:
     output: Output[Any]
     parameters: Mapping[str, Any]
     examples: tuple[Example, ...]
+    note: str = ""
+    """What stands below the instruction, such as that the text is a part of a longer one."""
 
     @cached_property
     def cue(self) -> str:
@@ -65,7 +67,7 @@ class Prompt:
     @cached_property
     def instruction(self) -> str:
         """What the task is, in the author's words."""
-        return self.template.instruction(self._constants)
+        return "\n".join(filter(None, (self.template.instruction(self._constants), self.note)))
 
     @property
     def stop(self) -> str:

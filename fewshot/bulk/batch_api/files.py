@@ -24,6 +24,7 @@ __all__ = [
     "error_to_json",
     "lines_of",
     "look_whole",
+    "problem_to_json",
     "reason",
 ]
 
@@ -148,6 +149,11 @@ def reason(reply: Reply, endpoint: Endpoint) -> ServiceError:
 def error_to_json(error: ServiceError) -> str:
     """Write an error down, to be raised again when its row is read."""
     return json.dumps({"message": str(error), **{name: getattr(error, name) for name in _FACTS}})
+
+
+def problem_to_json(message: str) -> str:
+    """Write down what may be gone at the next try."""
+    return error_to_json(ServiceError(message, transient=True))
 
 
 def error_from_json(text: str, request: Request) -> ServiceError:

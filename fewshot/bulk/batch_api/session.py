@@ -15,6 +15,7 @@ from fewshot.bulk.batch_api.files import (
     error_to_json,
     lines_of,
     look_whole,
+    problem_to_json,
     reason,
 )
 from fewshot.bulk.batch_api.service import Batch, BatchApi, is_lost
@@ -74,8 +75,6 @@ class Session:
         """Whether a batch is at the service, or about to be."""
         return bool(self.store.parts("written", "uploaded", "creating", "created"))
 
-    # -- out ------------------------------------------------------------------------------------------------------
-
     async def plan(self) -> int:
         """Put into parts whatever rows want and have not asked yet; gives how many requests are missing."""
         await self._calibrate()
@@ -129,8 +128,6 @@ class Session:
             )
             self.store.move(part.number, "created", batch_id=batch.id, status=batch.status)
 
-    # -- back -----------------------------------------------------------------------------------------------------
-
     async def collect(self) -> bool:
         """Read every batch that has ended; gives whether others are still under way.
 
@@ -167,7 +164,7 @@ class Session:
                 if not is_lost(error):
                     raise
                 with self.store.transaction():
-                    self.store.release_part(part.number, _problem(str(error)), counts=False)
+                    self.store.release_part(part.number, problem_to_json(str(error)), counts=False)
                     self.store.move(part.number, "done", problem=str(error))
 
     async def _collected(self, part: Part) -> list[str]:
@@ -193,7 +190,7 @@ class Session:
         problems = problems or [f"batch {batch.id} was refused without a reason"]
         too_much = {code for code, _ in batch.problems} & set(_TOO_MUCH) and part.requests > 1
         with self.store.transaction():
-            self.store.release_part(part.number, _problem(problems[0]), counts=False)
+            self.store.release_part(part.number, problem_to_json(problems[0]), counts=False)
             self.store.move(part.number, "refused", problem=problems[0])
             if too_much:
                 self._max_requests = max(1, part.requests // 2)
@@ -223,7 +220,7 @@ class Session:
                         continue
                     await self._take(line, asked, part)
             lost = f"batch {batch.id} ({batch.status}) has no line for this request"
-            missing = self.store.release_part(part.number, _problem(lost), counts=True)
+            missing = self.store.release_part(part.number, problem_to_json(lost), counts=True)
             self.store.note("dialect", self._dialect.to_dict())
             self.store.move(part.number, "done", status=batch.status)
         if strange or missing:
@@ -250,7 +247,7 @@ class Session:
                 return
         elif reply is not None:
             if await self._learns(reply, asked, part):
-                self.store.release(asked.key, _problem("refused for a parameter"), counts=False)
+                self.store.release(asked.key, problem_to_json("refused for a parameter"), counts=False)
                 return
             error = reason(reply, self.connection.endpoint)
         assert error is not None  # noqa: S101 - a line has a reply or an error
@@ -271,8 +268,6 @@ class Session:
             return True
         sent, _ = self._dialect.apply(wanted, request.schema)
         return self._dialect.learn(reply.status, complaint, sent, request)
-
-    # -- rows -----------------------------------------------------------------------------------------------------
 
     async def result(self, position: int, row: Any) -> Result[Any]:
         """Give the result of a row of a finished run.
@@ -378,6 +373,15 @@ class _Replay(ClientWrapper):
         store.settle(key, reply=to_json(completion), live=True)
         return completion
 
+    async def window_of(self, model: str) -> int:
+        """Give what the model was first said to hold: texts are cut alike at every opening."""
+        store = self._session.store
+        if store.fact("window") is None:
+            store.note("window", 0)  # where its service does not say, or has no list of models
+            if look := getattr(self.client, "window_of", None):
+                store.note("window", await look(model))
+        return int(store.fact("window"))
+
     def cost(self) -> float | None:
         """Give what the row's replies cost: batch ones at the batch's price."""
         model, own = self._session.connection.model, self._session.task.settings.price
@@ -391,7 +395,3 @@ class _Replay(ClientWrapper):
             return completion
         self._paid[asked.live] += completion.usage
         return replace(completion, cached=False, attempts=1)
-
-
-def _problem(message: str) -> str:
-    return error_to_json(ServiceError(message, transient=True))

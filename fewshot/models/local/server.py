@@ -33,15 +33,13 @@ from urllib.parse import urlsplit
 from fewshot._environment import missing
 from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError
-from fewshot.models.endpoint import EMBEDDED_MODEL, Secret
+from fewshot.models.endpoint import EMBEDDED_CONTEXT, EMBEDDED_MODEL, Secret
 from fewshot.models.local.download import model_file
 from fewshot.models.local.hub import fetched
 from fewshot.models.local.slot import Slot
 
 __all__ = ["LocalServer", "serve", "serve_embeddings"]
 
-_CONTEXT = 8192
-"""Tokens that a prompt may hold: what the embedded model was trained for."""
 _SLOTS = 1
 """Requests worked on at a time: with more, what shares a batch moves log-probabilities (by up to 0.19 seen), so that
 the same question could get another answer, and two cores gain no speed by it."""
@@ -130,7 +128,7 @@ def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
     params.api_keys = [str(api_key)]
     params.ui = False
     params.verbosity = _LOUDEST
-    params.n_ctx = _CONTEXT
+    params.n_ctx = EMBEDDED_CONTEXT
     params.n_parallel = _SLOTS
     params.n_threads_http = _CONNECTIONS
     params.n_batch = params.n_ubatch = _LONGEST_EMBEDDED if embeddings else _BATCH
@@ -151,7 +149,7 @@ def _start(model: str, embeddings: bool) -> tuple[LocalServer, Any]:
         raise ConfigError(f"llama.cpp cannot load {path}: {error}; is it a GGUF model that it knows?") from error
     _await_loop(server.listening_address, api_key)
     status = path.stat()
-    about = (path, status.st_size, status.st_mtime_ns, _CONTEXT, params.n_batch, threads, version("xllamacpp"))
+    about = (path, status.st_size, status.st_mtime_ns, EMBEDDED_CONTEXT, params.n_batch, threads, version("xllamacpp"))
     slot = Slot(server.listening_address, api_key, repr((*map(str, about), xllamacpp.get_system_info())), states)
     return LocalServer(f"{server.listening_address}/v1", api_key, name, path, slot), server
 

@@ -11,7 +11,17 @@ from typing import Any, NoReturn
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request, TokenLogprob, Usage
 
-__all__ = ["PACKED", "Reply", "as_meant", "read_completion", "read_json", "read_usage", "read_vectors", "rubbish"]
+__all__ = [
+    "PACKED",
+    "Reply",
+    "as_meant",
+    "read_completion",
+    "read_json",
+    "read_usage",
+    "read_vectors",
+    "read_window",
+    "rubbish",
+]
 
 _PUT_BEFORE = 4096
 """Tokens that a gateway may put before what was sent."""
@@ -21,6 +31,8 @@ _MOST_WRITTEN = 2**18
 """Tokens of an answer, thoughts included, beyond those asked for: more is not believed."""
 _LEAST = 10**9
 """Below minus this an integer is not a log-probability, and may be too long for a float."""
+_WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length", "max_input_tokens")
+"""How lists of models name what one holds: vLLM and SGLang; OpenRouter and Together; Groq; Mistral; Anthropic."""
 PACKED = ("gzip", "x-gzip", "deflate")
 """Encodings of a reply that are unpacked on the way."""
 _EVENTS = re.compile(rb"\s*(?::[^\n]*\s+)*(?:data|event|id|retry):")
@@ -387,3 +399,16 @@ def _count(value: object) -> int:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def read_window(reply: Reply, model: str) -> int:
+    """Read from a list of models how many tokens one holds; 0 where it does not say."""
+    try:
+        told: Any = json.loads(reply.body)
+    except ValueError:
+        rubbish("not JSON")
+    listed = told.get("data") if isinstance(told, dict) else told
+    about = next((m for m in listed if isinstance(m, dict) and m.get("id") == model), {}) if listed else {}
+    meta = about.get("meta")
+    sizes = [about.get(name) for name in _WINDOWS] + ([meta.get("n_ctx")] if isinstance(meta, dict) else [])
+    return next((size for size in sizes if type(size) is int and size > 0), 0)

@@ -27,6 +27,7 @@ __all__ = [
     "read_complaint",
     "redacted",
     "room_left",
+    "too_long",
 ]  # fmt: skip
 
 _LONGEST_QUOTE = 300
@@ -58,6 +59,7 @@ _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|too long|too many tokens|maximum.{0,20}tokens|prompt is too large",
     re.IGNORECASE,
 )
+_LONG = ("context_length_exceeded", "exceed_context_size_error")
 _TOO_LARGE = re.compile(r"request too large|limit:? (\d{1,15})\b.{0,40}\brequested:? (\d{1,15})\b", re.IGNORECASE)
 _WAIT = re.compile(
     r"(?:try again|retry|wait)\D{0,20}?(?:(\d+)\s*m(?:in\w*)?(?!s))?\s*(?:(\d+(?:\.\d+)?)\s*(ms|millis\w*|s\b|sec\w*))",
@@ -190,9 +192,18 @@ def named(complaint: Complaint, sent: Collection[str]) -> list[str]:
 
 def room_left(message: str) -> int | None:
     """Give the tokens that a refusal says a prompt leaves for the answer; None where it says nothing of that."""
-    found = _WINDOW.search(message), _READ.search(message)
-    window, read = (next((int(n) for n in match.groups() if n), 0) if match else 0 for match in found)
+    window, read = _told(_WINDOW, message), _told(_READ, message)
     return window - read if window and read else None
+
+
+def too_long(error: ServiceError) -> int | None:
+    """Give the tokens that a model holds, as a refusal of too long a text tells them, else 0; None for other errors."""
+    return _told(_WINDOW, str(error)) if error.code in _LONG else None
+
+
+def _told(what: re.Pattern[str], message: str) -> int:
+    found = what.search(message)
+    return next((int(n) for n in found.groups() if n), 0) if found else 0
 
 
 def failure(reply: Reply, endpoint: Endpoint) -> ServiceError:
@@ -209,12 +220,17 @@ def failure(reply: Reply, endpoint: Endpoint) -> ServiceError:
     return ServiceError(
         _advice(status, complaint, endpoint, reply),
         status=status,
-        code=complaint.code or ("context_length_exceeded" if _is_too_long(status, complaint) else None),
+        code=_code(status, complaint),
         param=complaint.param,
         transient=transient,
         account=quota or status in (401, 407) or (status == 403 and _is_of_account(complaint)),
         retry_after=asked if status != 400 else wait_asked(reply.headers),
     )
+
+
+def _code(status: int, complaint: Complaint) -> str | None:
+    """Give the code of a complaint; one of too long a text has it whatever else it says (vLLM says 400)."""
+    return _LONG[0] if complaint.code not in _LONG and _is_too_long(status, complaint) else complaint.code
 
 
 def _has_no_credit(status: int, complaint: Complaint) -> bool:
@@ -274,7 +290,7 @@ def _is_too_long(status: int, complaint: Complaint) -> bool:
         return False
     if MORE_ROOM.search(complaint.message) or (left or 0) >= SHORTEST:
         return False
-    if complaint.code in ("context_length_exceeded", "exceed_context_size_error"):
+    if complaint.code in _LONG:
         return True
     return status == 413 or (status == 400 and bool(_TOO_LONG.search(complaint.message)))
 

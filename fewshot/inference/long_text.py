@@ -1,0 +1,394 @@
+"""A text longer than its model holds: cut into parts, each asked as a question, and one answer made of theirs.
+
+Without I/O, as in `conversation`. How parts are joined depends on the output. Labels: the mean of the parts' log-odds.
+Sets of labels: the strongest part for each label. Lists and spans: all of them, in the whole text's places. Numbers,
+records and answers that may be missing: the part that has them. Other texts: the same task over what the parts came to
+(map and reduce), or one after the other where the shots show that an answer is about as long as its text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, cycle, islice
+from statistics import fmean
+from typing import Any
+
+from fewshot.errors import InputError, OutputError, ServiceError
+from fewshot.inference.conversation import ask, left_out
+from fewshot.inference.question import Answer, Question, Talk
+from fewshot.inference.voting import surest
+from fewshot.models.connection import Connection
+from fewshot.models.endpoint import EMBEDDED_CONTEXT
+from fewshot.models.tokens import request_tokens
+from fewshot.models.wire.service_errors import too_long
+from fewshot.outputs.output import json_text
+from fewshot.outputs.schema import OrNone
+from fewshot.outputs.spans import Span, moved, source_text
+from fewshot.prompts.cutting import cut, weight
+from fewshot.result import Field
+from fewshot.types import Completion, Request
+
+__all__ = ["answered", "may_be_long", "planned", "sized"]
+
+_MATTERS, _ASKED = 3_000, 12_000
+"""Characters of a text from which on it counts how much the model holds, and from which on its service is asked once:
+what is smaller than that is told by a refusal."""
+_ANSWER = 64
+"""Tokens that must be left for an answer, or the text is too long; a part leaves all that an answer may have."""
+_SPARE = 0.05
+"""Share of what a model holds that is left free, since tokens are estimated."""
+_LEAST = 48
+"""Tokens of the smallest part that is worth asking about: where the shots leave less, nothing is cut."""
+_AS_LONG = 0.5
+"""From this share of its text on, an answer is one that goes along with the text, such as a translation."""
+_TRIES = 6
+"""How often a text is asked about, each time in smaller parts, while its service refuses them as too long."""
+_TINY = 1e-6
+_NOTE = 'The text may be a part of a longer one. Answer "none" if it does not say.'
+_NOTE_FIELDS = "The text may be a part of a longer one. Write null for what it does not say."
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A question about a part of the text, and where the part begins in the whole."""
+
+    question: Question
+    start: int
+
+
+Answers = Sequence[tuple[Part, Answer]]
+
+
+def may_be_long(question: Question) -> bool:
+    """Tell whether a text is long enough for it to matter how many tokens the model holds."""
+    settings = question.settings
+    return settings.long == "cut" and bool(settings.context_tokens or len(_longest(question.inputs)[1]) >= _MATTERS)
+
+
+async def sized(question: Question, connection: Connection) -> Question:
+    """Give a question with how many tokens its model holds, where that may matter."""
+    if not may_be_long(question):
+        return question
+    facts, window = connection.facts, question.settings.context_tokens or EMBEDDED_CONTEXT * connection.local
+    if not window and len(_longest(question.inputs)[1]) >= _ASKED:
+        window = await facts.holds(connection.client, connection.model)
+    return replace(question, window=window or facts.window or 0)
+
+
+def answered(question: Question) -> Talk:
+    """Answer a question; in parts where its text is, or turns out to be, longer than the model holds."""
+    parts, window, density = _parts(question), question.window, 1.0
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return (yield from (_in_parts(question, parts, window) if parts else ask(question)))
+        except ServiceError as error:
+            told = too_long(error)
+            if told is None or not tries_left or question.settings.long == "refuse":
+                raise
+            ours = _weight(parts[0].question if parts else question)
+            window = told or int(ours / 2)
+            density = max(1.5 * density if parts else 1.0, 1.2 * told / ours) if told else 1.0
+            parts = _parts(question, window, density)
+            if not parts:
+                raise
+            question.windows.extend([told] if told else [])
+            question.completions.extend(error.beside)
+    raise AssertionError("the last try returns or raises")
+
+
+def _in_parts(question: Question, parts: Sequence[Part], window: int) -> Talk:
+    """Ask about each part, all side by side, and join what they come to."""
+    way = _way(question)
+    question.of_parts.append(parts[0].question.request())
+    try:
+        came = yield from _in_step([ask(part.question) for part in parts])
+    finally:
+        for part in parts:
+            for name in ("completions", "thoughts", "refusals"):
+                getattr(question, name).extend(getattr(part.question, name))
+    lost = [error for error in came if isinstance(error, OutputError)]
+    kept = [(part, answer) for part, answer in zip(parts, came, strict=True) if isinstance(answer, Answer)]
+    fatal = (e for e in lost if way not in ("one", "record") or not kept or e.reason in ("content_filter", "refusal"))
+    if (error := next(fatal, None)) is not None:
+        raise error
+    warnings = [f"read in {len(parts)} parts, since the text is longer than the model holds"]
+    if way == "reduce":
+        joint = yield from answered(_reduced(question, [answer.value for _, answer in kept], window))
+    else:
+        joint = _JOIN[way](question, kept)
+    if joint.calibration != "none":
+        warnings.append("the fit is one of whole texts: how sure an answer from parts is was not fitted")
+    if lost:
+        warnings.append(f"no valid answer from {len(lost)} of the parts: {lost[0]}")
+    of_parts = (warning for _, answer in kept for warning in answer.warnings)
+    warnings = list(dict.fromkeys([*warnings, *joint.warnings, *of_parts]))
+    return replace(joint, parts=len(parts), warnings=tuple(warnings))
+
+
+def planned(question: Question) -> list[Question]:
+    """Give the questions that come of one: itself, or its parts and what is asked about their answers."""
+    parts = _parts(question)
+    if not parts:
+        return [question]
+    more = []
+    if _way(question) == "reduce":
+        shown = [question.output.render(e.output) for e in question.prompt.examples] or ["word " * 100]
+        with suppress(OutputError):  # of few parts, which may come to less than what the shots show
+            more = planned(_reduced(question, list(islice(cycle(shown), len(parts))), question.window))
+    return [*(part.question for part in parts), *more]
+
+
+# -- apart ------------------------------------------------------------------------------------------------------------
+
+
+def _longest(inputs: Mapping[str, Any]) -> tuple[str, str]:
+    """Give the name and the text of the longest input; the others are in every part as they are."""
+    texts = [(name, value) for name, value in inputs.items() if isinstance(value, str)]
+    return max(texts, key=lambda each: len(each[1]), default=("", ""))
+
+
+def _weight(question: Question) -> float:
+    """Estimate the tokens of a question on the safe side."""
+    request = question.request()
+    return weight(request.text) if request.text is not None else sum(weight(turn.content) + 8 for turn in request.chat)
+
+
+def _way(question: Question) -> str:
+    """Tell how the answers of parts are joined."""
+    output: Any = question.output
+    if output.labels is not None:
+        return "set" if output.several else "labels"
+    if output.kind == "schema" and output.root in ("array", "object"):
+        return "list" if output.root == "array" else "record"
+    if output.kind != "text" or output.optional:
+        return "one"
+    return "along" if _length_of_answers(question) >= _AS_LONG else "reduce"
+
+
+def _length_of_answers(question: Question) -> float:
+    """Give how long the answers of the shots are as a share of their texts."""
+    shots = question.prompt.examples
+    texts = sum(weight(_longest(shot.inputs)[1]) for shot in shots)
+    return sum(weight(question.output.render(shot.output)) for shot in shots) / texts if texts else 0.0
+
+
+def _parts(question: Question, window: int = 0, density: float = 1.0) -> list[Part]:
+    """Cut the text of a question; nothing where it fits, or the rest of the prompt leaves no room for a part.
+
+    Arguments:
+        window: what the model holds, where the whole question has been refused.
+        density: tokens for one of our estimate.
+    """
+    if not window:
+        window, room = question.window, min(question.request().max_tokens or _ANSWER, _ANSWER)
+        if not window or request_tokens(question.request()).likely + room <= window:
+            return []
+    way, output, prompt = _way(question), question.output, question.prompt
+    if way == "record" or (way == "one" and output.kind != "text"):
+        prompt = replace(prompt, output=OrNone(output), note=_NOTE_FIELDS if way == "record" else _NOTE)
+    name, text = _longest(question.inputs)
+
+    def about(part: str) -> Question:
+        own: dict[str, Any] = {"completions": [], "thoughts": [], "refusals": []}
+        return replace(question, prompt=prompt, inputs={**question.inputs, name: part}, window=0, **own)
+
+    longest = question.request().max_tokens or question.longest_answer
+    most = (window * (1 - _SPARE) - min(longest, window // 3)) / density - _weight(about("…"))
+    if way == "along":
+        most = min(most, longest / max(1.0, _length_of_answers(question)) * (1 - 2 * _SPARE))
+    if most < _LEAST:
+        return []
+    places = cut(text, most, overlap=way != "along")
+    return [Part(about(text[start:end]), start) for start, end in places] if len(places) > 1 else []
+
+
+def _in_step(
+    talks: Sequence[Talk],
+) -> Generator[tuple[Request, ...], tuple[Completion, ...], list[Answer | OutputError]]:
+    """Hold conversations side by side: what they ask next goes together; a failure of the service reaches all."""
+    asked: dict[int, tuple[Request, ...]] = {}
+    done: dict[int, Answer | OutputError] = {}
+
+    def go_on(place: int, came: tuple[Completion, ...] | ServiceError | None) -> None:
+        talk = talks[place]
+        try:
+            if isinstance(came, ServiceError):
+                asked[place] = talk.throw(came)
+            else:
+                asked[place] = next(talk) if came is None else talk.send(came)
+        except StopIteration as end:
+            asked.pop(place, None)
+            done[place] = end.value
+        except OutputError as error:
+            asked.pop(place, None)
+            done[place] = error
+
+    for place in range(len(talks)):
+        go_on(place, None)
+    while asked:
+        waiting = dict(asked)
+        try:
+            replies = iter((yield tuple(chain.from_iterable(waiting.values()))))
+        except ServiceError as error:
+            for place in waiting:
+                go_on(place, error)
+        else:
+            for place, requests in waiting.items():
+                go_on(place, tuple(islice(replies, len(requests))))
+    return [done[place] for place in range(len(talks))]
+
+
+def _reduced(question: Question, texts: Sequence[str], window: int) -> Question:
+    """Ask the same about what the parts came to.
+
+    Raises:
+        OutputError: that is about as long as the text was, so that it would go on without end.
+    """
+    name, text = _longest(question.inputs)
+    joined = "\n\n".join(texts)
+    if weight(joined) > 0.8 * weight(text):
+        raise OutputError("the answers for the parts are together about as long as the text: lower max_tokens")
+    return replace(question, inputs={**question.inputs, name: joined}, window=window)
+
+
+# -- together ---------------------------------------------------------------------------------------------------------
+
+
+def _least(sure: Iterable[float | None]) -> float | None:
+    """Give the lowest confidence; None where one is missing."""
+    found = [*sure]
+    return None if None in found else min(c for c in found if c is not None)
+
+
+def _labels(question: Question, answers: Answers) -> Answer:
+    """Give the label with the highest mean of log-odds; where a part is sure of another one, that much less sure."""
+    given = [answer for _, answer in answers]
+    every = [answer.probabilities for answer in given if answer.probabilities]
+    if len(every) < len(given):
+        said = [answer.value for answer in given]
+        every = [{label: said.count(label) / len(said) for label in question.output.labels or ()}]
+    means = {label: fmean(math.log(max(p[label], _TINY)) for p in every) for label in every[0]}
+    total = math.fsum(map(math.exp, means.values()))
+    shares = {label: math.exp(mean) / total for label, mean in means.items()}
+    value = max(shares, key=shares.__getitem__)
+    own = max(p[value] for p in every)
+    other = max((p[label] for p in every for label in shares if label != value), default=0.0)
+    sure = min(shares[value], own / (own + other))
+    if len(every) == len(given):
+        sure = min(sure, max(answer.confidence or 0.0 for answer in given))
+    others = sum(answer.value != value for answer in given)
+    disagree = (f"{others} of {len(given)} parts say another label",) if others else ()
+    return replace(given[0], value=value, probabilities=shares, confidence=sure, warnings=disagree)
+
+
+def _set(question: Question, answers: Answers) -> Answer:
+    """Give every label that a part gives, each as likely as in the part where it is likeliest."""
+    given = [answer for _, answer in answers]
+    value = tuple(label for label in question.output.labels or () if any(label in a.value for a in given))
+    every = [answer.probabilities for answer in given if answer.probabilities]
+    if len(every) < len(given):
+        return replace(given[0], value=value, probabilities=None, confidence=_least(a.confidence for a in given))
+    shares = {label: max(p[label] for p in every) for label in every[0]}
+    sure = math.prod(p if label in value else 1 - p for label, p in shares.items())
+    return replace(given[0], value=value, probabilities=shares, confidence=sure)
+
+
+def _list(question: Question, answers: Answers) -> Answer:
+    """Give all that the parts list, once; of spans with one label, those that lie in another one are left out."""
+    source = source_text(question.inputs)
+    shifts = _longest(question.inputs)[1] == source
+    lists = [moved(answer.value, part.start) if shifts else answer.value for part, answer in answers]
+    items = _distinct(chain.from_iterable(lists))
+    if items and all(isinstance(item, Span) for item in items):
+        outer: list[Span[Any]] = []
+        for span in sorted(items, key=lambda span: (span.start, -span.end)):
+            if not any(o.label == span.label and o.start <= span.start and span.end <= o.end for o in outer[-8:]):
+                outer.append(span)
+        items = outer
+    try:
+        value = question.output.check(type(lists[0])(items))
+    except InputError as error:
+        raise OutputError(f"what the parts list is together not valid: {error}") from error
+    return replace(answers[0][1], value=value, confidence=_least(a.confidence for _, a in answers))
+
+
+def _distinct(items: Iterable[Any]) -> list[Any]:
+    """Give each once, in their order; what cannot be a key is compared as it is shown."""
+    return list({repr(item): item for item in items}.values())
+
+
+def _one(question: Question, answers: Answers) -> Answer:
+    """Give the value of the part that has one; of several values the surest, and less sure by the others."""
+    said = [answer for _, answer in answers if answer.value is not None]
+    if not said:
+        if question.output.kind != "text":
+            raise OutputError("no part of the text says it", reason="empty", raw="none")
+        return min((answer for _, answer in answers), key=lambda answer: answer.confidence or 0.0)
+    place, sure, several = surest([(answer.value, answer.confidence) for answer in said])
+    values = ", ".join(dict.fromkeys(f"{answer.value!r:.40}" for answer in said))
+    told = (f"the parts say {several} different things: {values}",) if several > 1 else ()
+    value, missing = question.output.placed(said[place].value, question.inputs)
+    return replace(said[place], value=value, confidence=sure, warnings=(*told, *left_out(missing)))
+
+
+def _record(question: Question, answers: Answers) -> Answer:
+    """Give a record of the fields that the parts have: lists together, of other values the surest."""
+    merged: dict[str, Any] = {}
+    fields: dict[str, Field] = {}
+    doubts: list[str] = []
+    given = [answer for _, answer in answers if isinstance(answer.value, dict)]
+    for name in dict.fromkeys(chain.from_iterable(answer.value for answer in given)):
+        having = [answer for answer in given if answer.value.get(name) not in (None, "", [], {})]
+        if not having:
+            merged[name] = next(answer.value[name] for answer in given if name in answer.value)
+            continue
+        known = [(a.fields or {}).get(name) for a in having]
+        said = [
+            (a.value[name], a.confidence if f is None else f.confidence) for a, f in zip(having, known, strict=True)
+        ]
+        if all(isinstance(value, list) for value, _ in said):
+            merged[name], place = _distinct(chain.from_iterable(value for value, _ in said)), 0
+            sure, several = _least(sure for _, sure in said), 1
+        else:
+            place, sure, several = surest(said)
+            merged[name] = said[place][0]
+        about = known[place]
+        if about is not None:
+            chances = about.probabilities if several == 1 else None
+            fields[name] = replace(about, value=merged[name], confidence=sure, probabilities=chances)
+        if several > 1:
+            doubts.append(f"the parts say {several} different things of {name!r}")
+    sure = _least(
+        [f.confidence for f in fields.values()] if fields else [a.confidence for a in given or [answers[0][1]]]
+    )
+    value, missing = question.output.placed(_validated(question, merged), question.inputs)
+    told = (*doubts, *left_out(missing))
+    return replace(answers[0][1], value=value, confidence=sure, fields=fields or None, warnings=told)
+
+
+def _validated(question: Question, merged: Mapping[str, Any]) -> Any:
+    """Read what the parts have together as the record that is wanted: what they lack is left out, or null.
+
+    Raises:
+        OutputError: no part has what the record cannot do without.
+    """
+    try:
+        return question.output.parse_json(json_text({n: value for n, value in merged.items() if value is not None}))
+    except OutputError:
+        return question.output.parse_json(json_text(merged))
+
+
+def _along(question: Question, answers: Answers) -> Answer:  # noqa: ARG001 - as for the others
+    """Put texts one after the other, as their parts stand."""
+    texts = []
+    for part, answer in answers:
+        asked = _longest(part.question.inputs)[1]
+        blank = asked[len(asked.rstrip()) :]
+        texts.append(f"{answer.value}{blank}")
+    return replace(answers[0][1], value="".join(texts).strip(), confidence=_least(a.confidence for _, a in answers))
+
+
+_JOIN = {"labels": _labels, "set": _set, "list": _list, "record": _record, "one": _one, "along": _along}
