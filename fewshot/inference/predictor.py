@@ -357,18 +357,16 @@ class Predictor(Generic[T]):
 
     def _promise_missing(self, key: str, question: Question, connection: Connection, found: Answer) -> tuple[str, ...]:
         """Tell why what was fitted and promised does not hold for a question; mostly there is nothing to tell."""
-        return (
-            ()
-            if self.promise is None
-            else self.promise.missing(
-                key,
-                self._fitted_for(connection),
-                asked=self.settings.asked_as,
-                text=text_of(question.inputs),
-                calibration=question.calibration,
-                scored=found.method in ("logprobs", "decisions") or not (self.output.labels or question.decides),
-                parts=found.parts,
-            )
+        if self.promise is None:
+            return ()
+        return self.promise.missing(
+            key,
+            self._fitted_for(connection),
+            asked=self.settings.asked_as,
+            text=text_of(question.inputs),
+            calibration=question.calibration,
+            scored=found.method in ("logprobs", "decisions") or not (self.output.labels or question.decides),
+            parts=found.parts,
         )
 
     def _fitted_for(self, connection: Connection) -> dict[str, Any]:
