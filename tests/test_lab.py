@@ -349,6 +349,7 @@ Find = Callable[[str], Any]
 def test_edit_run_compare_and_save_in_chromium(server: LabServer, browser: Any, mood: Path, tmp_path: Path):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support import expected_conditions
     from selenium.webdriver.support.ui import WebDriverWait
 
     def find(selector: str) -> Any:
@@ -400,10 +401,35 @@ def test_edit_run_compare_and_save_in_chromium(server: LabServer, browser: Any, 
     until(lambda: find("#status").text == "saved")
     assert (mood / "prompt.jinja").read_text(encoding="utf-8").startswith("{% block instruction %}With care, Say")
 
+    find("#new").click()
+    find("#fresh-name").send_keys("Not a name", Keys.ENTER)
+    until(lambda: "is not a task name" in find("#fresh-error").text)
+    find("#fresh-name").clear()
+    find("#fresh-name").send_keys("ticket")
+    find("#fresh-labels").send_keys("bug, question", Keys.ENTER)
+    until(lambda: find("#path").text == str(mood.parent / "ticket"))
+    groups = [e.get_attribute("label") for e in browser.find_elements("css selector", "#task optgroup")]
+    assert (groups, find("#model").text) == (["Yours", "Shipped"], "asks scripted")
+    find("#task option[value=sentiment]").click()
+    until(lambda: find("#path").text.endswith("sentiment") and find("#verdict").text)
+    for answer in (None, "tone"):
+        find("#save").click()
+        until(lambda: expected_conditions.alert_is_present()(browser))
+        asked = browser.switch_to.alert
+        assert "sentiment ships with a package and is not changed" in asked.text
+        if answer is None:
+            asked.dismiss()
+        else:
+            asked.send_keys(answer)
+            asked.accept()
+    until(lambda: find("#path").text == str(mood.parent / "tone"))
+    assert sorted(path.name for path in mood.parent.iterdir()) == ["mood", "ticket", "tone"]
+
     for width in (1280, 400):
         size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         inner, outer = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
         assert inner <= outer == width
         assert browser.save_screenshot(str(tmp_path / f"lab-{width}.png"))
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert ["/api/new" in message and "422" in message for message in severe] == [True]

@@ -128,12 +128,16 @@ def test_what_the_task_cannot_answer_is_no_label(mood: Task[Any], value: Any):
         work.label(value)
     with pytest.raises(InputError, match="another text is to be labelled now"):
         work.label("good", key="0" * 16)
+    with pytest.raises(InputError, match="lone surrogate"):
+        work.label("good", note="\ud800")
     assert (work.next(), dict(work.labels)) == (now, {})
 
 
 @pytest.mark.parametrize(
-    "line", ['{"text": "x"}', "[]", "{", '{"undo": "ab"}', '{"key": "a", "id": "1", "inputs": {}, "status": "odd"}']
-)
+    "line",
+    ['{"text": "x"}', "[]", "{", '{"undo": "ab"}', '{"key": "a", "id": "1", "inputs": {}, "status": "odd"}',
+     '{"key": "xyz", "id": "1", "inputs": {}, "status": "skip"}', "[" * 100_000],
+)  # fmt: skip
 def test_a_file_of_something_else_is_named_with_its_line_and_left_as_it_is(mood: Task[Any], line: str):
     labelled(mood, 1)
     with Path("labels.jsonl").open("a") as file:
@@ -168,8 +172,10 @@ def test_answers_of_other_kinds_are_labelled_too(tmp_path: Path):
 
 
 def test_a_text_becomes_one_thing_and_equal_texts_are_asked_once(mood: Task[Any]):
-    texts, left = texts_of(mood, [*ROWS, {"text": f" {ROWS[0]['text']} "}, {"text": "Lovely."}, {"text": ""}])
-    assert [len(texts), len(left)] == [150, 3]
+    texts, left = texts_of(
+        mood, [*ROWS, {"text": f" {ROWS[0]['text']} "}, {"text": "Lovely."}, {"text": ""}, {"text": "\ud800"}]
+    )
+    assert [len(texts), len(left)] == [150, 4]
     assert left[2].startswith("row 153 cannot be asked")
     assert {text.key: text.part for text in texts} == {text.key: text.part for text in texts_of(mood, ROWS[::-1])[0]}
     assert min(Counter(text.part for text in texts).values()) > 30
@@ -268,7 +274,7 @@ def test_wrong_answers_are_told_to_want_more_than_labels(mood: Task[Any]):
 
 
 def test_a_shipped_task_is_written_to_only_as_a_copy(mood: Task[Any]):
-    task = load("sentiment").using(client=ScriptedClient("positive"), scoring=False)
+    task = load("sentiment").using(client=ScriptedClient(lambda _: "positive"), scoring=False)
     work = Labelling(task, [row["text"] for row in ROWS], "labels.jsonl")
     for _ in range(12):
         work.label("positive" if right(work) == "good" else "negative")
@@ -282,6 +288,21 @@ def test_a_shipped_task_is_written_to_only_as_a_copy(mood: Task[Any]):
     assert len(load("tone").examples) > len(task.examples)
     with pytest.raises(InputError, match="is there already"):
         work.write("tone")
+
+
+def test_placeholders_of_a_new_task_give_way_and_a_task_of_code_becomes_a_folder(mood: Task[Any]):
+    assert main(["new", "fresh", "--labels", "good,bad"]) == 0
+    work = labelled(load("fresh").using(client=ScriptedClient(lambda _: "good"), scoring=False), 20, "fresh.jsonl")
+    work.write()
+    assert {example.id.partition(":")[0] for example in load("fresh").examples} == {"labelled"}
+    made = Task.of(
+        "Good or bad?", ["good", "bad"], inputs=["text"], client=ScriptedClient(lambda _: "good"), scoring=False
+    )
+    coded = labelled(made, 20, "coded.jsonl")
+    with pytest.raises(InputError, match="was made in code: give a name"):
+        coded.write()
+    coded.write("coded")
+    assert len(load("coded").examples) == coded.figures()["parts"]["shot"] > 0
 
 
 def test_an_authors_rows_are_kept_beside_the_new_ones(mood: Task[Any]):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import check_kind
+from fewshot._checks import check_characters, check_kind
 from fewshot.authoring.labelling.label_tools import Tool, exported
 from fewshot.authoring.labelling.learned import Learned, parts_of
 from fewshot.authoring.labelling.records import Label, LabelFile, Status, Text
@@ -105,6 +105,7 @@ class Labelling:
             InputError: the task cannot answer so, or another text is to be labelled now.
         """
         check_kind("note", note, str, what="a text")
+        check_characters(f"{note}{value}")
         with self._lock:
             text = self.next()
             if text is None or key not in (None, text.key):

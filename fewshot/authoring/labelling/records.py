@@ -61,6 +61,7 @@ class Label(Text):
         label = cls(**record)
         if label.status not in ("label", "skip", "cannot_tell") or not isinstance(label.inputs, dict):
             raise ValueError("an unknown status")
+        int(label.key, 16)
         return label
 
 
@@ -74,6 +75,8 @@ def read_labels(path: Path) -> dict[str, Label]:
     """
     found: dict[str, Label] = {}
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(None, "it is not a regular file")
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; give a file of labels") from error
@@ -85,7 +88,7 @@ def read_labels(path: Path) -> dict[str, Label]:
             else:
                 found.pop(event["key"], None)
                 found[event["key"]] = Label.from_dict(event)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             message = f"{path}:{number}: is not a label ({error}); give a file that `fewshot label` has written"
             raise InputError(message, row=number) from error
     return found

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fewshot._checks import check_characters
 from fewshot.authoring.labelling.records import Text
 from fewshot.data.columns import Columns, Row, read_rows
 from fewshot.data.frames import frame_records, is_frame
@@ -55,6 +56,7 @@ def texts_of(
             given = given if isinstance(row, str | Row) else known.row(given)
             text = text_of(task, {n: value for n, value in given.items() if n != "id"}, given.get("id", number))
             task._bind_row(text.inputs)
+            check_characters("".join(map(str, text.inputs.values())))
         except InputError as error:
             left.append(f"row {number} cannot be asked: {error}")
             continue
