@@ -445,3 +445,47 @@ def test_the_embedded_model_gives_each_label_a_probability_from_one_request() ->
     assert len(result.completions) == 1
     assert result.probabilities is not None
     assert all(0 < p < 1 for p in result.probabilities.values())
+
+
+# -- at first use ---------------------------------------------------------------------------------------------------
+
+
+def test_a_set_is_calibrated_at_first_use_on_the_examples_that_are_not_shots() -> None:
+    client = Listing()
+    moods = Task.of("Moods?", {"any_of": MOODS}, rows(60), client=client, calibrate=True)
+    result = moods.run("yay")
+    assert result.calibration == "by label"
+    assert result.fit.startswith("44 rows, by first use")  # 16 of the 60 are shots
+    assert len(client.requests) == 45
+    assert moods.run("alas").calibration == "by label"
+    assert len(client.requests) == 46
+    assert moods.using(calibrate=False).run("yay").calibration == "none"
+
+
+def test_a_set_with_too_few_examples_for_a_fit_says_so_where_one_was_wanted() -> None:
+    client = Listing()
+    moods = Task.of("Moods?", {"any_of": MOODS}, rows(20), client=client, calibrate=True)
+    result = moods.run("yay")
+    assert result.warnings == ("not calibrated: sets of labels take 24 examples beside the shots",)
+    assert (result.fit, len(client.requests)) == ("", 1)
+    assert Task.of("Moods?", {"any_of": MOODS}, rows(20), client=client).run("alas").warnings == ()
+
+
+def test_all_labels_of_a_set_share_what_solves_their_regressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    wide = [{f"f{n}": float(v) for n, v in enumerate(row)} for row in rng.normal(size=(48, 60))]
+    truths = [[label for label, f in zip(MOODS, row.values(), strict=False) if f > 0] for row in wide]
+    chances = [both_ways({label: 0.5 + row["f0"] / 20 for label in MOODS}) for row in wide]
+    sizes: list[int] = []
+    inverse = np.linalg.inv
+    monkeypatch.setattr(np.linalg, "inv", lambda m: sizes.append(len(m)) or inverse(m))  # type: ignore[func-returns-value]
+    shared = fit_set(chances, truths, MOODS, wide=[wide])
+    assert sizes.count(48) == 3  # one for each penalty, whatever the number of labels
+    assert max(size for size in sizes if size < 48) <= 10
+    for place, label in enumerate(MOODS):
+        alone = fit_set(chances, [[la for la in row if la == label] for row in truths], [label], wide=[wide])
+        one, other = alone.calibration.outputs[0], shared.calibration.outputs[place]
+        assert one.bias == pytest.approx(other.bias)
+        assert dict(one.weights) == pytest.approx(dict(other.weights))

@@ -6,7 +6,7 @@ import pytest
 
 from fewshot.calibration.calibration import Calibration
 from fewshot.calibration.fitting import fit
-from fewshot.calibration.ridge import Ridge, token_features, vocabulary
+from fewshot.calibration.ridge import Features, Ridge, token_features, vocabulary
 
 LABELS = ("a", "b")
 
@@ -28,7 +28,7 @@ def score(readout, row):
 def test_left_out_scores_are_those_of_a_fit_without_the_row(monkeypatch):
     monkeypatch.setattr("fewshot.calibration.ridge._PENALTIES", (1.0,))
     wide, answers = world(30)
-    _, left_out = Ridge(wide, answers, LABELS).fit()
+    _, left_out = Ridge(Features(wide), answers, LABELS).fit()
     numpy = pytest.importorskip("numpy", reason="numpy is not installed")
     x = numpy.array([list(row.values()) for row in wide])
     x -= x.mean(0)
@@ -45,7 +45,7 @@ def test_left_out_scores_are_those_of_a_fit_without_the_row(monkeypatch):
 def test_noise_teaches_nothing_and_signal_does():
     for told, low, high in ((0.0, 0.35, 0.65), (2.0, 0.95, 1.0)):
         wide, answers = world(120, told=told)
-        _, left_out = Ridge(wide, answers, LABELS).fit()
+        _, left_out = Ridge(Features(wide), answers, LABELS).fit()
         right = sum((one > other) == (answer == "a") for (one, other), answer in zip(left_out, answers, strict=True))
         assert low <= right / 120 <= high
 
@@ -54,8 +54,8 @@ def test_more_rows_than_features_give_the_same_as_more_features_than_rows():
     wide, answers = world(60)
     padded = [{**row, **{f"none{i}": 0.0 for i in range(60)}} for row in wide]
     for part in ((), range(0, 60, 5)):
-        readout, left_out = Ridge(wide, answers, LABELS).fit(part)
-        other, same = Ridge(padded, answers, LABELS).fit(part)
+        readout, left_out = Ridge(Features(wide), answers, LABELS).fit(part)
+        other, same = Ridge(Features(padded), answers, LABELS).fit(part)
         assert [value for row in left_out for value in row] == pytest.approx([value for row in same for value in row])
         assert score(readout, wide[5]) == pytest.approx(score(other, padded[5]))
 
@@ -64,8 +64,8 @@ def test_rows_left_out_tell_nothing_to_the_scores_of_any_row():
     wide, answers = world(60)
     part = range(0, 60, 3)
     turned = [LABELS[answer == "a"] if row in part else answer for row, answer in enumerate(answers)]
-    block = Ridge(wide, answers, LABELS)
-    other = Ridge(wide, turned, LABELS)
+    block = Ridge(Features(wide), answers, LABELS)
+    other = Ridge(Features(wide), turned, LABELS)
     other._penalty = block._penalty  # the one thing that is chosen on all rows
     for one, two in zip(block.fit(part)[1], other.fit(part)[1], strict=True):
         assert one == pytest.approx(two)

@@ -15,7 +15,7 @@ from fewshot.calibration import logistic
 from fewshot.calibration.calibration import Calibration, Output, batch, contextual, normalise, temperature
 from fewshot.calibration.goal import Judged
 from fewshot.calibration.logistic import Widths
-from fewshot.calibration.ridge import Readout, Ridge
+from fewshot.calibration.ridge import Features, Readout, Ridge
 from fewshot.errors import InputError
 
 __all__ = ["Fitted", "Trial", "fit", "folds", "judged_rows", "regress"]
@@ -70,7 +70,7 @@ def fit(
     answers: Sequence[str],
     *,
     labels: Sequence[str] | None = None,
-    wide: Sequence[Sequence[Scores]] = (),
+    wide: Sequence[Sequence[Scores] | Features] = (),
     content_free: Sequence[Scores] = (),
     unlabelled: Sequence[Scores] = (),
     simple: bool = False,
@@ -99,7 +99,8 @@ def fit(
     names = _checked_labels(scores, answers, labels)
     bound = Calibration(rows=0 if simple else len(answers))
     simple = simple or len(answers) < _VERY_FEW
-    blocks = [Ridge(features, answers, names) for features in (wide if len(set(answers)) > 1 else ())]
+    given = wide if len(set(answers)) > 1 else ()
+    blocks = [Ridge(b if isinstance(b, Features) else Features(b), answers, names) for b in given]
     plain, (scores, readouts) = scores, _read_out(scores, names, blocks)
     everything = [{label: row[label] for label in names} for row in (*scores, *unlabelled)]
     extra = tuple(name for name in scores[0] if name not in names)
@@ -124,8 +125,12 @@ def fit(
     return Fitted(calibration, tuple(trials), tuple(map(bound.bounded, held_out)), _shares(answers, names))
 
 
-def judged_rows(fit: Fitted, truths: Sequence[str]) -> list[Judged]:
-    """Judge the rows of a fit by calibrations that were fitted without them; `truths` are their labels."""
+def judged_rows(fit: Fitted, truths: Sequence[Any]) -> list[Judged]:
+    """Judge the rows of a fit by calibrations that were fitted without them; a set is right as a whole."""
+    if fit.calibration.independent:
+        sets = [(row, fit.calibration.given(row)) for row in fit.held_out]
+        sure = [math.prod(p if label in given else 1 - p for label, p in row.items()) for row, given in sets]
+        return [Judged(p, given == truth) for p, (_, given), truth in zip(sure, sets, truths, strict=True)]
     tops = [max(row, key=row.__getitem__) for row in fit.held_out]
     return [Judged(row[t], t == truth, row, truth) for row, t, truth in zip(fit.held_out, tops, truths, strict=True)]
 

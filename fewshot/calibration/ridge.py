@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["Readout", "Ridge", "Top", "can_fit", "next_tokens", "token_features", "vocabulary"]
+__all__ = ["Features", "Readout", "Ridge", "Top", "can_fit", "next_tokens", "token_features", "vocabulary"]
 
 Top = Sequence[tuple[bytes, float]]
 Matrix = list[list[float]]
@@ -42,25 +42,67 @@ class Readout:
     biases: tuple[float, ...]
 
 
+class Features:
+    """A block of features, the same for all rows, and what solves a regression on it: the same for whatever labels."""
+
+    def __init__(self, rows: Sequence[Mapping[str, float]]) -> None:
+        import numpy as np
+
+        self.names = tuple(rows[0])
+        table = np.array([[row[name] for name in self.names] for row in rows], dtype=np.float64)
+        self.means = table.mean(axis=0)
+        table -= self.means
+        self.spread = float((table**2).sum() / len(rows)) or 1.0
+        self.rows: Array = table / self.spread**0.5
+        self._inverses: dict[float, Array] = {}
+
+    def solve(self, targets: Array, penalty: float, kept: Sequence[int]) -> tuple[Array, Array, float]:
+        """Solve ridge regression on the rows that are kept; give weights, left-out predictions and their squared error.
+
+        With H the matrix that makes predictions of targets, leaving out row i divides its residual by 1 - H_ii. Of the
+        two systems of equations that give the same, the smaller is solved: one a row, or one a feature. That of the
+        rows is inverted once; for fewer rows the inverse is corrected by its Schur complement.
+        """
+        import numpy as np
+
+        rows, width = self.rows[kept], len(self.names)
+        if len(self.rows) > width:
+            core = np.linalg.inv(rows.T @ rows + penalty * np.eye(width))
+            weights = core @ (rows.T @ targets)
+            alphas = (targets - rows @ weights) / penalty
+            rest = (1 - ((rows @ core) * rows).sum(axis=1)) / penalty
+        else:
+            whole = self._inverse(penalty)
+            out = np.setdiff1d(np.arange(len(whole)), kept)
+            own, across = whole[np.ix_(kept, kept)], whole[np.ix_(kept, out)]
+            shift = across @ np.linalg.inv(whole[np.ix_(out, out)])
+            alphas = own @ targets - shift @ (across.T @ targets)
+            rest = own.diagonal() - (shift * across).sum(axis=1)
+            weights = rows.T @ alphas
+        residuals = alphas / rest[:, None]
+        return weights, targets - residuals, float((residuals**2).sum())
+
+    def _inverse(self, penalty: float) -> Array:
+        import numpy as np
+
+        if penalty not in self._inverses:
+            self._inverses[penalty] = np.linalg.inv(self.rows @ self.rows.T + penalty * np.eye(len(self.rows)))
+        return self._inverses[penalty]
+
+
 class Ridge:
-    """A block of features, the same for all rows, ready to be fitted on all rows or on some of them.
+    """The readout of some labels from a block of features, ready to be fitted on all rows or on some of them.
 
     The penalty, one of three, is the one whose leave-one-out error over all rows is least (PRESS, Allen 1974).
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, float]], answers: Sequence[str], labels: Sequence[str]) -> None:
+    def __init__(self, block: Features, answers: Sequence[str], labels: Sequence[str]) -> None:
         import numpy as np
 
-        self._features = tuple(rows[0])
-        table = np.array([[row[name] for name in self._features] for row in rows], dtype=np.float64)
-        self._means = table.mean(axis=0)
-        table -= self._means
-        self._spread = float((table**2).sum() / len(rows)) or 1.0
-        self._rows: Array = table / self._spread**0.5
+        self._block = block
         self._wanted: Array = np.array([[float(answer == label) for label in labels] for answer in answers])
-        targets = self._wanted - self._wanted.mean(axis=0)
-        solved = [(_leave_one_out(self._rows, targets, penalty)[2], penalty) for penalty in _PENALTIES]
-        self._penalty = min(solved)[1]
+        targets, everything = self._wanted - self._wanted.mean(axis=0), range(len(answers))
+        self._penalty = min((block.solve(targets, penalty, everything)[2], penalty) for penalty in _PENALTIES)[1]
 
     def fit(self, without: Collection[int] = ()) -> tuple[Readout, Matrix]:
         """Fit on all rows but some.
@@ -69,15 +111,15 @@ class Ridge:
             The readout, and for every row the scores of the labels from a readout that was fitted without that row; the
             rows left out have told nothing to any of these but the penalty.
         """
-        left_out = set(without)
-        kept = [row for row in range(len(self._rows)) if row not in left_out]
+        block, left_out = self._block, set(without)
+        kept = [row for row in range(len(block.rows)) if row not in left_out]
         shares = self._wanted[kept].mean(axis=0)
-        weights, predicted, _ = _leave_one_out(self._rows[kept], self._wanted[kept] - shares, self._penalty)
-        scores = self._rows @ weights
+        weights, predicted, _ = block.solve(self._wanted[kept] - shares, self._penalty, kept)
+        scores = block.rows @ weights
         scores[kept] = predicted
-        weights /= self._spread**0.5
-        biases = shares - self._means @ weights
-        readout = Readout(self._features, tuple(map(tuple, weights.T.tolist())), tuple(biases.tolist()))
+        weights /= block.spread**0.5
+        biases = shares - block.means @ weights
+        readout = Readout(block.names, tuple(map(tuple, weights.T.tolist())), tuple(biases.tolist()))
         found: Matrix = (scores + shares).tolist()
         return readout, found
 
@@ -101,25 +143,3 @@ def token_features(top: Top, wanted: Iterable[str]) -> dict[str, float]:
 def next_tokens(top: Top) -> list[tuple[str, float]]:
     """Name the tokens listed, so that they cannot be mistaken for labels."""
     return [(f"token:{token.decode('utf-8', 'backslashreplace')}", logprob) for token, logprob in top]
-
-
-def _leave_one_out(rows: Array, targets: Array, penalty: float) -> tuple[Array, Array, float]:
-    """Solve ridge regression; give the weights, the left-out predictions and their squared error.
-
-    With H the matrix that makes predictions of targets, leaving out row i divides its residual by 1 - H_ii. Of the two
-    systems of equations that give the same, the smaller is solved: one a row, or one a feature.
-    """
-    import numpy as np
-
-    count, width = rows.shape
-    if count <= width:
-        inverse = np.linalg.inv(rows @ rows.T + penalty * np.eye(count))
-        alphas, rest = inverse @ targets, inverse.diagonal()
-        weights = rows.T @ alphas
-    else:
-        core = np.linalg.inv(rows.T @ rows + penalty * np.eye(width))
-        weights = core @ (rows.T @ targets)
-        alphas = (targets - rows @ weights) / penalty
-        rest = (1 - ((rows @ core) * rows).sum(axis=1)) / penalty
-    residuals = alphas / rest[:, None]
-    return weights, targets - residuals, float((residuals**2).sum())

@@ -15,6 +15,7 @@ from fewshot.calibration.abstention import recall_threshold_for, threshold_for
 from fewshot.calibration.calibration import Calibration, Output
 from fewshot.calibration.fitting import Fitted, Trial, fit
 from fewshot.calibration.goal import Goal
+from fewshot.calibration.ridge import Features
 from fewshot.errors import InputError
 
 __all__ = ["fit_fields", "fit_set"]
@@ -49,7 +50,7 @@ def fit_set(
     outputs: list[Output] = []
     trials: list[Trial] = []
     held_out: list[dict[str, float]] = [{} for _ in truths]
-    shares = {}
+    blocks, shares = [Features(block) for block in wide], {}
     bound = Calibration(rows=len(truths))
     for label in labels:
         has = [label in truth for truth in truths]
@@ -61,7 +62,7 @@ def fit_set(
                 row[label] = chance
             continue
         scores = [{YES: row[label], NO: row[f"not {label}"]} for row in chances]
-        fitted = fit(scores, [YES if one else NO for one in has], wide=wide)
+        fitted = fit(scores, [YES if one else NO for one in has], wide=blocks)
         found = [row[YES] for row in fitted.held_out]
         chosen = next(t for t in fitted.trials if t.name == fitted.calibration.name)
         trials.append(replace(chosen, name=f"{label}: {chosen.name}"))

@@ -168,7 +168,7 @@ async def calibrated(
         outcomes = _outcomes_of_answers(task.output.kind, *fitting, [row for *_, row in judged])
     else:
         fit, known = await fit_calibration(questions, truths, connection, goal=goal, unlabelled=more, simple=simple)
-        outcomes = (_outcomes_of_sets if task.output.several else _outcomes)(fit, truths, known)
+        outcomes = _outcomes(fit, truths, known)
     calibration = fit.calibration if prior is None else _for_prior(fit, prior)
     usage = sum((c.usage for q in (*questions, *more) for c in q.completions if not c.cached), Usage())
     fitted = Calibrated(
@@ -349,24 +349,10 @@ def _for_prior(fit: Fitted, prior: Mapping[str, float]) -> Calibration:
     return fit.calibration.biased(bias, name=f"{fit.calibration.name}+prior")
 
 
-def _outcomes(fit: Fitted, truths: Sequence[str], known: Sequence[bool]) -> list[Judged]:
+def _outcomes(fit: Fitted, truths: Sequence[Any], known: Sequence[bool]) -> list[Judged]:
     """Judge all rows of a fit; one without an answer is wrong at 0."""
     found = iter(judged_rows(fit, [truth for truth, has in zip(truths, known, strict=True) if has]))
     return [next(found) if has else Judged(0.0, False, None, truth) for truth, has in zip(truths, known, strict=True)]
-
-
-def _outcomes_of_sets(fit: Fitted, truths: Sequence[Any], known: Sequence[bool]) -> list[Judged]:
-    """Do the same for sets of labels, which are right as a whole."""
-    held_out = iter(fit.held_out)
-    judged = []
-    for truth, has in zip(truths, known, strict=True):
-        if not has:
-            judged.append(Judged(0.0, False))
-            continue
-        chances = next(held_out)
-        given = fit.calibration.given(chances)
-        judged.append(Judged(math.prod(p if la in given else 1 - p for la, p in chances.items()), given == truth))
-    return judged
 
 
 def _outcomes_of_answers(

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from fewshot.models.connection import Connection
 
 __all__ = [
-    "CONTENT_FREE",
     "fit_answerable",
     "fit_calibration",
     "own_calibration",
@@ -39,8 +38,6 @@ __all__ = [
     "unlabelled_calibration",
 ]
 
-CONTENT_FREE = ("N/A", "[MASK]", "...")
-"""Inputs without content: what the prompt says to these is its bias (arXiv 2102.09690, section 4)."""
 _ENOUGH = ENOUGH
 """Unlabelled inputs that batch calibration needs (arXiv 2309.17249, section 4.3: about ten)."""
 _SLOW = 6_000
@@ -264,7 +261,7 @@ async def own_calibration(
     """
     running = _running.get((id(asyncio.get_running_loop()), key))
     if running is None:
-        fitting = _own(key, labelled, content_free, connection, simple, about or {})
+        fitting = _own(key, labelled, content_free, connection, simple, {**(about or {}), "by": "first use"})
         running = asyncio.get_running_loop().create_task(fitting, context=beside_rows())
         _running[(id(asyncio.get_running_loop()), key)] = running
         running.add_done_callback(lambda _: _running.pop((id(running.get_loop()), key), None))

@@ -6,13 +6,18 @@ import random
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from fewshot._checks import REQUIRED
 from fewshot.inference.question import Question
-from fewshot.inference.shots import ENOUGH, FEWEST, MOST, Prompts
+from fewshot.inference.shots import ENOUGH, FEWEST, FOR_SETS, MOST, Prompts
 from fewshot.models.connection import Connection
 from fewshot.models.tokens import estimated_tokens
 from fewshot.prompts.prompt import Prompt
 
-__all__ = ["Asks", "own_questions"]
+__all__ = ["TOO_FEW_FOR_SETS", "Asks", "free_questions", "own_questions"]
+
+_CONTENT_FREE = ("N/A", "[MASK]", "...")
+"""Inputs without content: what the prompt says to these is its bias (arXiv 2102.09690, section 4)."""
+TOO_FEW_FOR_SETS = f"not calibrated: sets of labels take {FOR_SETS} examples beside the shots"
 
 _MAX_TOKENS = 60_000
 """Tokens that the examples may take that a task is calibrated on at first use."""
@@ -22,6 +27,11 @@ _PARTS = 8
 
 class Asks(Protocol):
     """What makes questions: a `Predictor`."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The inputs with their defaults."""
+        ...
 
     @property
     def _prompts(self) -> Prompts:
@@ -46,11 +56,14 @@ async def own_questions(
     own bias. How many are asked is settled here, by their tokens: nothing depends on how fast the machine is.
 
     Returns:
-        Questions with their labels, and whether they are shots, so that only simple remedies may be fitted.
+        Questions with their labels, and whether they are shots, so that only simple remedies may be fitted. None of
+        sets of labels where too few are not shots.
     """
     shelf = task._prompts.shelf(inputs)
     spare = [example for example in shelf.examples if shelf.by_question or example not in prompt.examples]
     shots = prompt.examples
+    if task._prompts.output.several and len(spare) < FOR_SETS:
+        return [], True
     if shelf.by_question or len(spare) >= ENOUGH or len(shots) < FEWEST:
         prefix = estimated_tokens(prompt.text_prefix) if shelf.by_question else 0
         taken, left = [], _MAX_TOKENS
@@ -70,3 +83,10 @@ async def own_questions(
     ]
     shown = [(task._question(e.inputs, prompt, connection), e.output) for e in (*shots, *spare)]
     return [*left_out, *shown], True
+
+
+def free_questions(task: Asks, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection) -> list[Question]:
+    """Ask the prompt of inputs without content; a set of labels learns nothing from these."""
+    required = [name for name, default in task.inputs.items() if default is REQUIRED]
+    free = ({**inputs, **dict.fromkeys(required, text)} for text in _CONTENT_FREE if not prompt.output.several)
+    return [task._question(each, prompt, connection) for each in free]

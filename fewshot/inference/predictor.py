@@ -25,11 +25,11 @@ from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.conversation import drive, left_out, lessons
 from fewshot.inference.field_scoring import as_given
-from fewshot.inference.first_use import CONTENT_FREE, own_calibration
+from fewshot.inference.first_use import own_calibration
 from fewshot.inference.fits import failed, kept, key_of, place_of
 from fewshot.inference.joining import answer_together, changed_together
 from fewshot.inference.long_text import answered, sized
-from fewshot.inference.own_questions import own_questions
+from fewshot.inference.own_questions import TOO_FEW_FOR_SETS, free_questions, own_questions
 from fewshot.inference.question import Answer, Question
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.inference.shots import Prompts
@@ -336,16 +336,16 @@ class Predictor(Generic[T]):
         calibration = found.calibration if (found := kept(key)) else None
         if calibration or not self._fits_at_first_use(connection):
             return calibration
-        if key in failed or self.output.kind != "labels":  # few examples cannot tell of sets, or when nothing answers
+        if key in failed or self.output.labels is None:  # few examples cannot tell when nothing answers
             return None
         self._question(inputs, prompt, connection).request()  # what cannot be asked is refused before a fit, not after
         labelled, simple = await own_questions(self, inputs, prompt, connection)
+        if self.output.several and not labelled:
+            failed.update({key: TOO_FEW_FOR_SETS} if self.settings.calibrate else {})
+            return None
         _log.info("%s: %s", self.name, self._prompts.plan(inputs))
-        required = [name for name, default in self.inputs.items() if default is REQUIRED]
-        free = ({**inputs, **dict.fromkeys(required, text)} for text in CONTENT_FREE)
-        content_free = [self._question(each, prompt, connection) for each in free]
-        about = {"task": self.name, "model": connection.model, "by": "first use"}
-        return await own_calibration(key, labelled, content_free, connection, simple=simple, about=about)
+        about, free = {"task": self.name, "model": connection.model}, free_questions(self, inputs, prompt, connection)
+        return await own_calibration(key, labelled, free, connection, simple=simple, about=about)
 
     def _fit_told(self, key: str) -> str:
         """Say which fit is in force for a question: on how many rows, by what, and where; nothing without one."""
