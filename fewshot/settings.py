@@ -167,6 +167,10 @@ class Settings:
                 raise InputError(f"unknown option {name!r}{meant(name, known)}", field=name)
         return replace(self, **options)
 
+    def fits_at_first_use(self, *, local: bool) -> bool:
+        """Tell whether a task is to be calibrated when it is first asked; by default the embedded model's are."""
+        return local if self.calibrate is None else self.calibrate
+
     @property
     def asked_as(self) -> str:
         """The settings beside the prompt on which answers and their confidence depend: what a promise is made for."""

@@ -99,8 +99,8 @@ def fit(
     names = _checked_labels(scores, answers, labels)
     bound = Calibration(rows=0 if simple else len(answers))
     simple = simple or len(answers) < _VERY_FEW
-    given = wide if len(set(answers)) > 1 else ()
-    blocks = [Ridge(b if isinstance(b, Features) else Features(b), answers, names) for b in given]
+    tables = [b if isinstance(b, Features) else Features(b) for b in (wide if len(set(answers)) > 1 else ())]
+    blocks = [Ridge(table, answers, names) for table in tables]
     plain, (scores, readouts) = scores, _read_out(scores, names, blocks)
     everything = [{label: row[label] for label in names} for row in (*scores, *unlabelled)]
     extra = tuple(name for name in scores[0] if name not in names)

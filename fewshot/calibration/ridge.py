@@ -73,8 +73,9 @@ class Features:
             rest = (1 - ((rows @ core) * rows).sum(axis=1)) / penalty
         else:
             whole = self._inverse(penalty)
-            out = np.setdiff1d(np.arange(len(whole)), kept)
-            own, across = whole[np.ix_(kept, kept)], whole[np.ix_(kept, out)]
+            inside = np.array(kept)
+            out = np.setdiff1d(np.arange(len(whole)), inside)
+            own, across = whole[np.ix_(inside, inside)], whole[np.ix_(inside, out)]
             shift = across @ np.linalg.inv(whole[np.ix_(out, out)])
             alphas = own @ targets - shift @ (across.T @ targets)
             rest = own.diagonal() - (shift * across).sum(axis=1)
@@ -86,7 +87,8 @@ class Features:
         import numpy as np
 
         if penalty not in self._inverses:
-            self._inverses[penalty] = np.linalg.inv(self.rows @ self.rows.T + penalty * np.eye(len(self.rows)))
+            inverse: Array = np.linalg.inv(self.rows @ self.rows.T + penalty * np.eye(len(self.rows)))
+            self._inverses[penalty] = inverse
         return self._inverses[penalty]
 
 

@@ -69,7 +69,7 @@ class Run:
     async def prepared(self, task: Predictor[Any], spare: Sequence[Labelled]) -> Predictor[Any]:
         """Calibrate a task on spare rows of the pool, where it has probabilities or a risk is promised."""
         if not self.calibrate:
-            return task._uncalibrated()
+            return task.using(calibrate=False)
         if not self.pool or (not (task.output.classes or task.output.closed_fields) and self.risk is None):
             return task
         try:
@@ -83,7 +83,7 @@ class Run:
             if self.risk is not None:  # what was asked for is a promise, and without a fit there is none
                 raise
             self.note(f"not calibrated: {error}")
-            return task._uncalibrated()
+            return task.using(calibrate=False)
         assert ready.fitted is not None  # noqa: S101 - `calibrated` has just set it
         self._count(ready.fitted.usage, ready.fitted.cost)
         return ready

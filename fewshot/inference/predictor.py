@@ -162,8 +162,6 @@ class Predictor(Generic[T]):
 
     def _uncalibrated(self) -> Self:
         """Give the same with probabilities as they come, whatever was fitted; what was promised is off."""
-        if self.members:
-            return self.using(calibrate=False)
         return replace(self, calibrations={}, settings=replace(self.settings, calibrate=False))
 
     async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
@@ -317,12 +315,9 @@ class Predictor(Generic[T]):
         filled = [n for n in sorted(self.inputs) if self.inputs[n] is None and (inputs or {}).get(n) is not None]
         return key_of(self._fingerprint, filled, self.settings, connection, closed=self.output.is_decided)
 
-    def _fits_at_first_use(self, connection: Connection) -> bool:
-        return connection.local if self.settings.calibrate is None else self.settings.calibrate
-
     def _unfitted(self, key: str, connection: Connection, calibration: str) -> tuple[str, ...]:
         """Say why the fit that was wanted is not there, or is one on fewer examples; another call may not want one."""
-        wanted = self._fits_at_first_use(connection) or calibration != "none"
+        wanted = self.settings.fits_at_first_use(local=connection.local) or calibration != "none"
         return (failed[key],) if wanted and key in failed else ()
 
     async def _calibration_for(
@@ -334,7 +329,7 @@ class Predictor(Generic[T]):
         if key in self.calibrations or self.settings.calibrate is False:  # a fit made on purpose holds all the same
             return self.calibrations.get(key)
         calibration = found.calibration if (found := kept(key)) else None
-        if calibration or not self._fits_at_first_use(connection):
+        if calibration or not self.settings.fits_at_first_use(local=connection.local):
             return calibration
         if key in failed or self.output.labels is None:  # few examples cannot tell when nothing answers
             return None
