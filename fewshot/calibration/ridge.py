@@ -87,8 +87,8 @@ class Features:
         import numpy as np
 
         if penalty not in self._inverses:
-            inverse: Array = np.linalg.inv(self.rows @ self.rows.T + penalty * np.eye(len(self.rows)))
-            self._inverses[penalty] = inverse
+            kernel = self.rows @ self.rows.T + penalty * np.eye(len(self.rows))
+            self._inverses[penalty] = np.asarray(np.linalg.inv(kernel), dtype=np.float64)
         return self._inverses[penalty]
 
 
