@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import re
 from typing import Any, Literal
 
 import pytest
@@ -363,3 +364,37 @@ def test_a_field_is_held_to_its_risk_on_the_records_that_are_accepted(
     assert len(accepted) == round(found.coverage * len(rows))
     for name, risk in risks.items():
         assert not accepted or sum(not row[name][1] for row in accepted) / len(accepted) <= risk
+
+
+# -- what it takes --------------------------------------------------------------------------------------------------
+
+PIECES = re.compile(r" ?[A-Za-z]{1,9}| ?[0-9]{1,3}| ?[^\sA-Za-z0-9]+|\s+")
+"""About what the tokenisers of large vocabularies make of English and of JSON."""
+
+
+def closed_record(request: Request) -> Completion:
+    words = (part for turn in request.chat for part in (*PIECES.findall(turn.content), *["turn"] * 4))
+    record = '{"team":"sales","urgent":true,"score":4,"level":"low","size":2}'
+    tokens = tuple(token(piece, x=0.01) for piece in PIECES.findall(record))
+    schema = PIECES.findall(request.schema or "")
+    return Completion(text=record, tokens=tokens, usage=Usage(len([*words, *schema]), len(tokens)))
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_a_record_is_one_request_a_row_and_its_price_is_known_beforehand(shots: int) -> None:
+    client = Listing(closed_record)
+    record = {"team": "billing", "urgent": False, "score": 2, "level": None, "size": 10}
+    task = Task.of(
+        "Read the ticket of a customer and fill in what is asked for as JSON.",
+        Closed,
+        [(f"The invoice of last month came twice, number {n}.", record) for n in range(shots)],
+        client=client,
+        price=(1.0, 4.0),
+    )
+    rows = [f"Customer {n} writes that the export of all reports stops after a few pages." for n in range(12)]
+    told = estimate(task, rows)
+    found = list(task.map(rows))
+    assert {len(result.fields or {}) for result in found} == {5}
+    assert len(client.requests) == told.requests.likely == 12
+    assert told.cost is not None
+    assert told.cost.likely == pytest.approx(sum(result.cost or 0.0 for result in found), rel=0.1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from batch_service import Service
 from fault_server import Fault, FaultServer
 from pydantic import BaseModel
 
@@ -25,6 +26,7 @@ from fewshot import (
     together,
 )
 from fewshot.authoring.check import check
+from fewshot.bulk.batch_api.run import BatchRun
 from fewshot.cli.main import main
 
 
@@ -337,3 +339,22 @@ def test_the_command_line_runs_checks_shows_and_evaluates_several_outputs(
     for refused in (["tune", str(folder), "--data", str(tmp_path / "rows.jsonl")],):
         assert main(refused) == 2
         assert "each by itself" in capsys.readouterr().err
+
+
+def test_a_batch_asks_every_output_of_a_row_in_one_round(folder: Path, tmp_path: Path) -> None:
+    service = Service()
+    replies = {"Topic:": "bug", "Urgent:": "true", "Moods:": "anger, joy"}
+    service.answer = lambda text, _: next(said for cue, said in replies.items() if text.endswith(cue))
+    task = load(folder, client=service.client(), model="gpt-6-luna", scoring=False)
+    run = BatchRun(task, tmp_path / "run")
+    run.submit(["It broke.", "It broke.", "Hm."])
+    assert run.fetch(wait=True, poll=0).finished
+    assert len(service.batches) == 1
+    assert len(service.asked) == 6
+    results = list(run.results())
+    assert [{name: r.value for name, r in (result.value or {}).items()} for result in results] == [
+        {"topic": "bug", "urgent": True, "moods": ["joy", "anger"]}
+    ] * 3
+    assert results[0].cost is not None
+    again = [json.loads(line) for line, _ in run.lines()]
+    assert again[2]["value"]["urgent"]["value"] is True

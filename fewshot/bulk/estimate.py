@@ -23,6 +23,7 @@ from fewshot.models.cache import canonical
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import Price, price_of
 from fewshot.models.tokens import Span, request_tokens, text_tokens
+from fewshot.outputs.output import json_text
 from fewshot.prompts.prompt import Prompt
 from fewshot.types import Request, Usage
 
@@ -178,8 +179,12 @@ def _output_tokens(question: Question, request: Request) -> Span:
 
 
 def _answer_tokens(prompt: Prompt) -> Span:
-    """Give the mean length of the answers that the prompt shows."""
-    answers = [text_tokens(prompt.output.render(example.output)) for example in prompt.examples]
+    """Give the mean length of the answers that the prompt shows, or of a record's values where all are known."""
+    shown = [prompt.output.render(example.output) for example in prompt.examples]
+    if not shown and prompt.output.is_decided and prompt.output.fields:
+        written = {f.name: sorted(f.values, key=lambda v: len(json_text(v))) for f in prompt.output.fields}
+        shown = [json_text({name: values[len(values) // 2] for name, values in written.items()})]
+    answers = [text_tokens(text) for text in shown]
     return sum(answers, Span()).times(*[1 / len(answers)] * 3) if answers else Span()
 
 
