@@ -152,6 +152,12 @@ def _whole(value: Any) -> int:
     return operator.index(_no_flag(value))  # numpy's are as good as Python's
 
 
+def _flag_or_several(value: Any) -> bool | int:
+    if not isinstance(value, bool) and _whole(value) < 2:
+        raise ValueError
+    return value if isinstance(value, bool) else _whole(value)
+
+
 def _number(value: Any) -> float:
     if not isinstance(_no_flag(value), Real | Decimal) or math.isnan(value):
         raise TypeError
@@ -226,6 +232,7 @@ def _redact(value: Any) -> Any:
 _KINDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "flag": (_flag, "True or False"),
     "whole": (_whole, "a whole number"),
+    "flag or whole": (_flag_or_several, "True, False, or a whole number from 2 on"),
     "number": (_number, "a number"),
     "price": (_price, "two numbers, 0 or more"),
     "text": (_text, "a text"),
@@ -247,6 +254,7 @@ _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "whole": int,
     "number": float,
     "flag": _flag_of,
+    "flag or whole": lambda text: int(text) if text.isdecimal() else _flag_of(text),
     "price": lambda text: [float(part) for part in text.split(",")],
     "texts": lambda text: json.loads(text) if text.startswith("[") else text,
     "json": json.loads,

@@ -68,7 +68,8 @@ class Result(Generic[T_co]):
     error: FewshotError | None = None
     """What the service or the model did wrong."""
     method: str = "answer"
-    """How the value was found: `"logprobs"`, `"decisions"`, `"votes"`, `"schema"` or `"answer"`."""
+    """How the value was found: `"logprobs"`, `"decisions"`, `"votes"`, `"schema"`, `"answer"`, or `"head"` where no
+    model was asked."""
     calibration: str = "none"
     """The calibration applied to the probabilities, by name."""
     fit: str = ""
@@ -101,6 +102,8 @@ class Result(Generic[T_co]):
     temperature: float | None = None
     seed: int | None = None
     """Those of the question as it was sent first; None where they were left to the service."""
+    candidates: tuple[Any, ...] = ()
+    """The values that the model was asked about, the likeliest first, where labels are many."""
     examples: tuple[Example, ...] = ()
     """The shots that the prompt held, in their order."""
     task: str = ""
@@ -127,11 +130,13 @@ class Result(Generic[T_co]):
         """Give the result as plain JSON values: one line of `fewshot run --json`."""
         chances = self.probabilities
         fields = {} if self.fields is None else {"fields": {n: f.to_dict() for n, f in self.fields.items()}}
+        more = {"candidates": [*map(label_of, self.candidates)]} if self.candidates else {}
         return {
             "value": plain(self.value),
             "probabilities": None if chances is None else {label_of(value): chances[value] for value in chances},
             "confidence": self.confidence,
             **fields,
+            **more,
             "abstained": self.abstained,
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
             "method": self.method,

@@ -59,6 +59,19 @@ class Settings:
         "text", None, "the model for `select='embedding'`; by default OpenAI's small one there, and elsewhere the "
         "model itself", near=("embedder", "embeddings", "embed_model"),
     )  # fmt: skip
+    candidates: bool | int | None = setting(
+        "flag or whole", None, "ask only about the labels that a head on the examples holds possible, or this many; "
+        "by default of more than 20 labels with 2 examples each",
+        near=("narrow", "top_labels", "n_candidates", "shortlist"),
+    )  # fmt: skip
+    candidate_rows: int = setting(
+        "whole", 40, "of how many examples the model is asked at first use, to weigh it against that head; 0 leaves "
+        "it unasked", least=0, near=("head_rows",),
+    )  # fmt: skip
+    out_of_scope: float | None = setting(
+        "number", None, "abstain from what is less like any label than this share of the examples; needs candidates",
+        least=0, most=1, near=("oos", "scope", "out_of_domain"),
+    )  # fmt: skip
     temperature: float = setting("number", 0.0, "how freely tokens are drawn", least=0, most=2, near=("temp",))
     top_p: float | None = setting(
         "number", None, "draw among the likeliest tokens that hold this probability together",
@@ -206,6 +219,9 @@ class Options(TypedDict, total=False):
     k: int | None
     select: Select
     embedding_model: str | None
+    candidates: bool | int | None
+    candidate_rows: int
+    out_of_scope: float | None
     temperature: float
     top_p: float | None
     seed: int

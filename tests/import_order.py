@@ -22,6 +22,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("bulk",),
     ("folders",),
     ("inference",),
+    ("narrowing",),
     ("models", "data", "prompts"),
     ("outputs", "calibration", "settings"),
     ("_options",),

@@ -310,9 +310,20 @@ def test_half_a_character_does_not_tell_that_an_endpoint_lists_nothing() -> None
 
 def test_labels_that_share_more_than_can_be_asked_about_are_read_as_they_are_written() -> None:
     asked = question(("ABCDEFGHIJ1", "ABCDEFGHIJ2"), shots=(), form="text", top_logprobs=20)
-    first, *more = (said("ABCDEFGHIJ2", **{sign: 1.0}) for sign in "ABCDEFGHI")
-    answer, requests = hold(ask(asked), first, *more)
-    assert (len(requests), answer.value, answer.method, answer.coverage) == (9, "ABCDEFGHIJ2", "answer", 0.0)
+    answer, requests = hold(ask(asked), said("ABCDEFGHIJ2", A=1.0), said("BCDEFGHIJ2", B=1.0))
+    assert (len(requests), answer.value, answer.method, answer.coverage) == (2, "ABCDEFGHIJ2", "answer", 0.0)
+
+
+@pytest.mark.parametrize("signs", range(1, 9))
+def test_however_much_labels_share_two_requests_tell_them_apart(signs: int) -> None:
+    shared = "ABCDEFGH"[:signs]
+    asked = question((f"{shared}1", f"{shared}2", "Z"), shots=(), form="text", top_logprobs=20)
+    first = said(f"{shared}2", A=0.9, Z=0.1)
+    sure = tuple(TokenLogprob(sign.encode(), 0.0, ((sign.encode(), 0.0),)) for sign in shared[1:])
+    last = TokenLogprob(b"2", math.log(0.75), ((b"2", math.log(0.75)), (b"1", math.log(0.25))))
+    answer, requests = hold(ask(asked), first, Completion(text=f"{shared[1:]}2", tokens=(*sure, last)))
+    assert (len(requests), answer.value, answer.method, answer.warnings) == (2, f"{shared}2", "logprobs", ())
+    assert answer.probabilities == pytest.approx({f"{shared}1": 0.225, f"{shared}2": 0.675, "Z": 0.1})
 
 
 def test_one_whole_answer_in_a_chat_serves_for_all_that_labels_share() -> None:

@@ -23,6 +23,7 @@ FIELDS = [(Settings, name) for name in SETTINGS] + [(Plan, name) for name in BUL
 GOOD: dict[str, list[Any]] = {
     "flag": [True, False],
     "whole": [1, 7],
+    "flag or whole": [True, False, 7],
     "number": [1, 1.0],
     "text": ["x"],
     "texts": ["END", ["a", "b"], ("a",)],
@@ -41,6 +42,7 @@ ODDITIES: list[Any] = [
 TAKEN: dict[str, Any] = {  # what each type takes among the oddities, by position
     "flag": lambda v: isinstance(v, bool),
     "whole": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "flag or whole": lambda v: isinstance(v, bool) or (isinstance(v, int) and v > 1),
     "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e300,
     "text": lambda v: isinstance(v, str),
     "texts": lambda v: v in ("yes", "1", [], ["x"], (), {}) and v != {},
@@ -191,7 +193,8 @@ def test_the_typed_options_are_those_of_the_table() -> None:
 
 def test_the_command_line_reads_every_setting_by_the_table() -> None:
     typed = {
-        "flag": "false", "whole": "3", "number": "1", "text": "x", "texts": '["a", "b"]', "json": '{"top_k": 5}',
+        "flag": "false", "whole": "3", "flag or whole": "3",
+        "number": "1", "text": "x", "texts": '["a", "b"]', "json": '{"top_k": 5}',
         "texts by name": '{"a": "b"}', "values by name": '{"a": 1}', "redact": "email,phone", "price": "0.1,0.4",
     }  # fmt: skip
     for name, about in SETTINGS.items():

@@ -29,7 +29,7 @@ from fewshot.types import Request, Usage
 
 __all__ = ["Estimate", "Span", "estimate"]
 
-_FOLLOW_UPS = 8
+_FOLLOW_UPS = 1
 _NOTHING = Span()
 
 
@@ -94,7 +94,9 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
             continue
         whole = [len(parts) == 1 for parts in questions]
         cut += not all(whole)
-        asked = [(question, next(ask(question))) for parts in questions for question in parts]
+        asked = [(question, next(ask(question), ())) for parts in questions for question in parts]
+        if not all(first for _, first in asked):  # no model is asked
+            continue
         content = "".join(canonical(first[0], connection.endpoint, "") for _, first in asked)
         key = hashlib.sha256(content.encode()).digest()
         if key in seen:

@@ -91,7 +91,7 @@ def _is_shot(task: Predictor[Any], inputs: Mapping[str, Any], shown: dict[int, s
 
     `shown` keeps what each prompt shows.
     """
-    if task._prompts.shelf(inputs).by_question:
+    if task._prompts.by_question(inputs):
         return False
     prompt = task._prompts.offline(inputs)  # the same object for the same shots, which lives as long as the task
     if id(prompt) not in shown:

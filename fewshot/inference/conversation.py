@@ -17,7 +17,7 @@ from fewshot.calibration.ridge import token_features
 from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
 from fewshot.inference.field_scoring import decided_record, decisions_of_fields, fitted, read_fields
-from fewshot.inference.label_scoring import Weighed, received, send, weigh
+from fewshot.inference.label_scoring import Weighed, known_answer, received, send, weigh
 from fewshot.inference.label_sets import decisions_of, judged_set, weigh_set
 from fewshot.inference.label_tree import LabelTree, mean_logprob
 from fewshot.inference.question import Answer, Question, Talk
@@ -51,6 +51,8 @@ _NOT_SO = (400, 422)
 
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
+    if (known := known_answer(question)) is not None:
+        return _held_back(question, known)
     scored, weighed = yield from _probabilities(question)
     contradicted = scored is not None and weighed is not None and _contradicted(question, weighed, scored)
     if scored is not None and not contradicted:
@@ -371,12 +373,15 @@ def _judged(
     question: Question, logprobs: Mapping[str, float], *, method: str, top: Sequence[tuple[bytes, float]] = ()
 ) -> Answer:
     """Calibrate and choose the likeliest label; `top` are the likeliest tokens where the answer begins."""
-    calibration = question.calibration
+    calibration, reading = question.calibration, question.reading
+    logprobs = logprobs if reading is None else reading.joined(logprobs)
     if calibration is None:
         probabilities, name = {label: math.exp(p) for label, p in logprobs.items()}, "none"
     else:
         probabilities, name = (
-            calibration.apply({**logprobs, **token_features(top, calibration.features)}),
+            calibration.apply(
+                {**logprobs, **token_features(top, calibration.features), **(reading.features if reading else {})}
+            ),
             calibration.name,
         )
     value = max(probabilities, key=probabilities.__getitem__)

@@ -26,6 +26,7 @@ from fewshot.inference.shots import ENOUGH, FEWEST
 from fewshot.models.cache import cached_client
 from fewshot.models.rate_limits import beside_rows
 from fewshot.models.tokens import estimated_tokens
+from fewshot.narrowing.weighing import fit_weights
 
 if TYPE_CHECKING:
     from fewshot.models.connection import Connection
@@ -147,7 +148,7 @@ async def fit_calibration(
         _log.warning("%d of %d rows got no answer, and are not calibrated on", len(given) - len(known), len(given))
     several = questions[0].output.several
     scores = [(both_ways if several else _logs)(answer.probabilities or {}) for answer in given if answer]
-    more = content_free if simple or len(known) < _ENOUGH_WIDE else ()
+    more = content_free if (simple or len(known) < _ENOUGH_WIDE) and questions[0].reading is None else ()
     free, further = [
         [_logs(answer.probabilities) for answer in await score_all(some, connection) if answer]
         for some in (more, unlabelled)
@@ -204,7 +205,9 @@ async def _fitted(
     goal: Goal | None = None,
 ) -> Fitted:
     """Fit on scores and, where that helps, on all the tokens that the questions' completions list."""
-    output = questions[0].output
+    output, readings = questions[0].output, [q.reading for q in questions if q.reading is not None]
+    if readings:
+        return await asyncio.to_thread(fit_weights, scores, readings, answers)
     there = {label for answer in answers for label in output.labels_in(answer)}
     _tell_of_missing([label for label in (output.labels or scores[0]) if label not in there])
     tops = [question.top for question in questions]

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from fewshot._wording import cue_name
 from fewshot.inference.label_tree import LabelTree, Open
+from fewshot.inference.question import Answer
 from fewshot.inference.repair import refuse_unfinished
+from fewshot.narrowing.weighing import HEAD_ALONE
 from fewshot.outputs.thoughts import part
 from fewshot.types import Completion, Message, Request, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     from fewshot.inference.question import Question
 
-__all__ = ["Weighed", "count_all", "received", "rest_of", "send", "settle", "tree_of", "weigh"]
+__all__ = ["Weighed", "count_all", "known_answer", "received", "rest_of", "send", "settle", "tree_of", "weigh"]
 
-_FOLLOW_UPS = 8
-"""How often it is asked what follows; what labels share may be longer than that."""
 _WHOLE_TOKEN = (("logit_bias", ((",", 100.0),)),)
 _END = TokenLogprob(b"", 0.0)
 """What follows an answer that ends. Most services do not list how likely that was, and it was the likeliest."""
@@ -70,30 +70,14 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
     place = 0 if alone else count_all(completion, tree, question.prompt.cue)
     if alone:
         tree.add(completion.tokens[0])
-    unsettled = False
-    for _ in range(_FOLLOW_UPS):
-        if (shared := tree.next_open()) is None:
-            break
-        follower: TokenLogprob | None = None
-        if request.text is not None or (question.continues and shared.text):
-            shared, follower = yield from _continued(question, request, shared, tree)
-            rest = None
-        else:
-            if alone:  # the endpoint begins every answer anew, so that one serves for all that is shared
-                completion, alone = (
-                    (yield from send(question, replace(request, max_tokens=question.longest_answer))),
-                    False,
-                )
-            follower, rest = _after(completion, place, shared, tree)
-        unsettled |= follower is None or follower is _END
-        if follower is None:
-            tree.spread(shared)
-        else:
-            tree.add(follower, shared, rest=rest, cut=completion.finish_reason == "length")
-    if (left := tree.next_open()) is not None:
-        tree.spread(left)
-        unsettled = True
-    return Weighed(tree, unsettled, said)
+    if (shared := tree.next_open()) is None:
+        return Weighed(tree, said=said)
+    begun: bytes | None = None
+    if request.text is not None or (question.continues and shared.text):
+        shared, begun, completion = yield from _continued(question, request, shared, tree)
+    elif alone:  # the endpoint begins every answer anew
+        completion = yield from send(question, replace(request, max_tokens=question.longest_answer))
+    return Weighed(tree, settle(completion, place, tree, shared, begun), said)
 
 
 def tree_of(question: Question, words: Mapping[str, str]) -> LabelTree:
@@ -103,19 +87,25 @@ def tree_of(question: Question, words: Mapping[str, str]) -> LabelTree:
     return LabelTree(words, blanks=b" " if any(word.strip()[:1].isdigit() for word in words.values()) else b"")
 
 
-def settle(completion: Completion, place: int, tree: LabelTree) -> bool:
-    """Tell labels that begin alike apart by what was written after a place; give whether some could not be."""
+def settle(
+    completion: Completion, place: int, tree: LabelTree, shared: Open | None = None, begun: bytes | None = None
+) -> bool:
+    """Tell labels that begin alike apart by what was written after a place; give whether some could not be.
+
+    Arguments:
+        shared: the heaviest of their beginnings, where it was taken off the tree already.
+        begun: what the model was made to go on from, where it did not write that itself.
+    """
     unsettled = False
-    for _ in range(_FOLLOW_UPS):
-        if (shared := tree.next_open()) is None:
-            return unsettled
-        follower, rest = _after(completion, place, shared, tree)
+    while (shared := shared or tree.next_open()) is not None:
+        follower, rest = _after(completion, place, shared, tree, begun)
         unsettled |= follower is None or follower is _END
         if follower is None:
             tree.spread(shared)
         else:
             tree.add(follower, shared, rest=rest, cut=completion.finish_reason == "length")
-    return True
+        shared = None
+    return unsettled
 
 
 def count_all(completion: Completion, tree: LabelTree, cue: str) -> int:
@@ -222,28 +212,53 @@ def _joined(first: Completion, again: Completion) -> Completion:
 
 def _continued(
     question: Question, request: Request, shared: Open, tree: LabelTree
-) -> Generator[tuple[Request, ...], tuple[Completion, ...], tuple[Open, TokenLogprob | None]]:
-    """Have the model go on from a text that begins several labels; give the text gone on from, and what followed."""
+) -> Generator[tuple[Request, ...], tuple[Completion, ...], tuple[Open, bytes | None, Completion]]:
+    """Have the model go on from a text that begins several labels, to the end of one.
+
+    Returns:
+        The text gone on from, that text as it was written, and what followed; None for it where it cannot be written.
+    """
     beginning = tree.as_written(shared.text)
     if beginning is None:
-        return shared, None
+        return shared, None, Completion(text="")
     shared = Open(tree.fold(beginning.encode()), shared.mass)
     if request.text is not None:
         again = (*request.shared, len(request.text))
         request = replace(request, text=f"{request.text} {beginning}", shared=again)
     else:
         request = replace(request, messages=(*request.messages, Message("assistant", beginning)))
-    completion = yield from _one_token(question, request)
-    end = _END if completion.finish_reason == "stop" and not completion.text else None
-    return shared, completion.tokens[0] if completion.tokens else end
+    stop = question.settings.stop or ((question.prompt.stop,) if request.text is not None else ())
+    request = replace(request, max_tokens=question.longest_answer, stop=stop)
+    return shared, beginning.encode(), (yield from _one_token(question, request))
 
 
-def _after(whole: Completion, place: int, shared: Open, tree: LabelTree) -> tuple[TokenLogprob | None, bytes]:
+def _after(
+    whole: Completion, place: int, shared: Open, tree: LabelTree, begun: bytes | None
+) -> tuple[TokenLogprob | None, bytes | None]:
     """Find the token after a text that begins several labels, and what follows that; None where another was written."""
-    written = b""
-    for number in range(place, len(whole.tokens)):
-        if written and tree.spells(written, shared.text):
-            return whole.tokens[number], rest_of(whole, number)
+    written = begun or b""
+    for number in range(0 if begun is not None else place, len(whole.tokens)):
+        if (written or begun is not None) and tree.spells(written, shared.text):
+            return whole.tokens[number], None if begun is not None else rest_of(whole, number)
         written += whole.tokens[number].token
     ends = whole.finish_reason == "stop" and tree.spells(written, shared.text)
     return (_END if ends else None), b""
+
+
+def known_answer(question: Question) -> Answer | None:
+    """Give what the head says where the model adds nothing to it or the question is out of scope; else None."""
+    reading, least = question.reading, question.settings.out_of_scope
+    outside = reading is not None and least is not None and reading.scope <= least
+    if reading is None or not (outside or (question.calibration and question.calibration.name == HEAD_ALONE)):
+        return None
+    chances = {label: math.exp(logprob) for label, logprob in reading.logprobs.items()}
+    less = f"only {reading.scope:.1%} of the examples are as unlike every label, held out"
+    return Answer(
+        value=reading.likeliest,
+        method="head",
+        probabilities=chances,
+        confidence=chances[reading.likeliest],
+        calibration=HEAD_ALONE,
+        out_of_scope=outside,
+        warnings=(f"held back: out of scope: {less}",) if outside else (),
+    )

@@ -11,6 +11,7 @@ from fewshot.inference.question import Question
 from fewshot.inference.shots import ENOUGH, FEWEST, FOR_SETS, MOST, Prompts
 from fewshot.models.connection import Connection
 from fewshot.models.tokens import estimated_tokens
+from fewshot.narrowing.prompt import NarrowedPrompt
 from fewshot.prompts.prompt import Prompt
 
 __all__ = ["TOO_FEW_FOR_SETS", "Asks", "free_questions", "own_questions"]
@@ -59,15 +60,16 @@ async def own_questions(
         Questions with their labels, and whether they are shots, so that only simple remedies may be fitted. None of
         sets of labels where too few are not shots.
     """
-    shelf = task._prompts.shelf(inputs)
-    spare = [example for example in shelf.examples if shelf.by_question or example not in prompt.examples]
+    shelf, by_question = task._prompts.shelf(inputs), task._prompts.by_question(inputs)
+    spare = [example for example in shelf.examples if by_question or example not in prompt.examples]
     shots = prompt.examples
     if task._prompts.output.several and len(spare) < FOR_SETS:
         return [], True
-    if shelf.by_question or len(spare) >= ENOUGH or len(shots) < FEWEST:
-        prefix = estimated_tokens(prompt.text_prefix) if shelf.by_question else 0
+    most = task._prompts.settings.candidate_rows if isinstance(prompt, NarrowedPrompt) else MOST
+    if by_question or len(spare) >= ENOUGH or len(shots) < FEWEST:
+        prefix = estimated_tokens(prompt.text_prefix) if by_question else 0
         taken, left = [], _MAX_TOKENS
-        for place in random.Random(0).sample(range(len(spare)), min(len(spare), MOST)):  # noqa: S311
+        for place in random.Random(0).sample(range(len(spare)), min(len(spare), most)):  # noqa: S311
             left -= prefix + estimated_tokens(" ".join(map(str, spare[place].inputs.values())))
             if left < 0:
                 break

@@ -35,6 +35,7 @@ from fewshot.inference.redaction import detectors_of, redact
 from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of_all
+from fewshot.narrowing.prompt import NarrowedPrompt, narrows, unfitted
 from fewshot.outputs.kinds import Output
 from fewshot.outputs.spans import source_text
 from fewshot.prompts.prompt import Prompt
@@ -189,7 +190,7 @@ class Predictor(Generic[T]):
         except ServiceError as error:
             return self._failed(error, self._question(inputs, self._prompts.of(()), connection), connection)
         key = self._calibration_key(connection, inputs)
-        calibration = await self._calibration_for(key, inputs, prompt, connection)
+        calibration = await self._calibration_for(key, inputs, prompt, connection) or unfitted(prompt, self.settings)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
         question = await sized(self._question(inputs, prompt, connection, calibration), connection)
         try:
@@ -230,7 +231,8 @@ class Predictor(Generic[T]):
     def _fingerprint(self) -> str:
         """Content hash of everything that decides the prompt and the reading of answers: 12 hex digits."""
         shots = [[dict(e.inputs), self.output.render(e.output)] for e in self.examples]
-        decided = [repr(self.output), dict(self.parameters), shots, self.settings.deciding_the_prompt]
+        narrowed = [self.settings.candidates] if narrows(self.output, self.examples, self.settings) else []
+        decided = [repr(self.output), dict(self.parameters), shots, self.settings.deciding_the_prompt, *narrowed]
         content = json.dumps([self.template.source, *decided], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -331,7 +333,8 @@ class Predictor(Generic[T]):
         calibration = found.calibration if (found := kept(key)) else None
         if calibration or not self.settings.fits_at_first_use(local=connection.local):
             return calibration
-        if key in failed or self.output.labels is None:  # few examples cannot tell when nothing answers
+        unasked = not self.settings.candidate_rows and isinstance(prompt, NarrowedPrompt)
+        if key in failed or self.output.labels is None or unasked:  # few examples cannot tell when nothing answers
             return None
         self._question(inputs, prompt, connection).request()  # what cannot be asked is refused before a fit, not after
         labelled, simple = await own_questions(self, inputs, prompt, connection)
@@ -360,7 +363,7 @@ class Predictor(Generic[T]):
             asked=self.settings.asked_as,
             text=text_of(question.inputs),
             calibration=question.calibration,
-            scored=found.method in ("logprobs", "decisions") or not (self.output.labels or question.decides),
+            scored=found.method in ("logprobs", "decisions", "head") or not (self.output.labels or question.decides),
             parts=found.parts,
         )
 
@@ -388,6 +391,7 @@ class Predictor(Generic[T]):
             temperature=sent.temperature,
             seed=sent.seed,
             completions=completions,
+            candidates=tuple(map(self.output.label_value, question.reading.candidates)) if question.reading else (),
             examples=question.prompt.examples,
             task=f"{self.name}@{self.version}#{self._fingerprint}",
             inputs=question.inputs,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fewshot.calibration.ridge import Top
 from fewshot.inference.answerable import LISTED, refusal_of
+from fewshot.narrowing.head import Reading
+from fewshot.narrowing.prompt import NarrowedPrompt
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.selection import BY_QUESTION
@@ -76,6 +78,11 @@ class Question:
         """How the answer is read."""
         return self.prompt.output
 
+    @property
+    def reading(self) -> Reading | None:
+        """What a head says of all the labels, where the prompt holds only its candidates."""
+        return self.prompt.reading if isinstance(self.prompt, NarrowedPrompt) else None
+
     @cached_property
     def is_scored(self) -> bool:
         """Whether to read label probabilities: a closed set, wanted, and the model lists what it may say."""
@@ -139,7 +146,7 @@ class Question:
     def plain(self) -> Request:
         """The request for the question itself."""
         settings = self.settings
-        chosen_anew = settings.select in BY_QUESTION
+        chosen_anew = settings.select in BY_QUESTION and self.reading is None
         common: dict[str, Any] = {
             "model": self.model,
             "temperature": settings.temperature,
@@ -157,6 +164,8 @@ class Question:
                 "stop": settings.stop,
                 "shared": (bool(self.prompt.instruction) if chosen_anew else len(self.prompt.prefix.messages),),
             }
+        if self.reading is not None:  # the labels and the shots are those of this question alone
+            common["shared"] = ()
         return Request(**common)
 
 
@@ -175,6 +184,8 @@ class Answer:
     """Mean token probability of a written answer."""
     fields: Mapping[str, Field] | None = None
     """What is known of each field of a record."""
+    out_of_scope: bool = False
+    """Whether no label may be right."""
     room: int = 0
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
     parts: int = 1
@@ -182,6 +193,8 @@ class Answer:
 
     def falls_short(self, least: float | Mapping[str, float]) -> bool:
         """Tell whether to hold it back: nothing says of an answer without a confidence that it has enough."""
+        if self.out_of_scope:
+            return True
         if isinstance(least, Mapping):
             return any(self.short_fields(least))
         return self.confidence is None or self.confidence < least

@@ -53,7 +53,7 @@ def candidates(start: Predictor[Any], pool: Sequence[Labelled], space: Space) ->
     random.Random(space.seed).shuffle(ways)  # noqa: S311 - a search is not secret
     seen: set[object] = set()
     for candidate in chain([Candidate("start", start)], (_made(start, pool, *way, space.seed) for way in ways)):
-        by_question = candidate.task._prompts.shelf(inputs).by_question
+        by_question = candidate.task._prompts.by_question(inputs)
         shown = candidate.task._fingerprint if by_question else candidate.task._prompts.offline(inputs).prefix
         if (candidate.task.settings.form, shown) not in seen:
             seen.add((candidate.task.settings.form, shown))

@@ -26,7 +26,7 @@ from fewshot.tuning.candidates import Candidate
 
 __all__ = ["Entry", "Rung", "halve", "overhead", "rungs_for"]
 
-_SCORED = ("logprobs", "decisions")
+_SCORED = ("logprobs", "decisions", "head")
 _FITTED_FROM = 10
 """Rows from which on a candidate is judged after calibration."""
 

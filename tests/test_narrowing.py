@@ -1,0 +1,185 @@
+"""Many labels: a head on the examples draws the candidates, and only these are asked about."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fewshot import Task
+from fewshot.errors import InputError
+from fewshot.models.scripted import ScriptedClient
+from fewshot.narrowing import head as heads
+from fewshot.narrowing.head import Head, fit_head
+from fewshot.narrowing.weighing import HEAD_ALONE, fit_weights, pooled
+from fewshot.types import Completion, Request, TokenLogprob
+
+THINGS = [
+    *("apple", "bread", "cheese", "dress", "engine", "flute", "garden", "hammer", "island", "jacket", "kettle"),
+    *("lemon", "mirror", "needle", "onion", "piano", "quilt", "river", "saddle", "tunnel", "umbrella", "violin"),
+    *("window", "yacht"),
+]
+SAID = ("Where is my {}?", "I lost the {} again.", "Please send a new {}.", "How old is this {}?")
+LABELS = tuple(f"about_{thing}" for thing in THINGS)
+EXAMPLES = [(said.format(thing), label) for thing, label in zip(THINGS, LABELS, strict=True) for said in SAID]
+
+
+def head(labels: tuple[str, ...] = LABELS) -> Head:
+    pairs = [pair for pair in EXAMPLES if pair[1] in labels]
+    names = tuple(label.replace("_", " ") for label in labels)
+    return fit_head(tuple(text for text, _ in pairs), tuple(label for _, label in pairs), labels, names)
+
+
+class Says(ScriptedClient):
+    """Says one label's word, with the probability of each word that it is given."""
+
+    top_logprobs = 20
+
+    def __init__(self, **chances: float) -> None:
+        super().__init__()
+        self.asked: list[Request] = []
+        self.top = tuple((word.encode(), math.log(p)) for word, p in chances.items())
+
+    async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
+        self.asked.append(request)
+        return Completion(text=self.top[0][0].decode(), tokens=(TokenLogprob(*self.top[0], self.top),))
+
+
+def task(client: Any = None, **options: Any) -> Task[str]:
+    return Task.of("What is it about?", LABELS, EXAMPLES, client=client or ScriptedClient(), **options)
+
+
+@pytest.fixture(autouse=True)
+def _fitted_anew_without_numpy(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "monkeypatch" in request.fixturenames:
+        fit_head.cache_clear()
+    yield
+    if "monkeypatch" in request.fixturenames:
+        fit_head.cache_clear()
+
+
+@pytest.mark.parametrize("pure", [True, False])
+def test_the_head_knows_texts_that_it_has_not_seen(pure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pure:
+        monkeypatch.setattr(heads, "can_fit", lambda: False)
+    readings = {label: head().read(f"My {thing} is broken") for thing, label in zip(THINGS, LABELS, strict=True)}
+    assert {label: reading.likeliest for label, reading in readings.items()} == {label: label for label in LABELS}
+    for reading in readings.values():
+        assert math.isclose(math.fsum(map(math.exp, reading.logprobs.values())), 1)
+        assert reading.candidates[0] == reading.likeliest
+
+
+def test_without_numpy_the_head_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numpy")
+    ridge = head()
+    fit_head.cache_clear()
+    monkeypatch.setattr(heads, "can_fit", lambda: False)
+    assert isinstance(head().weights, list)
+    assert not isinstance(ridge.weights, list)
+
+
+def test_held_out_the_right_label_is_among_the_candidates_in_98_percent() -> None:
+    found = head()
+    held = [label in found.read(text, leave_out=True).candidates for text, label in EXAMPLES]
+    assert sum(held) / len(held) >= heads.COVERAGE
+
+
+def test_an_example_read_without_itself_is_less_sure_of_its_label() -> None:
+    text, label = EXAMPLES[0]
+    assert head().read(text, leave_out=True).logprobs[label] < head().read(text).logprobs[label]
+
+
+def test_the_limit_is_the_one_that_98_of_100_do_not_exceed_and_of_few_rows_there_is_none() -> None:
+    assert heads._limit([float(n) for n in range(100)]) == 98.0
+    assert heads._limit([float(n) for n in range(30)]) == math.inf
+
+
+def test_only_the_candidates_and_their_nearest_shots_are_asked_about() -> None:
+    client = Says(about_piano=0.9)
+    result = task(client, candidates=3).run("Is the piano sold?")
+    assert (result.value, result.method, len(result.candidates)) == ("about_piano", "logprobs", 3)
+    assert "about_piano" in result.candidates
+    assert {shot.output for shot in result.examples} <= set(result.candidates)
+    assert result.examples[-1].output == "about_piano"
+    assert result.probabilities is not None
+    assert set(result.probabilities) == set(LABELS)
+    assert math.isclose(math.fsum(result.probabilities.values()), 1)
+    assert len(client.asked) == 1
+
+
+def test_labels_are_narrowed_by_themselves_only_where_they_are_many_with_examples_of_each() -> None:
+    few = [pair for pair in EXAMPLES if pair[1] in LABELS[:20]]
+    assert task()._prompts.by_question({"text": "x"})
+    assert not Task.of("What?", LABELS[:20], few)._prompts.by_question({"text": "x"})
+    assert not task().using(candidates=False)._prompts.by_question({"text": "x"})
+    assert not Task.of("What?", LABELS, EXAMPLES[1::4])._prompts.by_question({"text": "x"})
+    assert Task.of("What?", LABELS[:5], few[:20], candidates=True)._prompts.by_question({"text": "x"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"candidates": True}, "candidates=True needs 2 examples of each label, and 'about_apple' has 1"),
+        ({"out_of_scope": 0.1}, "out_of_scope=0.1 needs 2 examples of each label"),
+        ({"out_of_scope": 0.1, "candidates": False}, "needs candidates, which are switched off"),
+    ],
+)
+def test_what_cannot_be_narrowed_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Task.of("What?", LABELS, EXAMPLES[::4], client=ScriptedClient(), **options).run("Is the piano sold?")
+    with pytest.raises(InputError, match="needs labels as output"):
+        Task.of("What?", "text", candidates=3, client=ScriptedClient()).run("Is the piano sold?")
+
+
+def test_with_no_rows_to_weigh_the_model_on_the_head_answers_alone_and_says_so() -> None:
+    client = Says(about_apple=0.9)
+    result = task(client, candidate_rows=0).run("Is the piano sold?")
+    assert (result.value, result.method, result.calibration) == ("about_piano", "head", HEAD_ALONE)
+    assert (client.asked, result.attempts, result.error) == ([], 0, None)
+    assert "about_piano" in result.candidates
+
+
+def test_what_is_like_no_label_is_held_back_with_the_reason_and_nothing_is_asked() -> None:
+    client = Says(about_apple=0.9)
+    asked = task(client, out_of_scope=0.05)
+    result = asked.run("Quantum chromodynamics")
+    assert (result.value, result.abstained, client.asked) == (None, True, [])
+    assert "out of scope" in result.warnings[0]
+    assert asked.run("Please send a new apple.").value == "about_apple"
+
+
+def test_held_out_no_more_of_the_examples_are_held_back_than_was_promised() -> None:
+    found = head()
+    held = [found.read(text, leave_out=True).scope <= 0.1 for text, _ in EXAMPLES]
+    assert sum(held) / len(held) <= 0.1
+
+
+def test_a_model_that_knows_more_is_weighed_in_and_one_that_guesses_is_not() -> None:
+    found, draw = head(), random.Random(0)
+    rows = EXAMPLES[::2]
+    readings = [found.read(f"I have it {text[:6]}") for text, _ in rows]
+    answers = [label for _, label in rows]
+    knows = [{la: math.log(0.9 if la == right else 0.1 / 23) for la in LABELS} for right in answers]
+    guesses = [{la: math.log(0.9 if la == draw.choice(LABELS) else 0.1 / 23) for la in LABELS} for _ in answers]
+    assert fit_weights(knows, readings, answers).calibration.name == "head and model"
+    assert fit_weights(guesses, readings, answers).calibration == pooled(LABELS, 1.0, 0.0, HEAD_ALONE)
+
+
+def test_at_first_use_the_model_is_weighed_on_so_many_examples_and_then_asked_no_more_if_it_adds_nothing() -> None:
+    client = Says(about_apple=0.9, about_bread=0.05)
+    asked = task(client, calibrate=True, candidate_rows=12, candidates=24)
+    first, second = asked.run("Is the piano sold?"), asked.run("Is the violin sold?")
+    assert (first.value, second.value, first.method) == ("about_piano", "about_violin", "head")
+    assert len(client.asked) == 12
+    assert "12 rows, by first use" in second.fit
+
+
+def test_an_example_is_never_a_shot_of_its_own_question() -> None:
+    pairs = task(Says(about_apple=0.9)).evaluate([{"text": text, "output": label} for text, label in EXAMPLES[:3]])
+    assert pairs.rows == 3
+    for text, _ in EXAMPLES[:3]:
+        reading = head().read(text, leave_out=True)
+        assert reading.alike[[t for t, _ in EXAMPLES].index(text)] == -1.0
