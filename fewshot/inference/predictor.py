@@ -205,7 +205,8 @@ class Predictor(Generic[T]):
             connection.facts.learn(**learnt)
             key = self._calibration_key(connection, inputs)  # what was learnt of the model meanwhile may change it
         missing = self._promise_missing(key, question, connection, found)
-        abstains = (least := self.settings.min_confidence) is not None and found.falls_short(least)
+        least = self.settings.min_confidence
+        abstains = found.out_of_scope or (least is not None and found.falls_short(least))
         if self.promise is not None and self.promise.threshold is not None:
             said, held = self.promise.threshold.decide(found.value, found.probabilities)
             abstains = abstains or held or bool(missing)

@@ -193,8 +193,6 @@ class Answer:
 
     def falls_short(self, least: float | Mapping[str, float]) -> bool:
         """Tell whether to hold it back: nothing says of an answer without a confidence that it has enough."""
-        if self.out_of_scope:
-            return True
         if isinstance(least, Mapping):
             return any(self.short_fields(least))
         return self.confidence is None or self.confidence < least
