@@ -17,6 +17,7 @@ from fewshot import _background_loop as loop
 from fewshot._checks import REQUIRED, brief, check_kind
 from fewshot.errors import InputError
 from fewshot.folders.loader import read_folder
+from fewshot.inference.cascade import handing_on
 from fewshot.inference.joining import made_together
 from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, output_of
@@ -216,6 +217,10 @@ class Task(Predictor[T]):
 
     async def acalibrate(self, rows: Any = None, **options: Unpack[CalibrateOptions]) -> Task[T]:
         """Give the task calibrated on labelled rows, without blocking; see `fewshot.evaluation.calibrate.calibrate`."""
+        if self.fallback is not None and self.fallback.risk is not None:
+            from fewshot.evaluation.cascade_fit import fitted_in_turn
+
+            return await fitted_in_turn(self, rows, **options)  # type: ignore[return-value]
         from fewshot.evaluation.calibrate import calibrate
 
         calibrated: Task[T] = await calibrate(self, rows, **options)  # type: ignore[assignment]  # it changes copies
@@ -232,8 +237,21 @@ class Task(Predictor[T]):
         self._of_one_output("tuned")
         return await tune(self, rows, **options)
 
+    def then(self, other: Task[T], *, agree: float | None = None, right: float | None = None) -> Task[T]:
+        """Give a cascade: where this task is not sure enough, the other one is asked.
+
+        Arguments:
+            agree: the share of this task's answers that shall be those of the other; `.calibrate(rows)` then finds how
+                sure it must be, on rows (without labels) that both answer.
+            right: instead, the share of this task's answers that shall be right; `.calibrate` then takes labelled rows.
+
+        Raises:
+            InputError: the tasks take or give different things, or nothing says when this one is sure enough.
+        """
+        return handing_on(self, other, agree, right)  # type: ignore[no-any-return]
+
     def _of_one_output(self, done: str) -> None:
-        if self.members:
+        if self.members or self.fallback:
             raise InputError(f"{self.name} is several tasks, which can only be {done} each by itself")
 
     def share(self, corpus: Any, labelled: Any = None, **options: Any) -> Shares:

@@ -24,9 +24,10 @@ from fewshot.bulk.records import copy_of, facts_of, key_of_row, result_of
 from fewshot.bulk.saver import Finished, Keeper
 from fewshot.data.columns import Row
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
+from fewshot.inference.cascade import answer_in_turn, connected
 from fewshot.inference.predictor import Predictor
-from fewshot.models.budget import with_budget
-from fewshot.models.connection import Connection, connect
+from fewshot.models.budget import Budget, with_budget
+from fewshot.models.connection import Connection
 from fewshot.models.rate_limits import LONGEST_HOLD, Limits, limited
 from fewshot.models.wire.protocol import NO_FILES
 from fewshot.result import Result
@@ -134,15 +135,22 @@ class Run(Generic[T]):
 
     async def _open(self) -> None:
         plan = self._plan
-        connection = await connect(self._task.settings)
+        connection = await connected(self._task)
         self._limits = Limits(concurrency=plan.concurrency, rpm=plan.rpm, tpm=plan.tpm, local=connection.local)
         if plan.out is not None:
             facts = {**facts_of(self._task, connection), **plan.facts}
             await self._keeper.open(plan.out, facts, resume=plan.resume, retry_failed=plan.retry_failed)
-        if plan.max_cost is not None:
-            own = self._task.settings.price
-            connection, _ = with_budget(connection, plan.max_cost, spent=self._keeper.spent, own=own)
-        self._connection = limited(connection, self._limits)
+        self._connection = self._bounded(self._task, connection)
+
+    def _bounded(self, task: Predictor[Any], connection: Connection, budget: Budget | None = None) -> Connection:
+        """Put a connection, and those of the tasks that follow, under the limits and the one budget of the run."""
+        if (most := self._plan.max_cost) is not None:
+            own = task.settings.price
+            connection, budget = with_budget(connection, most, spent=self._keeper.spent, own=own, shared=budget)
+        if task.fallback is None or connection.further is None:
+            return limited(connection, self._limits)
+        further = self._bounded(task.fallback.task, connection.further, budget)
+        return limited(replace(connection, further=further), self._limits)
 
     def _start(self, job: Coroutine[Any, Any, None]) -> None:
         """Run a part of the engine beside the others; when it fails, the run does."""
@@ -283,9 +291,7 @@ class Run(Generic[T]):
     async def _answer(self, row: _Row) -> Result[T]:
         task = row.task
         try:
-            result = await task._answer(
-                row.inputs, self._connection, deadline=self._connection.deadline(task.settings.timeout)
-            )
+            result = await answer_in_turn(task, row.inputs, self._connection)
         except InputError as problem:
             result = Result(error=_in_row(row.position, problem), inputs=row.inputs, task=task.name)
         return replace(result, row=row.position)

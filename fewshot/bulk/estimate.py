@@ -81,6 +81,8 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
     check_kind("task", task, Predictor, what="a Task")
     check_kind("rows", rows, Iterable, what="many rows")
     check_kind("connection", connection, Connection, type(None), what="a Connection, or leave it out")
+    if task.fallback is not None:
+        raise InputError(f"how many rows {task.name} hands on is not known beforehand: estimate each task by itself")
     connection = connection or loop.run(connect(task.settings))
     members = task.members or (task,)
     seen: set[bytes] = set()

@@ -141,6 +141,8 @@ def facts_of(task: Predictor[Any], connection: Connection) -> dict[str, str]:
         "calibration": _digest(repr(fits)) if (fits := _fits(task, connection)) else "none",
         **task.settings.deciding_the_answer,
     }
+    if task.fallback is not None and connection.further is not None:
+        parts["then"] = json.dumps(facts_of(task.fallback.task, connection.further))
     return {
         name: fact if len(fact) <= _SHOWN else f"{fact[:_SHOWN]}… ({_digest(fact)})" for name, fact in parts.items()
     }

@@ -42,7 +42,7 @@ from fewshot.types import Usage
 
 _IN_FLIGHT = 8
 
-__all__ = ["CalibrateOptions", "Calibrated", "answered", "calibrate", "calibrated", "kept_calibration"]
+__all__ = ["CalibrateOptions", "Calibrated", "answered", "calibrate", "calibrated", "kept_calibration", "unheld"]
 
 
 class CalibrateOptions(TypedDict, total=False):
@@ -225,7 +225,7 @@ async def _thresholded(
         )
         raise ConfigError(message)
     started = time.monotonic()
-    plain_one = [(_unheld(one)._uncalibrated() if closed else _unheld(one), inputs, row) for one, inputs, row in judged]
+    plain_one = [(unheld(one)._uncalibrated() if closed else unheld(one), inputs, row) for one, inputs, row in judged]
     predictions, found = await answered(plain_one, connection)
     once = distinct(task, given)
     if all(prediction.confidence is None for prediction in predictions):
@@ -303,7 +303,7 @@ def _with(task: Predictor[Any], fitted: Calibrated, connection: Connection) -> P
     return replace(task._with_fit(promise), fitted=fitted)
 
 
-def _unheld(task: Predictor[Any]) -> Predictor[Any]:
+def unheld(task: Predictor[Any]) -> Predictor[Any]:
     """Give the task with nothing promised and nothing held back."""
     return replace(task, promise=None, settings=replace(task.settings, min_confidence=None))
 

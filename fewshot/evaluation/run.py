@@ -68,6 +68,8 @@ class Run:
 
     async def prepared(self, task: Predictor[Any], spare: Sequence[Labelled]) -> Predictor[Any]:
         """Calibrate a task on spare rows of the pool, where it has probabilities or a risk is promised."""
+        if task.fallback is not None:
+            return task
         if not self.calibrate:
             return task.using(calibrate=False)
         if not self.pool or (not (task.output.classes or task.output.closed_fields) and self.risk is None):

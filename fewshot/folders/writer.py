@@ -130,6 +130,8 @@ def save(task: Predictor[Any], folder: str | os.PathLike[str]) -> Path:
         InputError: there is such a folder, or the task cannot be written so that it comes back the same.
     """
     target = Path(folder)
+    if task.fallback is not None:
+        raise InputError(f"{task.name} is followed by {task.fallback.task.name}, which a folder cannot hold: save each")
     if target.exists():
         raise InputError(f"{target} is there already: give the name of a folder that is not")
     with tempfile.TemporaryDirectory(prefix="fewshot-") as aside:

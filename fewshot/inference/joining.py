@@ -69,7 +69,7 @@ def made_together(kind: Any, members: Sequence[Any], options: Mapping[str, Any] 
         InputError: there are fewer than two, two have the same name, or they are asked of different models.
     """
     for member in members:
-        if not hasattr(member, "members") or member.members:
+        if not hasattr(member, "members") or member.members or member.fallback:
             raise InputError(f"{member!r:.80} is not a task: give tasks, as `Task.of` and `load` make them")
     members = [member.using(**options) for member in members] if options else members
     names = [member.name for member in members]

@@ -23,6 +23,7 @@ from fewshot.calibration.promise import FIT_FILE, Promise, text_of
 from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
+from fewshot.inference.cascade import Fallback, answer_in_turn, connected
 from fewshot.inference.conversation import drive, left_out, lessons
 from fewshot.inference.field_scoring import as_given
 from fewshot.inference.first_use import own_calibration
@@ -33,7 +34,7 @@ from fewshot.inference.own_questions import TOO_FEW_FOR_SETS, free_questions, ow
 from fewshot.inference.question import Answer, Question
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.inference.shots import Prompts
-from fewshot.models.connection import Connection, connect
+from fewshot.models.connection import Connection
 from fewshot.models.pricing import cost_of_all
 from fewshot.narrowing.prompt import NarrowedPrompt, narrows, unfitted
 from fewshot.outputs.kinds import Output
@@ -85,6 +86,8 @@ class Predictor(Generic[T]):
     """What `calibrate` tried and chose, on a task that it returned."""
     members: tuple[Predictor[Any], ...] = ()
     """Of several tasks over one input these; its value is then a result of each under its name."""
+    fallback: Fallback | None = None
+    """What is asked where this one abstains; made by `Task.then`."""
     _variants: dict[Any, Self] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -168,8 +171,8 @@ class Predictor(Generic[T]):
     async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
         """Give the result for an input, without blocking; see `run`."""
         task, bound = self._bind(*args, **inputs)
-        connection = await connect(task.settings)  # fetching and loading the embedded model is not charged to the call
-        return await task._answer(bound, connection, deadline=connection.deadline(task.settings.timeout))
+        connection = await connected(task)  # fetching and loading the embedded model is not charged to the call
+        return await answer_in_turn(task, bound, connection)
 
     async def _answer(
         self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float, leave_out: bool = False
@@ -370,8 +373,7 @@ class Predictor(Generic[T]):
 
     def _fitted_for(self, connection: Connection) -> dict[str, Any]:
         """Give what a fit is for, as plain JSON values, so that what differs later can be named."""
-        labels = self.output.labels and list(self.output.labels)
-        place = place_of(connection, self.settings)
+        labels, place = self.output.labels and list(self.output.labels), place_of(connection, self.settings)
         return {"labels": labels, "model": connection.model, "prompt": self._fingerprint, "place": place}
 
     def _result(self, question: Question, connection: Connection, **answered: Any) -> Result[T]:

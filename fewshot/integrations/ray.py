@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot._environment import missing
 from fewshot.errors import FewshotError
+from fewshot.inference.cascade import answer_in_turn, connected
 from fewshot.integrations.partition import inputs_of, portable, record_of
-from fewshot.models.connection import Connection, connect
+from fewshot.models.connection import Connection
 from fewshot.models.openai_client import OpenAIClient
 from fewshot.models.wire.retry import wait_asked
 from fewshot.result import Result
@@ -109,7 +110,7 @@ class TaskRunner:
             connection = await self._connected
             if self._gate is not None:
                 await self._gate.prepay()
-            result = await task._answer(inputs, connection, deadline=connection.deadline(task.settings.timeout))
+            result = await answer_in_turn(task, inputs, connection)
         except FewshotError as error:  # one exception would fail the block, and in the end the job
             result = Result(error=error)
         return {**row, **record_of(result, self._prefix)}
@@ -117,7 +118,7 @@ class TaskRunner:
     async def _connect(self) -> Connection:
         """Open this actor's own connection, on the event loop that Ray gives it."""
         settings = self._task.settings
-        connection = await connect(settings)
+        connection = await connected(self._task)
         if self._gate is None or connection.local:
             return connection
         client = OpenAIClient(connection.endpoint, max_retries=settings.max_retries, gate=self._gate)

@@ -48,6 +48,8 @@ class Budget:
         self.max_cost = max_cost
         self.price = price
         self.decisions = decisions or price
+        self.others: dict[str, tuple[Price, Price]] = {}
+        """Prices, as above, of further models that are asked in the same run."""
         self.spent = spent
         self.reserved = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -70,7 +72,7 @@ class Budget:
 
     def price_for(self, request: Request) -> Price:
         """Give the price that holds for a request."""
-        return self.decisions if request.decides else self.price
+        return self.others.get(request.model, (self.price, self.decisions))[request.decides]
 
     def settle(self, amount: float, cost: float) -> None:
         """Put what was paid in the place of what was set aside, and let those who wait look again."""
@@ -128,7 +130,7 @@ class BudgetClient(ClientWrapper):
 
 
 def with_budget(
-    connection: Connection, max_cost: float, *, spent: float = 0.0, own: Own = None
+    connection: Connection, max_cost: float, *, spent: float = 0.0, own: Own = None, shared: Budget | None = None
 ) -> tuple[Connection, Budget]:
     """Put a connection under a budget; answers from the cache stay free.
 
@@ -136,6 +138,7 @@ def with_budget(
         max_cost: US dollars.
         spent: US dollars that the same run has cost before it was interrupted.
         own: the price that the caller gave.
+        shared: the budget of the run, where another model is asked in it already.
 
     Raises:
         ConfigError: the model's price is not known, so that no budget can be kept.
@@ -146,7 +149,10 @@ def with_budget(
             f"max_cost needs the price of {connection.model!r}, which is not known: give US dollars for a million "
             "tokens of input and output, as price=(0.10, 0.40) or --price 0.10,0.40"
         )
-    budget = Budget(max_cost, price, decisions=price_of(connection.model, decisions=True, own=own), spent=spent)
+    decisions = price_of(connection.model, decisions=True, own=own)
+    budget = shared or Budget(max_cost, price, decisions=decisions, spent=spent)
+    if shared is not None:
+        budget.others[connection.model] = price, decisions or price
     client = connection.client
     before = client.before if isinstance(client, ClientWrapper) else ClientWrapper(client).before
     return connection.through(before(lambda inner: BudgetClient(inner, budget))), budget

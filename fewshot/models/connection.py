@@ -56,6 +56,8 @@ class Connection:
 
     learnt: ModelFacts | None = None
     """What is known of the model, where that is not what all share."""
+    further: Connection | None = None
+    """The connection of the task that is asked where this one's abstains."""
 
     model: str = field(init=False)
     """The model's name, as the endpoint knows it."""

@@ -91,6 +91,8 @@ class BatchRun(Generic[T]):
         check_kind("folder", folder, str, os.PathLike, what="the path of a folder")
         check_count("max_requests", max_requests, least=1)
         check_count("max_bytes", max_bytes, least=1)
+        if task.fallback is not None:
+            raise InputError(f"{task.name} hands rows on, which a batch cannot: run it live, or each task by itself")
         self.task = task.using(decisions=False)
         self.folder = Path(folder)
         self._limits = (max_requests, max_bytes)
