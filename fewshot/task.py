@@ -17,8 +17,7 @@ from fewshot import _background_loop as loop
 from fewshot._checks import REQUIRED, brief, check_kind
 from fewshot.errors import InputError
 from fewshot.folders.loader import read_folder
-from fewshot.inference.cascade import handing_on
-from fewshot.inference.joining import made_together
+from fewshot.inference.joining import handing_on, made_together
 from fewshot.inference.predictor import Predictor
 from fewshot.outputs.kinds import Output, output_of
 from fewshot.outputs.typing import AsGiven, AsNumber, AsSchema, AsText, AsType, F

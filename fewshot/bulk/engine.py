@@ -24,7 +24,7 @@ from fewshot.bulk.records import copy_of, facts_of, key_of_row, result_of
 from fewshot.bulk.saver import Finished, Keeper
 from fewshot.data.columns import Row
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
-from fewshot.inference.cascade import answer_in_turn, connected
+from fewshot.inference.joining import answer_in_turn, connected
 from fewshot.inference.predictor import Predictor
 from fewshot.models.budget import Budget, with_budget
 from fewshot.models.connection import Connection

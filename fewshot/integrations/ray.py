@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot._environment import missing
 from fewshot.errors import FewshotError
-from fewshot.inference.cascade import answer_in_turn, connected
+from fewshot.inference.joining import answer_in_turn, connected
 from fewshot.integrations.partition import inputs_of, portable, record_of
 from fewshot.models.connection import Connection
 from fewshot.models.openai_client import OpenAIClient
