@@ -333,9 +333,8 @@ class Predictor(Generic[T]):
             return None
         if key in self.calibrations or self.settings.calibrate is False:  # a fit made on purpose holds all the same
             return self.calibrations.get(key)
-        calibration = found.calibration if (found := kept(key)) else None
-        if calibration or not self.settings.fits_at_first_use(local=connection.local):
-            return calibration
+        if (found := kept(key)) or not self.settings.fits_at_first_use(local=connection.local):
+            return found.calibration if found else None
         unasked = not self.settings.candidate_rows and isinstance(prompt, NarrowedPrompt)
         if key in failed or self.output.labels is None or unasked:  # few examples cannot tell when nothing answers
             return None
