@@ -255,7 +255,7 @@ class _Tally:
             "this holds if the labelled rows were chosen at random: else give the chance of each": not sample[0].chance,
             "each labelled row counts by the inverse of its chance of being chosen": sample[0].chance,
             f"not estimated, for want of labelled rows: {', '.join(bare)}": bare,
-            f"{self._unread} rows could not be read, and are no part of the corpus": self._unread,
+            f"{self._unread} rows could not be read, and are not a part of the corpus": self._unread,
             f"{self._failed} rows got no answer: they count by what the labelled rows say": self._failed,
         }
         return Shares(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -17,12 +16,12 @@ from fewshot.calibration.ridge import token_features
 from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
 from fewshot.inference.field_scoring import decided_record, decisions_of_fields, fitted, read_fields
-from fewshot.inference.label_scoring import Weighed, known_answer, received, send, weigh
+from fewshot.inference.label_scoring import Weighed, known_answer, send, weigh
 from fewshot.inference.label_sets import decisions_of, judged_set, weigh_set
 from fewshot.inference.label_tree import LabelTree, mean_logprob
-from fewshot.inference.question import Answer, Question, Talk
+from fewshot.inference.question import Answer, Question, Talk, left_out
 from fewshot.inference.repair import refuse_unfinished, repaired
-from fewshot.inference.voting import majority
+from fewshot.inference.voting import vote
 from fewshot.models.deadline import Deadline
 from fewshot.outputs.spans import not_there
 from fewshot.types import Completion, Request
@@ -30,12 +29,11 @@ from fewshot.types import Completion, Request
 if TYPE_CHECKING:
     from fewshot.models.client import Client
 
-__all__ = ["ask", "drive", "left_out", "lessons", "probabilities", "side_by_side"]
+__all__ = ["ask", "drive", "lessons", "probabilities", "side_by_side"]
 
 T = TypeVar("T")
 
 
-_VOTING_TEMPERATURE = 0.7
 _GATE = {"chat": 0.4, "text": 0.02}
 """Share of the probability below which labels are not what the model was about to say, and so are not read.
 
@@ -58,7 +56,7 @@ def ask(question: Question) -> Talk:
     if scored is not None and not contradicted:
         return _held_back(question, scored)
     if question.settings.votes > 1:
-        answer = yield from _vote(question)
+        answer = yield from vote(question)
     else:
         answer = yield from _answer(question, weighed.said if weighed else None)
     warnings = []
@@ -95,7 +93,7 @@ def _contradicted(question: Question, weighed: Weighed, scored: Answer) -> bool:
     if completion.finish_reason != "stop" or completion.text == weighed.tree.words[label]:
         return False
     try:
-        return bool(_read(question, completion.text, sent_schema=False)[0] != label)
+        return bool(question.read(completion.text, sent_schema=False)[0] != label)
     except OutputError:
         return True
 
@@ -255,7 +253,7 @@ def _answer(question: Question, said: tuple[Request, Completion] | None = None) 
         first = first or completion
         try:
             refuse_unfinished(question, completion)
-            value, missing = _read(question, completion.text, sent_schema=request.schema is not None)
+            value, missing = question.read(completion.text, sent_schema=request.schema is not None)
         except OutputError as error:
             if lacking is not None:
                 return lacking
@@ -303,52 +301,6 @@ def _or_none(question: Question, first: Completion, answer: Answer) -> Answer:
     return replace(judged, value=value, confidence=confidence, sure=answer.sure, room=answer.room)
 
 
-def _vote(question: Question) -> Talk:
-    """Sample several answers and take the majority of their values (self-consistency, arXiv 2203.11171, section 2).
-
-    Of labels with as many votes each, the one that is named first wins. Answers that are not valid abstain from the
-    vote; the confidence is the winner's share of all that were asked.
-    """
-    votes, settings = question.settings.votes, question.settings
-    temperature = settings.temperature or _VOTING_TEMPERATURE
-    # In the text form the shots show the wording, and a stop at the line's end would cut most JSON.
-    wants_schema = question.form == "chat" or question.output.kind == "schema"
-    request = question.request(temperature=temperature, schema=question.output.schema() if wants_schema else None)
-    ballots = tuple(replace(request, seed=settings.seed + i) for i in range(votes))
-    came = yield ballots
-    replies = [received(question, request, completion) for completion in came]
-    value: Any
-    values: list[Any] = []
-    missed: list[tuple[str, ...]] = []
-    last: OutputError | None = None
-    for completion in replies:
-        try:
-            refuse_unfinished(question, completion)
-            value, missing = _read(question, completion.text, sent_schema=request.schema is not None)
-            values.append(value)
-            missed.append(missing)
-        except OutputError as error:
-            last = error
-    if not values:
-        assert last is not None  # noqa: S101 - every ballot failed
-        message = f"none of {votes} sampled answers was valid: {last}"
-        raise OutputError(message, reason=last.reason, raw=last.raw, completions=tuple(question.completions)) from last
-    labels = question.output.labels
-    if question.output.several and labels is not None:
-        shares = {label: sum(label in given for given in values) / len(values) for label in labels}
-        value = tuple(label for label, share in shares.items() if share > 0.5)
-        count = values.count(value)
-    elif labels is None:
-        value, count = majority(values)
-        shares = None
-    else:
-        counts = Counter(values)
-        value = max(labels, key=counts.__getitem__)
-        count, shares = counts[value], {label: counts[label] / len(values) for label in labels}
-    warnings = left_out(missed[values.index(value)])
-    return Answer(value=value, method="votes", probabilities=shares, confidence=count / votes, warnings=warnings)
-
-
 def _scored(question: Question, tree: LabelTree, weighed: Weighed, share: float) -> Answer:
     """Judge labels that hold enough of the probability, which also bounds how sure an answer can be without a fit."""
     calibration, warnings = question.calibration, []
@@ -388,15 +340,3 @@ def _judged(
     return Answer(
         value=value, method=method, probabilities=probabilities, confidence=probabilities[value], calibration=name
     )
-
-
-def _read(question: Question, text: str, *, sent_schema: bool) -> tuple[Any, tuple[str, ...]]:
-    """Give the value of an answer, and the texts of the spans that were left out of it."""
-    output = question.output
-    value = output.parse_json(text) if sent_schema else output.parse(text, cue=question.prompt.cue)
-    return output.placed(value, question.inputs)
-
-
-def left_out(missing: Sequence[str]) -> tuple[str, ...]:
-    """Tell how many spans were left out, if any."""
-    return (f"spans left out that are not in the text: {len(missing)}",) if missing else ()

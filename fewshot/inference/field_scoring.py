@@ -81,7 +81,7 @@ def fitted(question: Question, answer: Answer) -> Answer:
 
 
 def refitted(output: Output[Any], answer: A, found: Mapping[str, Mapping[str, float]]) -> A:
-    """Give a record the likeliest value of each field by other probabilities; its own where those are no record.
+    """Give a record the likeliest value of each field by other probabilities; its own where those do not make a record.
 
     Arguments:
         answer: one with `fields`; its confidence becomes the product of theirs.

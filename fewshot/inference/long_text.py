@@ -17,8 +17,8 @@ from statistics import fmean
 from typing import Any
 
 from fewshot.errors import InputError, OutputError, ServiceError
-from fewshot.inference.conversation import ask, left_out
-from fewshot.inference.question import Answer, Question, Talk
+from fewshot.inference.conversation import ask
+from fewshot.inference.question import Answer, Question, Talk, left_out
 from fewshot.inference.voting import surest
 from fewshot.models.connection import Connection
 from fewshot.models.endpoint import EMBEDDED_CONTEXT

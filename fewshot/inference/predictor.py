@@ -23,14 +23,14 @@ from fewshot.calibration.promise import FIT_FILE, Promise, text_of
 from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
-from fewshot.inference.conversation import drive, left_out, lessons
+from fewshot.inference.conversation import drive, lessons
 from fewshot.inference.field_scoring import as_given
 from fewshot.inference.first_use import own_calibration
 from fewshot.inference.fits import failed, kept, key_of, place_of
 from fewshot.inference.joining import Fallback, answer_in_turn, answer_together, changed_together, connected
 from fewshot.inference.long_text import answered, sized
 from fewshot.inference.own_questions import TOO_FEW_FOR_SETS, free_questions, own_questions
-from fewshot.inference.question import Answer, Question
+from fewshot.inference.question import Answer, Question, left_out
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection

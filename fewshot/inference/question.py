@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from fewshot.types import Completion, Form, Json, Request
 if TYPE_CHECKING:
     from fewshot.calibration.calibration import Calibration
 
-__all__ = ["Answer", "Question", "Talk"]
+__all__ = ["Answer", "Question", "Talk", "left_out"]
 
 Talk = Generator[tuple[Request, ...], tuple[Completion, ...], "Answer"]
 """A conversation: yields requests to send side by side, is sent their completions, returns the answer."""
@@ -138,6 +138,11 @@ class Question:
             return 8 + max(8, output.longest_label)
         return 64 if output.kind == "number" else 512
 
+    def read(self, text: str, *, sent_schema: bool) -> tuple[Any, tuple[str, ...]]:
+        """Give the value of an answer, and the texts of the spans that were left out of it."""
+        value = self.output.parse_json(text) if sent_schema else self.output.parse(text, cue=self.prompt.cue)
+        return self.output.placed(value, self.inputs)
+
     def request(self, **changes: Any) -> Request:
         """Build the request for the question itself, which is rendered once."""
         return replace(self.plain, **changes) if changes else self.plain
@@ -205,3 +210,8 @@ class Answer:
             if sure is None or sure < wanted:
                 told = "no confidence" if sure is None else f"a confidence of {sure:.3f}"
                 yield f"held back: the field {name!r} has {told}, and min_confidence wants {wanted:g}"
+
+
+def left_out(missing: Sequence[str]) -> tuple[str, ...]:
+    """Tell how many spans were left out, if any."""
+    return (f"spans left out that are not in the text: {len(missing)}",) if missing else ()

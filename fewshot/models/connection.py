@@ -7,7 +7,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -24,8 +23,10 @@ from fewshot.models.endpoint import (
     TIMEOUT,
     Endpoint,
     Secret,
+    addressed,
     resolve,
     route_of,
+    routed_by,
 )
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.openai_client import OpenAIClient, client_for
@@ -40,6 +41,9 @@ _LISTED = {"chat": 20, "text": 5}
 _LISTED_LOCALLY = 500
 
 
+_Pairs = tuple[tuple[str, Any], ...]
+_Beside = tuple[_Pairs, _Pairs, _Pairs, int]
+"""Headers, query and fields of the body beside the usual ones, and how often a request is sent again."""
 _NOBODY = ScriptedClient()
 STAND_INS: list[Client] = []
 """Clients that answer in place of every other, the last one; `fewshot.testing` puts them there, for a while."""
@@ -90,9 +94,9 @@ class Connection:
         known = self.model == DEFAULT_MODEL and self.endpoint.host == "api.openai.com"
         return (known if wanted is None else wanted) and not self.facts.undecided
 
-    def asking_with(self, fields: Mapping[str, Any]) -> Connection:
+    def asking_with(self, fields: _Pairs) -> Connection:
         """Give the same connection with further body parameters, which win over the usual ones."""
-        extra = {**dict(self.extra), **fields}
+        extra = dict((*self.extra, *fields))
         return replace(self, endpoint=replace(self.endpoint, extra=tuple(extra.items())))
 
     def through(self, client: Client) -> Connection:
@@ -113,42 +117,12 @@ async def connect(settings: Settings) -> Connection:
     """
     if STAND_INS:
         return Connection(STAND_INS[-1], Endpoint(model=settings.model or "scripted", form=settings.form or "chat"))
-    own = (settings.client, settings.extra_body, settings.extra_headers, settings.extra_query, settings.cache or None)
-    if own == (None,) * len(own):
-        key = settings.api_key if settings.api_key is None else Secret(settings.api_key)
-        now = tuple(value and Secret(value) for value in map(os.environ.get, READ))
-        named = (settings.reasoning_effort, settings.top_p, settings.service_tier)
-        made = _service(settings.model, settings.base_url, key, settings.form, settings.max_retries, named, now)
-        if made is not None:
-            if not made[1].is_ready:
-                await made[1].ready()
-            return made[0]
     connection = await _uncached(settings)
-    connection = connection.asking_with(_fields(settings))
-    if getattr(connection.client, "asks_gate", False) and (ready := getattr(connection.client, "ready", None)):
-        await ready()
+    if not getattr(connection.client, "is_ready", True):  # one of ours, whatever stands before it
+        await connection.client.ready()  # type: ignore[attr-defined]
     if not settings.cache:
         return connection
-    client = cached_client(connection.client, connection.endpoint, connection.place)
-    return replace(connection, client=client)
-
-
-@lru_cache(maxsize=128, typed=True)
-def _service(
-    model: str | None,
-    base_url: str | None,
-    api_key: Secret | None,
-    form: Form | None,
-    max_retries: int,
-    named: tuple[Any, ...],
-    now: tuple[Secret | None, ...],  # noqa: ARG001 - what `resolve` reads of the environment: a part of the key
-) -> tuple[Connection, OpenAIClient] | None:
-    """Give the connection to a service, made once for the same settings and environment; None for the embedded one."""
-    endpoint = resolve(model=model, base_url=base_url, api_key=api_key, form=form)
-    if endpoint.local:
-        return None
-    client = client_for(endpoint, max_retries=max_retries)
-    return Connection(client, endpoint).asking_with(_named(named)), client
+    return connection.through(cached_client(connection.client, connection.endpoint, connection.place))
 
 
 async def connect_unstarted(settings: Settings) -> Connection | None:
@@ -170,49 +144,56 @@ async def connect_unstarted(settings: Settings) -> Connection | None:
 
 
 async def _uncached(settings: Settings) -> Connection:
-    if settings.client is not None and hasattr(settings.client, "complete"):
-        return Connection(settings.client, _endpoint_of(settings))
-    if settings.client is not None:
-        return _through(settings.client, settings)
-    endpoint = resolve(model=settings.model, base_url=settings.base_url, api_key=settings.api_key, form=settings.form)
+    client, headers, query = settings.client, settings.extra_headers or {}, settings.extra_query or {}
+    if client is not None and hasattr(client, "complete"):
+        return Connection(client, _endpoint_of(settings)).asking_with(_fields(settings))
+    beside = (tuple(headers.items()), tuple(query.items()), _fields(settings), settings.max_retries)
+    if client is not None:
+        return _through(client, settings, beside)
+    key = settings.api_key if settings.api_key is None else Secret(settings.api_key)
+    now = tuple(value and Secret(value) for value in map(os.environ.get, READ))
+    asked = (settings.model, settings.base_url, key, settings.form)
+    return _service(asked, beside, now) or await _embedded(settings)
+
+
+@lru_cache(maxsize=128, typed=True)
+def _service(asked: tuple[Any, ...], beside: _Beside, now: tuple[Secret | None, ...]) -> Connection | None:  # noqa: ARG001
+    """Give the connection to a service; None where the embedded model is meant.
+
+    Made once for the same settings and what `resolve` reads of the environment, `now`.
+    """
+    model, base_url, api_key, form = asked
+    headers, query, fields, max_retries = beside
+    endpoint = resolve(model=model, base_url=base_url, api_key=api_key, form=form)
     if endpoint.local:
-        from fewshot.models.local import server as local
-
-        server = await asyncio.to_thread(local.serve, endpoint.model)
-        endpoint = replace(endpoint, base_url=server.base_url, api_key=server.api_key, model=server.model)
-        status = server.path.stat()
-        place = f"gguf:{server.path.name}:{status.st_size}:{status.st_mtime_ns}"
-        if server.model != EMBEDDED_MODEL:  # one's own: known by its content, wherever it lies
-            place = f"gguf:{await asyncio.to_thread(local.digest_of, server.path, status.st_size, status.st_mtime_ns)}"
-        client = client_for(endpoint, max_retries=settings.max_retries, slot=server.slot)
-        return Connection(client, endpoint, place)
-    endpoint = _addressed(endpoint, settings)
-    return Connection(client_for(endpoint, max_retries=settings.max_retries), endpoint)
+        return None
+    endpoint = addressed(endpoint, dict(headers), dict(query))
+    return Connection(client_for(endpoint, max_retries=max_retries), endpoint).asking_with(fields)
 
 
-def _fields(settings: Settings) -> dict[str, Any]:
+async def _embedded(settings: Settings) -> Connection:
+    from fewshot.models.local import server as local
+
+    endpoint = resolve(model=settings.model, form=settings.form)
+    server = await asyncio.to_thread(local.serve, endpoint.model)
+    endpoint = replace(endpoint, base_url=server.base_url, api_key=server.api_key, model=server.model)
+    status = server.path.stat()
+    place = f"gguf:{server.path.name}:{status.st_size}:{status.st_mtime_ns}"
+    if server.model != EMBEDDED_MODEL:  # one's own: known by its content, wherever it lies
+        place = f"gguf:{await asyncio.to_thread(local.digest_of, server.path, status.st_size, status.st_mtime_ns)}"
+    client = client_for(endpoint, max_retries=settings.max_retries, slot=server.slot)
+    return Connection(client, endpoint, place).asking_with(_fields(settings))
+
+
+def _fields(settings: Settings) -> _Pairs:
     """Give the fields of a body that settings add to the usual ones; the caller's own come last, and win."""
-    named = _named((settings.reasoning_effort, settings.top_p, settings.service_tier))
-    own = {**named, **(settings.extra_body or {})}
-    return {name: Json(json.dumps(value)) if isinstance(value, list | dict) else value for name, value in own.items()}
-
-
-def _named(values: tuple[Any, ...]) -> dict[str, Any]:
-    fields = zip(("reasoning_effort", "top_p", "service_tier"), values, strict=True)
-    return {name: value for name, value in fields if value is not None}
-
-
-def _addressed(endpoint: Endpoint, settings: Settings) -> Endpoint:
-    """Give an endpoint with the headers and the query that settings add; both decide where a request goes."""
-    headers = {name: str(value) for name, value in (settings.extra_headers or {}).items()}
-    query = {name: str(value) for name, value in (settings.extra_query or {}).items()}
-    if not headers and not query:
-        return endpoint
-    for name, value in headers.items():
-        if not (f"{name}{value}".isascii() and f"{name}{value}".isprintable() and name):
-            raise ConfigError(f"the header {name!r} holds characters that no header has (line breaks or non-ASCII)")
-    own = {"route": endpoint.route, **headers, **{f"?{name}": value for name, value in query.items()}}
-    return replace(endpoint, headers=tuple(headers.items()), query=tuple(query.items()), route=route_of(own))
+    named = (
+        ("reasoning_effort", settings.reasoning_effort),
+        ("top_p", settings.top_p),
+        ("service_tier", settings.service_tier),
+    )
+    own = {**{name: value for name, value in named if value is not None}, **(settings.extra_body or {})}
+    return tuple((n, Json(json.dumps(value)) if isinstance(value, list | dict) else value) for n, value in own.items())
 
 
 def _endpoint_of(settings: Settings) -> Endpoint:
@@ -223,31 +204,23 @@ def _endpoint_of(settings: Settings) -> Endpoint:
     return Endpoint(model=settings.model or "scripted", base_url=None, form=settings.form or "chat")
 
 
-def _through(client: Any, settings: Settings) -> Connection:
+def _through(client: Any, settings: Settings, beside: _Beside) -> Connection:
     """Give a connection through the caller's own openai client; made once for each client."""
     if not all(hasattr(client, name) for name in ("post", "base_url", "api_key")):
         what = f"client= is a {type(client).__name__}, which cannot be asked"
         raise InputError(f"{what}: give an openai.OpenAI or openai.AsyncOpenAI, or what has `complete`", field="client")
-    beside = (tuple((settings.extra_headers or {}).items()), str(settings.extra_query))
-    wanted = (settings.model, settings.base_url, settings.form, settings.max_retries, beside)
+    headers, query, fields, max_retries = beside
+    wanted = (settings.model, settings.base_url, settings.form, beside)
     known = _OWN.setdefault(client, {})
     if wanted not in known:
         if settings.api_key is not None:
             raise ConfigError("a client of your own has its own key: leave api_key out, or leave client out")
         base_url = settings.base_url or str(client.base_url)
         endpoint = resolve(model=settings.model, base_url=base_url, api_key=OWN, form=settings.form)
-        endpoint = _addressed(replace(endpoint, route=route_of(_routed_by(client))), settings)
-        own = OpenAIClient(endpoint, client=client, max_retries=settings.max_retries)
-        known[wanted] = Connection(own, endpoint)
+        endpoint = addressed(replace(endpoint, route=route_of(routed_by(client))), dict(headers), dict(query))
+        own = OpenAIClient(endpoint, client=client, max_retries=max_retries)
+        known[wanted] = Connection(own, endpoint).asking_with(fields)
     return known[wanted]
-
-
-def _routed_by(client: Any) -> dict[str, object]:
-    """Give the query and the headers of its own with which an openai client routes its requests."""
-    headers = {name.lower(): value for name, value in client.default_headers.items() if isinstance(value, str)}
-    usual = ("accept", "content-type", "user-agent", "authorization", "api-key")
-    own = {name: value for name, value in headers.items() if name not in usual and not name.startswith("x-stainless-")}
-    return own | {f"?{name}": value for name, value in client.default_query.items()}
 
 
 _OWN: WeakKeyDictionary[Any, dict[object, Connection]] = WeakKeyDictionary()

@@ -14,7 +14,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import ip_address
 from typing import Any
@@ -33,9 +33,11 @@ __all__ = [
     "TIMEOUT",
     "Endpoint",
     "Secret",
+    "addressed",
     "offline",
     "resolve",
     "route_of",
+    "routed_by",
 ]
 
 DEFAULT_MODEL = "gpt-6-luna"
@@ -164,6 +166,26 @@ def route_of(parts: Mapping[str, object]) -> str:
     if not parts:
         return ""
     return hashlib.sha256(json.dumps(sorted(parts.items()), default=str).encode()).hexdigest()[:16]
+
+
+def routed_by(client: Any) -> dict[str, object]:
+    """Give the query and the headers of its own with which an openai client routes its requests."""
+    headers = {name.lower(): value for name, value in client.default_headers.items() if isinstance(value, str)}
+    usual = ("accept", "content-type", "user-agent", "authorization", "api-key")
+    own = {name: value for name, value in headers.items() if name not in usual and not name.startswith("x-stainless-")}
+    return own | {f"?{name}": value for name, value in client.default_query.items()}
+
+
+def addressed(endpoint: Endpoint, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Endpoint:
+    """Give an endpoint with headers and a query of the caller's own; both decide where a request goes."""
+    if not headers and not query:
+        return endpoint
+    for name, value in headers.items():
+        if not (f"{name}{value}".isascii() and f"{name}{value}".isprintable() and name):
+            raise ConfigError(f"the header {name!r} holds characters that no header has (line breaks or non-ASCII)")
+    query = {name: str(value) for name, value in query.items()}
+    own = {"route": endpoint.route, **headers, **{f"?{name}": value for name, value in query.items()}}
+    return replace(endpoint, headers=tuple(headers.items()), query=tuple(query.items()), route=route_of(own))
 
 
 def _routes() -> dict[str, str]:

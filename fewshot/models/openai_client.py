@@ -23,9 +23,10 @@ from fewshot.models.endpoint import OWN, Endpoint, Secret, offline, resolve
 from fewshot.models.facts import ModelFacts, facts_of
 from fewshot.models.wire import audit
 from fewshot.models.wire.decisions import decision_body, read_decision
+from fewshot.models.wire.model_list import model_names, read_window
 from fewshot.models.wire.protocol import StaleConnectionError, Wire, unsendable
 from fewshot.models.wire.request import Dialect, encode, parameters
-from fewshot.models.wire.response import Reply, as_meant, read_completion, read_vectors, read_window, rubbish
+from fewshot.models.wire.response import Reply, as_meant, read_completion, read_vectors
 from fewshot.models.wire.retry import persist
 from fewshot.models.wire.service_errors import as_answer, failure, may_teach, read_complaint, redacted
 from fewshot.models.wire.transport import PlainWire, wire_for
@@ -217,7 +218,7 @@ class OpenAIClient:
         reply = await PlainWire(self.endpoint, self._client).get("/models", timeout=timeout)
         if reply.status != 200:
             raise self._told(failure(reply, self.endpoint), _Tries(None, self._deadline(None), sent=1))
-        return _model_names(reply)
+        return model_names(reply)
 
     async def window_of(self, model: str) -> int:
         """Give how many tokens a model holds, as the list of models says, else 0; raises ServiceError without one."""
@@ -346,15 +347,3 @@ def _azure_path(client: Any) -> Callable[[str], str]:
     if kinds & {"AzureOpenAI", "AsyncAzureOpenAI"} and "/deployments" not in str(client.base_url):
         return lambda model: f"/deployments/{model}"
     return lambda _: ""
-
-
-def _model_names(reply: Reply) -> list[str]:
-    """Read a list of models in the usual shapes: OpenAI's and Ollama's own, or the list alone."""
-    try:
-        told: Any = json.loads(reply.body)
-    except ValueError:
-        rubbish("not JSON")
-    listed = next((told[key] for key in ("data", "models") if key in told), ()) if isinstance(told, dict) else told
-    items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    names = [name for item in items if isinstance(name := item.get("id") or item.get("name"), str)]
-    return names or rubbish("no list of models")

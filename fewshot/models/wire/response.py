@@ -19,7 +19,6 @@ __all__ = [
     "read_json",
     "read_usage",
     "read_vectors",
-    "read_window",
     "rubbish",
 ]
 
@@ -31,8 +30,6 @@ _MOST_WRITTEN = 2**18
 """Tokens of an answer, thoughts included, beyond those asked for: more is not believed."""
 _LEAST = 10**9
 """Below minus this an integer is not a log-probability, and may be too long for a float."""
-_WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length", "max_input_tokens")
-"""How lists of models name what one holds: vLLM and SGLang; OpenRouter and Together; Groq; Mistral; Anthropic."""
 PACKED = ("gzip", "x-gzip", "deflate")
 """Encodings of a reply that are unpacked on the way."""
 _EVENTS = re.compile(rb"\s*(?::[^\n]*\s+)*(?:data|event|id|retry):")
@@ -399,16 +396,3 @@ def _count(value: object) -> int:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def read_window(reply: Reply, model: str) -> int:
-    """Read from a list of models how many tokens one holds; 0 where it does not say."""
-    try:
-        told: Any = json.loads(reply.body)
-    except ValueError:
-        rubbish("not JSON")
-    listed = told.get("data") if isinstance(told, dict) else told
-    about = next((m for m in listed if isinstance(m, dict) and m.get("id") == model), {}) if listed else {}
-    meta = about.get("meta")
-    sizes = [about.get(name) for name in _WINDOWS] + ([meta.get("n_ctx")] if isinstance(meta, dict) else [])
-    return next((size for size in sizes if type(size) is int and size > 0), 0)
