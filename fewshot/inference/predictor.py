@@ -46,10 +46,7 @@ from fewshot.types import Completion, Example, Usage
 
 __all__ = ["Predictor"]
 
-_log = logging.getLogger("fewshot")
-
 T = TypeVar("T")
-_MAX_VARIANTS = 64
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -127,7 +124,7 @@ class Predictor(Generic[T]):
         except TypeError:  # an example is a dict, say: not a key, so make the task anew
             return self._changed(shots, output, changes)
         if known is None:
-            if len(self._variants) >= _MAX_VARIANTS:
+            if len(self._variants) >= 64:
                 self._variants.clear()
             known = self._variants[key] = self._changed(shots, output, changes)
         return known
@@ -343,7 +340,7 @@ class Predictor(Generic[T]):
         if self.output.several and not labelled:
             failed.update({key: TOO_FEW_FOR_SETS} if self.settings.calibrate else {})
             return None
-        _log.info("%s: %s", self.name, self._prompts.plan(inputs))
+        logging.getLogger("fewshot").info("%s: %s", self.name, self._prompts.plan(inputs))
         about, free = {"task": self.name, "model": connection.model}, free_questions(self, inputs, prompt, connection)
         return await own_calibration(key, labelled, free, connection, simple=simple, about=about)
 
