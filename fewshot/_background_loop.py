@@ -11,12 +11,12 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["PerLoop", "run", "start"]
+__all__ = ["PerLoop", "run", "side_by_side", "start"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,16 @@ def start(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         coroutine.close()
         raise RuntimeError("a blocking call inside the background loop would wait for itself: await the async form")
     return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+
+async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await jobs together, results in order; the first error cancels the others and is raised itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 class PerLoop(Generic[T]):

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+from fewshot._background_loop import side_by_side
 from fewshot._checks import check_kind
 from fewshot.calibration.calibration import Calibration, check_prior
 from fewshot.calibration.drift import figures_of
@@ -26,7 +27,6 @@ from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.predictions import Prediction, judge
 from fewshot.evaluation.rows_to_judge import digest, distinct, rows_to_judge
 from fewshot.inference.answerable import verdict
-from fewshot.inference.conversation import side_by_side
 from fewshot.inference.field_scoring import chances_by_json, refitted
 from fewshot.inference.first_use import fit_answerable, fit_calibration
 from fewshot.inference.fits import keep

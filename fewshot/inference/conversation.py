@@ -6,18 +6,18 @@ written here, once. `drive` runs a conversation against a client; sync calls, as
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from fewshot._background_loop import side_by_side
 from fewshot.calibration.ridge import token_features
 from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
-from fewshot.inference.field_scoring import decided_record, decisions_of_fields, fitted, read_fields
+from fewshot.inference.field_scoring import decided_record, fitted, read_fields
 from fewshot.inference.label_scoring import Weighed, known_answer, send, weigh
-from fewshot.inference.label_sets import decisions_of, judged_set, weigh_set
+from fewshot.inference.label_sets import decided, judged_set, weigh_set
 from fewshot.inference.label_tree import LabelTree, mean_logprob
 from fewshot.inference.question import Answer, Question, Talk, left_out
 from fewshot.inference.repair import refuse_unfinished, repaired
@@ -29,7 +29,7 @@ from fewshot.types import Completion, Request
 if TYPE_CHECKING:
     from fewshot.models.client import Client
 
-__all__ = ["ask", "drive", "lessons", "probabilities", "side_by_side"]
+__all__ = ["ask", "drive", "lessons", "probabilities"]
 
 T = TypeVar("T")
 
@@ -143,7 +143,7 @@ def _probabilities(
 def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], Answer | None]:
     """Ask the endpoint for its own distribution over the labels; None when it has no such thing."""
     try:
-        given = yield from _decided(question)
+        given = yield from decided(question)
     except ServiceError as error:
         if error.status in (*_NO_SUCH_ENDPOINT, *_NOT_SO):
             question.refusals.append(error.status)
@@ -157,22 +157,6 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
     if question.output.several:
         return judged_set(question, given, tuple(la for la, p in given.items() if p >= 0.5), method="decisions")
     return _judged(question, {label: math.log(max(p, 1e-12)) for label, p in given.items()}, method="decisions")
-
-
-def _decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, Any]]:
-    """Ask for the probability of each label, or of each value of each field; empty where none came."""
-    output: Any = question.output
-    words = {word: label for label, word in output.words_of_labels.items()}
-    prompt = question.prompt
-    asked: Any = {"model": question.model, "prefix": prompt.prefix, "messages": (prompt.turn(question.inputs),)}
-    if output.several or output.fields:
-        questions = decisions_of(output) if output.several else decisions_of_fields(output)
-        request = Request(**asked, questions=questions)
-    else:
-        request = Request(**asked, choices=tuple((w, output.descriptions.get(la, "")) for w, la in words.items()))
-    completion = yield from send(question, request)
-    refuse_unfinished(question, completion)
-    return {words.get(word, word): p for word, p in (completion.probabilities or {}).items()}
 
 
 async def drive(
@@ -223,16 +207,6 @@ async def _send_all(client: Client, requests: tuple[Request, ...], deadline: flo
 def _refused(given: object) -> NoReturn:
     what = type(given).__name__
     raise InputError(f"client= gave a {what} as its answer: let `complete` give a Completion", field="client")
-
-
-async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await jobs together, results in order; the first error cancels the others and is raised itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(job) for job in jobs]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _answer(question: Question, said: tuple[Request, Completion] | None = None) -> Talk:

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fewshot._background_loop import side_by_side
 from fewshot._progress import UNSHOWN, Bar
 from fewshot.calibration.calibration import Calibration, batch, both_ways, contextual
 from fewshot.calibration.drift import figures_of
@@ -19,7 +20,7 @@ from fewshot.calibration.ridge import can_fit, token_features, vocabulary
 from fewshot.calibration.set_fitting import fit_set
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.inference.answerable import class_of
-from fewshot.inference.conversation import ask, drive, lessons, probabilities, side_by_side
+from fewshot.inference.conversation import ask, drive, lessons, probabilities
 from fewshot.inference.fits import failed, keep, keep_here
 from fewshot.inference.question import Answer, Question
 from fewshot.inference.shots import ENOUGH, FEWEST

@@ -12,11 +12,12 @@ import contextlib
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fewshot.calibration.calibration import both_ways
 from fewshot.calibration.ridge import token_features
 from fewshot.errors import OutputError
+from fewshot.inference.field_scoring import decisions_of_fields
 from fewshot.inference.label_scoring import Weighed, count_all, rest_of, send, settle, tree_of
 from fewshot.inference.repair import refuse_unfinished
 from fewshot.types import Completion, Decision, Request
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from fewshot.inference.question import Answer, Question
     from fewshot.outputs.closed import LabelSet
 
-__all__ = ["decisions_of", "judged_set", "weigh_set"]
+__all__ = ["decided", "decisions_of", "judged_set", "weigh_set"]
 
 _NONE = ""
 """Stands for the word that means that no label fits: no label is blank."""
@@ -106,6 +107,22 @@ def judged_set(
         name, given = calibration.name, calibration.given(chances)
     confidence = math.prod(p if label in given else 1 - p for label, p in chances.items())
     return Answer(value=given, method=method, probabilities=dict(chances), confidence=confidence, calibration=name)
+
+
+def decided(question: Question) -> Generator[tuple[Request, ...], tuple[Completion, ...], dict[str, Any]]:
+    """Ask for the probability of each label, or of each value of each field; empty where none came."""
+    output: Any = question.output
+    words = {word: label for label, word in output.words_of_labels.items()}
+    prompt = question.prompt
+    asked: Any = {"model": question.model, "prefix": prompt.prefix, "messages": (prompt.turn(question.inputs),)}
+    if output.several or output.fields:
+        questions = decisions_of(output) if output.several else decisions_of_fields(output)
+        request = Request(**asked, questions=questions)
+    else:
+        request = Request(**asked, choices=tuple((w, output.descriptions.get(la, "")) for w, la in words.items()))
+    completion = yield from send(question, request)
+    refuse_unfinished(question, completion)
+    return {words.get(word, word): p for word, p in (completion.probabilities or {}).items()}
 
 
 def decisions_of(output: LabelSet) -> tuple[Decision, ...]:
