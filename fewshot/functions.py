@@ -18,7 +18,7 @@ from fewshot._checks import brief, check_count, check_kind
 from fewshot._options import table
 from fewshot.errors import InputError
 from fewshot.folders.loader import shipped
-from fewshot.outputs.kinds import Labels, LabelSet, Output, Schema, output_of
+from fewshot.outputs.kinds import Labels, LabelSet, Output, Schema, is_tree, output_of
 from fewshot.outputs.schema import spans_of
 from fewshot.outputs.spans import Span
 from fewshot.outputs.strict_schema import outline
@@ -227,7 +227,7 @@ def classify(
 
     Arguments:
         labels: the labels as `Task.of` takes them: a list of texts, whole numbers or booleans, a `Literal`, an enum
-            or `bool`; a mapping gives each label a description that the model is shown.
+            or `bool`; a mapping gives each label a description that the model is shown, or each group its labels.
         several: give a list of all the labels that fit, which may be empty; examples then have lists of labels.
         examples: pairs (text, label), as many as you have.
 
@@ -350,6 +350,8 @@ def _labels(given: Any) -> Output[Any]:
     if isinstance(given, str | bytes | set | frozenset):
         what = "a set, which has no order" if isinstance(given, set | frozenset) else f"the text {brief(given)}"
         raise InputError(f"labels is {what}; give a list of labels", field="labels")
+    if isinstance(given, Mapping) and is_tree(given):
+        return output_of(given)
     descriptions = {label_of(label): text for label, text in given.items()} if isinstance(given, Mapping) else {}
     if isinstance(given, Iterable) and not isinstance(given, type) and get_origin(given) is None:
         given = tuple(given)

@@ -63,6 +63,11 @@ class Result(Generic[T_co]):
     """Probability that `value` is right, from 0 to 1; None when the endpoint offers no ground for one."""
     fields: Mapping[str, Field] | None = None
     """What is known of each field of a record, where log-probabilities came or a decisions endpoint answered."""
+    group: str | None = None
+    """Where labels stand in groups the group of the value; where that was held back the likeliest group, if it is as
+    probable as `min_confidence` wants."""
+    groups: Mapping[str, float] | None = None
+    """Probability of each group: those of its labels together."""
     abstained: bool = False
     """Whether None was given on purpose: below `min_confidence`, or too unsure to answer."""
     error: FewshotError | None = None
@@ -130,7 +135,8 @@ class Result(Generic[T_co]):
         """Give the result as plain JSON values: one line of `fewshot run --json`."""
         chances = self.probabilities
         fields = {} if self.fields is None else {"fields": {n: f.to_dict() for n, f in self.fields.items()}}
-        more = {"candidates": [*map(label_of, self.candidates)]} if self.candidates else {}
+        more: dict[str, Any] = {"candidates": [*map(label_of, self.candidates)]} if self.candidates else {}
+        more |= {"group": self.group, "groups": dict(self.groups)} if self.groups else {}
         return {
             "value": plain(self.value),
             "probabilities": None if chances is None else {label_of(value): chances[value] for value in chances},

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fewshot import Task
+from fewshot import Task, classify, load
+from fewshot.bulk.records import line_of, result_of
 from fewshot.errors import InputError
 from fewshot.models.scripted import ScriptedClient
 from fewshot.narrowing import head as heads
@@ -183,3 +186,55 @@ def test_an_example_is_never_a_shot_of_its_own_question() -> None:
     for text, _ in EXAMPLES[:3]:
         reading = head().read(text, leave_out=True)
         assert reading.alike[[t for t, _ in EXAMPLES].index(text)] == -1.0
+
+
+TREE = {"payments": ["card_declined", "double_charge"], "delivery": ["late_parcel", "lost_parcel"]}
+
+
+def grouped(**options: Any) -> Task[Any]:
+    chances = {"card_declined": 0.45, "double_charge": 0.4, "late_parcel": 0.1, "lost_parcel": 0.05}
+    return Task.of("What is wrong?", TREE, client=Says(**chances), **options)
+
+
+def test_a_group_is_as_probable_as_its_labels_together() -> None:
+    result = grouped().run("I paid")
+    assert (result.value, result.group) == ("card_declined", "payments")
+    assert result.groups == pytest.approx({"payments": 0.85, "delivery": 0.15})
+    assert result.to_dict()["group"] == "payments"
+
+
+@pytest.mark.parametrize(("least", "group"), [(0.4, "payments"), (0.8, "payments"), (0.9, None), (math.inf, None)])
+def test_where_the_label_is_held_back_the_group_is_the_answer_if_it_is_probable_enough(
+    least: float, group: str | None
+) -> None:
+    result = grouped(min_confidence=least).run("I paid")
+    assert (result.abstained, result.value is None, result.group) == (least > 0.45, least > 0.45, group)
+
+
+def test_a_question_out_of_scope_has_no_group() -> None:
+    tree = {"early": list(LABELS[:12]), "late": list(LABELS[12:])}
+    asked = Task.of("What?", tree, EXAMPLES, client=Says(about_apple=0.9), out_of_scope=0.05, candidate_rows=0)
+    assert asked.run("Is the piano sold?").group == "late"
+    outside = asked.run("Quantum chromodynamics")
+    assert (outside.abstained, outside.group) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "tree", [{"a": ["x", "y"], "b": ["y"]}, {"a": ["x"], "b": []}, {"a": ["x"], " ": ["y"]}, {"a": [["x"]], "b": ["y"]}]
+)
+def test_groups_that_make_no_tree_are_refused(tree: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Task.of("What?", tree)
+
+
+def test_a_tree_of_labels_is_saved_and_loaded_and_read_back_from_results(tmp_path: Path) -> None:
+    saved = grouped(candidates=False, min_confidence=0.8)
+    again = load(saved.save(tmp_path / "wrong"), client=saved.settings.client)
+    assert (again.output, getattr(again.output, "groups", None)) == (
+        saved.output,
+        {"payments": ("card_declined", "double_charge"), "delivery": ("late_parcel", "lost_parcel")},
+    )
+    assert again.settings.candidates is False
+    result = saved.run("I paid")
+    assert result_of(line_of(replace(result, row=0), "I paid"), saved).group == "payments"
+    assert classify("I paid", TREE, client=saved.settings.client) == "card_declined"

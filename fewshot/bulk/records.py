@@ -101,6 +101,8 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
         cost=about["cost"],
         cached=about["cached"],
         dropped=tuple(about["dropped"]),
+        group=about.get("group"),
+        groups=about.get("groups"),
         candidates=tuple(task.output.label_value(label) for label in about.get("candidates", ())),
         examples=tuple(shots[name] for name in about["examples"] if name in shots),
         task=about["task"],

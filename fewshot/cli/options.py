@@ -232,8 +232,10 @@ def relabelled(task: Task[Any], labels: list[str]) -> Task[Any]:
     if not isinstance(known, Labels):
         raise InputError(f"{task.name} has no labels, so --labels means nothing to it", field="labels")
     shots = [example for example in task.examples if example.output in labels]
-    kept = [{la: own[la] for la in labels if la in own} for own in (known.words, known.descriptions, known.values)]
-    return task.using(output=Labels(tuple(labels), *kept), examples=shots)
+    words, descriptions, values = (
+        {la: own[la] for la in labels if la in own} for own in (known.words, known.descriptions, known.values)
+    )
+    return task.using(output=Labels(tuple(labels), words, descriptions, values), examples=shots)
 
 
 def counts(text: str) -> list[int]:

@@ -15,7 +15,7 @@ from fewshot._options import table
 from fewshot._task_files import read_file, read_toml
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.findings import Finding, error, of_error
-from fewshot.outputs.kinds import LabelSet, Output, Text, labels_of, output_of
+from fewshot.outputs.kinds import Labels, LabelSet, Output, Text, labels_of, output_of
 from fewshot.prompts.template import PROVIDED
 from fewshot.result import label_of
 from fewshot.settings import Settings
@@ -173,7 +173,10 @@ def _output(
             several = output_of(wanted)
             assert isinstance(several, LabelSet)  # noqa: S101 - `any_of` makes nothing else
             return replace(several, of=replace(several.of, words=words, descriptions=descriptions)), []
-        return Text(optional=said.get("optional")) if wanted == "text" else output_of(wanted), []
+        output = Text(optional=said.get("optional")) if wanted == "text" else output_of(wanted)
+        if isinstance(output, Labels) and output.groups:
+            output = replace(output, words=words, descriptions=descriptions)
+        return output, []
     except TaskError as problem:
         return None, [of_error("output", path, problem)]
     except (ValueError, TypeError, OSError, RecursionError) as problem:

@@ -40,6 +40,7 @@ __all__ = [
     "write_fit",
 ]
 
+_NARROWING = ("candidates", "candidate_rows", "out_of_scope")
 _CHOSEN = ("k", "select", "form", "seed", "embedding_model", "calibrate")
 """Settings that a search may change."""
 
@@ -176,11 +177,16 @@ def _spec_of(task: Predictor[Any]) -> str:
     """Write a `task.toml`."""
     output: Any = list(task.output.labels) if task.output.labels is not None else task.output.kind
     output = {"any_of": output} if task.output.several else output
+    output = {group: list(of) for group, of in getattr(task.output, "groups", {}).items()} or output
     output = {"spans": list(task.output.span_labels)} if task.output.span_labels else output
     if isinstance(output, dict):
-        output = tomlkit.inline_table().append(*next(iter(output.items())))
+        table = tomlkit.inline_table()
+        table.update(output)
+        output = table
     defaults = type(task.settings)()
-    names = dict.fromkeys(("model", *_CHOSEN, "temperature", "max_tokens", "scoring", "votes", "min_confidence"))
+    names = dict.fromkeys(
+        ("model", *_CHOSEN, "temperature", "max_tokens", "scoring", "votes", "min_confidence", *_NARROWING)
+    )
     settings = {name: getattr(task.settings, name) for name in names}
     tables = {
         "inputs": {name: task.about.get(name) or f"the {name}" for name in task.inputs},

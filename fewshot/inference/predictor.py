@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -211,6 +212,7 @@ class Predictor(Generic[T]):
             abstains = abstains or held or bool(missing)
             if said != found.value:
                 found = replace(found, value=said, confidence=(found.probabilities or {}).get(said))
+        held_below = (math.inf if found.out_of_scope or least is None else least) if abstains else None
         return self._result(
             question,
             connection,
@@ -219,6 +221,8 @@ class Predictor(Generic[T]):
             abstained=abstains,
             probabilities=self.output.by_value(found.probabilities),
             confidence=found.confidence,
+            group=self.output.group_for(found.value, found.probabilities, held_below),
+            groups=self.output.by_group(found.probabilities),
             fields=found.fields and as_given(found.fields, found.value),
             method=found.method,
             calibration=found.calibration,

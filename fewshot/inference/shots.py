@@ -107,7 +107,7 @@ class Prompts:
             ServiceError: the endpoint gave no vectors. ConfigError: it has none to give.
         """
         shelf = self.shelf(inputs)
-        if shelf not in self._heads:
+        if shelf not in self._heads and narrows(self.output, shelf.examples, self.settings):
             async with _lock_of(shelf):  # the first question has the head fitted, the others wait for it
                 await asyncio.to_thread(self.head, shelf)
         if head := self.head(shelf):

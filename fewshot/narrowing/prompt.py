@@ -81,7 +81,7 @@ def restricted(output: Output[Any], candidates: Sequence[str]) -> Labels:
         name: {label: what for label, what in getattr(output, name).items() if label in labels}
         for name in ("words", "descriptions", "values")
     }
-    return replace(output, labels=labels, **given)
+    return replace(output, labels=labels, groups={}, **given)
 
 
 def nearest(reading: Reading, head: Head, examples: Sequence[Example], k: int | None) -> list[Example]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from fewshot.outputs.output import Kind, Output, json_text
 from fewshot.outputs.strict_schema import answer_schema
 from fewshot.result import label_of, plain
 
-__all__ = ["LabelSet", "Labels", "labels_of"]
+__all__ = ["LabelSet", "Labels", "groups_of", "labels_of"]
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,20 @@ class Labels(Output[str]):
         words: for a label the word that stands for it in the prompt and in the answer (its verbalizer).
         descriptions: for a label what it means.
         values: for a label what a call gives, where that is not the label itself: an enum's member, a boolean.
+        groups: the labels of each group, where they stand in a tree of two levels.
     """
 
     labels: tuple[str, ...]
     words: Mapping[str, str] = field(default_factory=dict, hash=False)
     descriptions: Mapping[str, str] = field(default_factory=dict, hash=False)
     values: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
     kind: ClassVar[Kind] = "labels"
 
     def __post_init__(self) -> None:
         # A frozen value keeps its own copies.
         object.__setattr__(self, "labels", tuple(self.labels))
-        for name in ("words", "descriptions", "values"):
+        for name in ("words", "descriptions", "values", "groups"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         if not self.labels:
             raise InputError("an output needs at least one label")
@@ -103,6 +106,19 @@ class Labels(Output[str]):
     def value(self, found: Any) -> Any:
         """Give the value that a label stands for."""
         return self.values.get(found, found)
+
+    def by_group(self, probabilities: Mapping[str, float] | None) -> dict[str, float] | None:
+        """Give the probability of each group: those of its labels together; None without groups or probabilities."""
+        if not self.groups or probabilities is None:
+            return None
+        return {group: math.fsum(probabilities.get(la, 0.0) for la in of) for group, of in self.groups.items()}
+
+    def group_for(self, found: str, probabilities: Mapping[str, float] | None, least: Any) -> str | None:
+        """Give the group of a label; or, where `least` is given, the likeliest group if it is as probable as that."""
+        if least is None:
+            return next((group for group, of in self.groups.items() if found in of), None)
+        shares = self.by_group(probabilities) or {}
+        return max((group for group, share in shares.items() if share >= least), key=shares.__getitem__, default=None)
 
     def by_value(self, probabilities: Mapping[str, float] | None) -> dict[Any, float] | None:
         """Give probabilities of labels under the values that these stand for."""
@@ -261,6 +277,18 @@ def labels_of(values: Sequence[object]) -> Labels:
         if not isinstance(value.value if isinstance(value, enum.Enum) else value, str | int):
             raise InputError(f"a label must be a text, a whole number or a boolean, not {brief(value)}")
     return Labels(tuple(map(label_of, values)), values={label_of(v): v for v in values if type(v) is not str})
+
+
+def groups_of(tree: Mapping[str, Any]) -> Labels:
+    """Make labels of groups, each with the list of its labels; raises InputError for anything else."""
+    for group, labels in tree.items():
+        if not isinstance(group, str) or not tidy(group) or not isinstance(labels, list | tuple) or not labels:
+            raise InputError(f"the group {group!r} must be a text with a list of labels, not {brief(labels)}")
+    names = [label_of(label) for labels in tree.values() for label in labels]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"the label {twice!r} stands twice in the groups: name it in one of them")
+    groups = {group: tuple(map(label_of, labels)) for group, labels in tree.items()}
+    return replace(labels_of([label for labels in tree.values() for label in labels]), groups=groups)
 
 
 def _truth_of(word: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, cast, get_args, get_origin
 
 from fewshot._wording import excerpt, tidy
 from fewshot.errors import InputError, OutputError
-from fewshot.outputs.closed import Labels, LabelSet, labels_of
+from fewshot.outputs.closed import Labels, LabelSet, groups_of, labels_of
 from fewshot.outputs.json_schema import ANNOTATIONS, Validator, json_schema
 from fewshot.outputs.numbers import literal_number, read_number
 from fewshot.outputs.numerals import MAX_DIGITS, Value
@@ -29,7 +29,7 @@ from fewshot.outputs.schema import Schema, spans_of
 from fewshot.outputs.strict_schema import answer_schema, strict_schema
 from fewshot.outputs.text import no_answer, quoted, read_text
 
-__all__ = ["Kind", "LabelSet", "Labels", "Number", "Output", "Schema", "Text", "labels_of", "output_of"]
+__all__ = ["Kind", "LabelSet", "Labels", "Number", "Output", "Schema", "Text", "is_tree", "labels_of", "output_of"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,7 @@ def output_of(spec: Any) -> Output[Any]:
     """Make an output of what a task says: labels, a type, a model, a JSON schema, `"text"` or `"number"`.
 
     Spans come as `{"spans": [labels]}`, or as `list[Span[Literal[labels]]]`.
+    Labels in groups come as `{"group": [labels]}`.
     Labels come as a list or tuple, a `Literal`, an enum class or `bool`: a call then gives one of the values listed, a
     member, or a boolean, and the model is shown the texts, numbers, member's values, or "true" and "false". A `list` or
     `set` of a `Literal`, a `set` of an enum, and `{"any_of": […]}`, give any of them.
@@ -173,7 +174,9 @@ def output_of(spec: Any) -> Output[Any]:
     if spec is int or spec is float or spec is Decimal:
         return Number(spec)
     if isinstance(spec, Mapping):
-        return spans_of(spec["spans"]) if spec.keys() == {"spans"} else _of_schema(spec)
+        if spec.keys() == {"spans"}:
+            return spans_of(spec["spans"])
+        return groups_of(spec) if is_tree(spec) else _of_schema(spec)
     if not isinstance(spec, str | bytes | int | float | None) and spec is not object and spec is not Any:
         return Schema(spec)
     raise InputError(
@@ -202,6 +205,15 @@ def _closed_set(spec: Any) -> Labels | LabelSet | None:
     if spec.keys() != {"any_of"} or not isinstance(spec["any_of"], list | tuple):
         raise InputError(f"any of some labels is written any_of = ['one', 'two'], not {spec!r:.80}")
     return LabelSet(labels_of(spec["any_of"]))
+
+
+def is_tree(spec: Mapping[str, Any]) -> bool:
+    """Tell whether a mapping is of groups with their labels, and not a JSON schema or a description for each label."""
+    return bool(spec) and not spec.keys() & _SCHEMA_LISTS and all(isinstance(v, list | tuple) for v in spec.values())
+
+
+_SCHEMA_LISTS = {"allOf", "anyOf", "any_of", "enum", "examples", "oneOf", "prefixItems", "required", "spans", "type"}
+"""Keys under which a schema or a specification of ours has a list."""
 
 
 def _of_schema(given: Mapping[str, Any]) -> Output[Any]:

@@ -116,6 +116,14 @@ class Output(ABC, Generic[T]):
         """Give the value that one label stands for."""
         return self.value(label)
 
+    def by_group(self, probabilities: Mapping[str, float] | None) -> dict[str, float] | None:  # noqa: ARG002 - labels have them
+        """Give the probability of each group of labels, where there are groups."""
+        return None
+
+    def group_for(self, found: Any, probabilities: Mapping[str, float] | None, least: Any) -> str | None:  # noqa: ARG002 - labels have them
+        """Give the group of labels that an answer is of, or, held back, that is as probable as `least`."""
+        return None
+
     def by_value(self, probabilities: Mapping[str, float] | None) -> dict[Any, float] | None:
         """Give probabilities of labels under the values that these stand for."""
         return None if probabilities is None else {self.label_value(la): p for la, p in probabilities.items()}

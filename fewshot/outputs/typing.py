@@ -22,7 +22,7 @@ AsType: TypeAlias = TypeForm[T]
 """A `Literal` or an enum, whose values are the labels, or a type that pydantic validates."""
 AsGiven: TypeAlias = Output[T] | list[T] | tuple[T, ...]
 """Labels as a list or tuple, or an output that is made already."""
-AsLabels: TypeAlias = type[T] | list[T] | tuple[T, ...] | Mapping[T, str]
+AsLabels: TypeAlias = type[T] | list[T] | tuple[T, ...] | Mapping[T, str] | Mapping[str, list[T]]
 """Labels as an enum, `bool`, a list, tuple or a mapping to descriptions; from a `Literal` mypy infers nothing here."""
 AsSchema: TypeAlias = Mapping[str, Any]
 
