@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fewshot.errors import OutputError as OutputError
     from fewshot.errors import ServiceError as ServiceError
     from fewshot.errors import TaskError as TaskError
+    from fewshot.estimation.judging import ajudge as ajudge
+    from fewshot.estimation.judging import judge as judge
     from fewshot.estimation.shares import Shares as Shares
     from fewshot.evaluation.calibrate import Calibrated as Calibrated
     from fewshot.evaluation.report import Report as Report
@@ -63,6 +65,7 @@ _HOME = {
     "calibration.running": "arecalibrated recalibrated",
     "data.importing": "examples_from",
     "errors": "ConfigError FewshotError InputError OutputError ServiceError TaskError",
+    "estimation.judging": "ajudge judge",
     "estimation.shares": "Shares",
     "evaluation.calibrate": "Calibrated",
     "evaluation.report": "Report",

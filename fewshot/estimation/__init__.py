@@ -1,1 +1,1 @@
-"""How frequent each label is among many rows that a model has answered, from a sample that people labelled."""
+"""What a model's answers are worth beside people's: shares of labels in a corpus, and judgements of answers."""

@@ -19,7 +19,7 @@ import sys
 from fewshot import Completion, Request, ScriptedClient, Task
 
 LABELS = ["bug", "praise"]
-CASES = [("good", 0.9, 6.0), ("good", 0.95, 6.0), ("fair", 0.9, 3.0), ("poor", 0.9, 1.5)]
+CASES = [("good", 0.9, 6.0), ("fair", 0.9, 3.0), ("good", 0.95, 6.0), ("poor", 0.9, 1.5)]
 """A name, the promised agreement, and how much the cheap task's confidence leans to certainty."""
 
 
