@@ -79,7 +79,7 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
             what = f"row {about['row'] + 1} of the saved results is not what this task gives ({error})"
             raise InputError(f"{what}: name another output, or start over with --fresh", row=about["row"]) from error
     chances, usage = about["probabilities"], about["usage"]
-    shots = task._shots_by_id
+    shots = task._prompts.by_id
     return Result(
         value=value,
         probabilities=task.output.by_value(chances),

@@ -1,7 +1,7 @@
 """One conversation with a model, without I/O: a generator that yields requests and is sent completions.
 
 Asking, reading label probabilities, settling shared tokens, asking again after an invalid answer and voting are all
-written here, once. `drive` runs a conversation against a client; sync calls, async calls and bulk runs all use it.
+written once. `fewshot.models.drive` runs a conversation against a client, for sync calls, async calls and bulk runs.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any
 
-from fewshot._background_loop import side_by_side
 from fewshot.calibration.ridge import token_features
-from fewshot.errors import InputError, OutputError, ServiceError
+from fewshot.errors import OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
 from fewshot.inference.field_scoring import decided_record, fitted, read_fields
 from fewshot.inference.label_scoring import Weighed, known_answer, send, weigh
@@ -22,16 +21,10 @@ from fewshot.inference.label_tree import LabelTree, mean_logprob
 from fewshot.inference.question import Answer, Question, Talk, left_out
 from fewshot.inference.repair import refuse_unfinished, repaired
 from fewshot.inference.voting import vote
-from fewshot.models.deadline import Deadline
 from fewshot.outputs.spans import not_there
 from fewshot.types import Completion, Request
 
-if TYPE_CHECKING:
-    from fewshot.models.client import Client
-
-__all__ = ["ask", "drive", "lessons", "probabilities"]
-
-T = TypeVar("T")
+__all__ = ["ask", "lessons", "probabilities"]
 
 
 _GATE = {"chat": 0.4, "text": 0.02}
@@ -157,56 +150,6 @@ def decide(question: Question) -> Generator[tuple[Request, ...], tuple[Completio
     if question.output.several:
         return judged_set(question, given, tuple(la for la, p in given.items() if p >= 0.5), method="decisions")
     return _judged(question, {label: math.log(max(p, 1e-12)) for label, p in given.items()}, method="decisions")
-
-
-async def drive(
-    talk: Generator[tuple[Request, ...], tuple[Completion, ...], T], client: Client, *, deadline: float
-) -> T:
-    """Run a conversation against a client.
-
-    Arguments:
-        deadline: a `time.monotonic()` value by which everything must be over.
-
-    Raises:
-        ServiceError: the service failed; OutputError: no answer became valid.
-    """
-    limit = Deadline(deadline)
-    try:
-        requests = next(talk)
-        while True:
-            try:
-                replies = await _send_all(client, requests, deadline)
-            except ServiceError as error:
-                requests = talk.throw(error)
-            else:
-                requests = talk.send(replies)
-            deadline = limit.at
-    except StopIteration as done:
-        answer: T = done.value
-        return answer
-
-
-async def _send_all(client: Client, requests: tuple[Request, ...], deadline: float) -> tuple[Completion, ...]:
-    if len(requests) == 1:
-        completion = await client.complete(requests[0], deadline=deadline)
-        return (completion if isinstance(completion, Completion) else _refused(completion),)
-    came: list[Completion] = []
-
-    async def one(request: Request) -> Completion:
-        completion = await client.complete(request, deadline=deadline)
-        came.append(completion if isinstance(completion, Completion) else _refused(completion))
-        return completion
-
-    try:
-        return tuple(await side_by_side(map(one, requests)))
-    except ServiceError as error:
-        error.beside = tuple(came)
-        raise
-
-
-def _refused(given: object) -> NoReturn:
-    what = type(given).__name__
-    raise InputError(f"client= gave a {what} as its answer: let `complete` give a Completion", field="client")
 
 
 def _answer(question: Question, said: tuple[Request, Completion] | None = None) -> Talk:

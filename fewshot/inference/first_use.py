@@ -20,11 +20,12 @@ from fewshot.calibration.ridge import can_fit, token_features, vocabulary
 from fewshot.calibration.set_fitting import fit_set
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
 from fewshot.inference.answerable import class_of
-from fewshot.inference.conversation import ask, drive, lessons, probabilities
+from fewshot.inference.conversation import ask, lessons, probabilities
 from fewshot.inference.fits import failed, keep, keep_here
 from fewshot.inference.question import Answer, Question
 from fewshot.inference.shots import ENOUGH, FEWEST
 from fewshot.models.cache import cached_client
+from fewshot.models.drive import drive
 from fewshot.models.rate_limits import beside_rows
 from fewshot.models.tokens import estimated_tokens
 from fewshot.narrowing.weighing import fit_weights

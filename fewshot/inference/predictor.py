@@ -24,21 +24,22 @@ from fewshot.calibration.promise import FIT_FILE, Promise, text_of
 from fewshot.data.columns import Columns, Row
 from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
-from fewshot.inference.conversation import drive, lessons
+from fewshot.inference.conversation import lessons
 from fewshot.inference.field_scoring import as_given
 from fewshot.inference.first_use import own_calibration
 from fewshot.inference.fits import failed, kept, key_of, place_of
 from fewshot.inference.joining import Fallback, answer_in_turn, answer_together, changed_together, connected
 from fewshot.inference.long_text import answered, sized
 from fewshot.inference.own_questions import TOO_FEW_FOR_SETS, free_questions, own_questions
-from fewshot.inference.question import Answer, Question, left_out
+from fewshot.inference.question import Answer, Question
 from fewshot.inference.redaction import detectors_of, redact
+from fewshot.inference.repair import restored
 from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection
+from fewshot.models.drive import drive
 from fewshot.models.pricing import cost_of_all
 from fewshot.narrowing.prompt import NarrowedPrompt, narrows, unfitted
 from fewshot.outputs.kinds import Output
-from fewshot.outputs.spans import source_text
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.template import Template
 from fewshot.result import Result, table_html
@@ -195,9 +196,7 @@ class Predictor(Generic[T]):
         question = await sized(self._question(inputs, prompt, connection, calibration), connection)
         try:
             found = await drive(answered(question), connection.client, deadline=deadline)
-            if private is not None and private.originals:
-                restored, cut = self.output.placed(private.restore(found.value, source_text(inputs)), given)
-                found = replace(found, value=restored, warnings=(*found.warnings, *left_out(cut)))
+            found = restored(found, private, self.output, inputs, given) if private else found
         except (ServiceError, OutputError) as error:
             connection.facts.learn(**lessons(question))
             return self._failed(error, question, connection)
@@ -239,11 +238,6 @@ class Predictor(Generic[T]):
         decided = [repr(self.output), dict(self.parameters), shots, self.settings.deciding_the_prompt, *narrowed]
         content = json.dumps([self.template.source, *decided], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-    @cached_property
-    def _shots_by_id(self) -> Mapping[str, Example]:
-        """The examples, each under its id."""
-        return {example.id: example for example in self.examples}
 
     def _bind_row(self, row: Any) -> tuple[Self, Mapping[str, Any]]:
         """Bind a row of many, which may have other columns beside its inputs. Raises as `_bind`."""

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fewshot.errors import OutputError
+from fewshot.inference.question import Answer, left_out
 from fewshot.outputs.kinds import Output
+from fewshot.outputs.spans import source_text
 from fewshot.types import Completion, Message, Request
 
 if TYPE_CHECKING:
     from fewshot.inference.question import Question
+    from fewshot.inference.redaction import Redacted
 
-__all__ = ["refuse_unfinished", "repaired"]
+__all__ = ["refuse_unfinished", "repaired", "restored"]
 
 _THINKING = 2048
 """Tokens that a model is given which thinks before it answers; only those that it takes are paid."""
 _LOOP = 120
 """Characters at the end of a cut answer that are looked at for what repeats."""
 _ITEM, _ITEMS = re.compile(r"\{[^{}]+\}"), 8
+
+
+def restored(
+    found: Answer, private: Redacted, output: Output[Any], sent: Mapping[str, Any], given: Mapping[str, Any]
+) -> Answer:
+    """Put private data back into an answer to inputs that were sent without it; its spans stand in those given."""
+    if not private.originals:
+        return found
+    value, cut = output.placed(private.restore(found.value, source_text(sent)), given)
+    return replace(found, value=value, warnings=(*found.warnings, *left_out(cut)))
 
 
 def refuse_unfinished(question: Question, completion: Completion, *, cut_is_fine: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -52,6 +53,11 @@ class Prompts:
     _shelves: dict[frozenset[str], Shelf] = field(default_factory=dict, init=False, repr=False)
     _kept: dict[object, Prompt] = field(default_factory=dict, init=False, repr=False)
     _heads: dict[Shelf, Head | None] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Example]:
+        """The examples, each under its id."""
+        return {example.id: example for example in self.examples}
 
     def of(self, shots: Sequence[Example]) -> Prompt:
         """Give the prompt with these shots."""
