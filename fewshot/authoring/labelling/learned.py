@@ -117,9 +117,11 @@ class Learned:
         held = threshold is None or math.isinf(threshold.threshold)
         given = [float(not prediction.abstained) for prediction in report.predictions]
         coverage = Figure(0.0, 0.0, 0.0) if held else average(given)
-        more = _calibration_rows(report.chances, self.risk) if report.rows >= _LEAST else None
-        if more is not None:
-            more = math.ceil(1.5 * max(0, more - parts["calibration"]))  # two of three texts at random calibrate
+        more, have = None, parts["calibration"]
+        if coverage.value >= _HALF:
+            more = 0
+        elif report.rows >= _LEAST and (rows := _calibration_rows(report.chances, self.risk, have)):
+            more = math.ceil(1.5 * (rows - have))  # two of three texts at random calibrate
         told = [why] if why else [threshold.sentence] if threshold is not None else []
         if more is None and report.rows >= _LEAST:
             told.append("more labels alone will not do: mend the prompt, take another model, or allow more risk")
@@ -185,18 +187,18 @@ def _write_rows(path: Path, labels: Sequence[Label]) -> None:
         scratch.write_text(lines, encoding="utf-8", newline="")
 
 
-def _calibration_rows(chances: Sequence[tuple[float, bool]], risk: float) -> int | None:
-    """Tell about how many rows like these it takes to promise a risk for half of the answers; None for too many.
+def _calibration_rows(chances: Sequence[tuple[float, bool]], risk: float, have: int) -> int | None:
+    """Tell about how many rows, more than there are, it takes to promise a risk for half of the answers.
 
-    The rows stand for all: as many as are thought of are taken from them, in equal steps from the surest on.
+    The rows stand for all: as many as are thought of are taken from them, in equal steps from the surest on. None where
+    that is too many.
     """
     pairs = sorted(chances, key=lambda pair: -pair[0])  # equal ones stay in their order, which is random
-    rows = _LEAST
-    while rows <= _MOST:
+    rows = max(_LEAST, have)
+    while (rows := math.ceil(rows * 1.2)) <= _MOST:
         taken = [pairs[int((place + 0.5) * len(pairs) / rows)] for place in range(rows)]
         # Equal ones would be accepted together or not at all, so each copy is a little less sure than the one before.
         sure = [value - place * 1e-9 for place, (value, _) in enumerate(taken)]
         if threshold_for(risk, sure, [right for _, right in taken]).coverage >= _HALF:
             return rows
-        rows = math.ceil(rows * 1.2)
     return None
