@@ -20,7 +20,7 @@ import pytest
 from fault_server import FaultServer
 from test_lab import EXAMPLES, PROMPT, TOML, Moody, ask
 
-from fewshot import ConfigError, InputError, ServiceError, Task, examples_from, load
+from fewshot import ConfigError, FewshotError, InputError, ServiceError, Task, examples_from, load
 from fewshot.authoring.lab.desk import Desk
 from fewshot.authoring.lab.server import LabServer
 from fewshot.authoring.lab.workbench import Workbench
@@ -269,8 +269,9 @@ def test_wrong_answers_are_told_to_want_more_than_labels(mood: Task[Any]):
     luck = random.Random(0)
     for _ in range(40):
         work.label(luck.choice(["good", "bad"]))
-    assert work.figures()["more"] is None
-    assert any("more labels alone will not do" in text for text in work.figures()["told"])
+    found = work.figures()
+    assert found["more"] is None
+    assert any("more labels alone will not do" in text for text in found["told"])
 
 
 def test_a_shipped_task_is_written_to_only_as_a_copy(mood: Task[Any]):
@@ -349,7 +350,7 @@ def test_two_peoples_labels_meet(mood: Task[Any], capsys: pytest.CaptureFixture[
     assert f'row {found["differ"][0]["id"]}: "good" / "bad"' in told
     with pytest.raises(InputError, match="at least two"):
         agreement(Path("texts.labels.ann.jsonl"))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="there is no such file, or no label in it"):
         agreement(Path("texts.labels.ann.jsonl"), Path("nobody.jsonl"))
 
 
@@ -410,6 +411,33 @@ def test_labels_that_were_changed_in_the_tool_are_taken_over(mood: Task[Any]):
 def test_wrong_use_is_told_in_a_line(mood: Task[Any], words: list[str], says: str, capsys: pytest.CaptureFixture[str]):
     assert main(["label", "mood", "--data", "texts.jsonl", "--no-browser", *words]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("odd", [5, None, b"x", {"text": "x"}, [], [3], [None], "\0", object()])
+def test_what_is_of_another_kind_is_refused_in_words(mood: Task[Any], odd: Any):
+    work = labelled(mood, 1)
+    for call in (
+        lambda: Labelling(mood, odd, "other.jsonl"),
+        lambda: Labelling(mood, ROWS, odd),
+        lambda: Labelling(mood, ROWS, "other.jsonl", risk=odd),
+        lambda: Labelling(mood, ROWS, "other.jsonl", columns=odd or 1),
+        lambda: Labelling(odd, ROWS, "other.jsonl"),
+        lambda: work.label(odd),
+        lambda: work.label("good", note=odd or 1),
+        lambda: work.label("good", key=odd or 1),
+        lambda: work.label("good", status=odd),
+        lambda: work.read(odd),
+        lambda: work.write(odd or 1),
+        lambda: work.export(odd),
+        lambda: agreement(odd, odd),
+        lambda: read_labels(odd),
+    ):
+        try:
+            call()
+        except FewshotError:
+            continue
+        assert odd == "\0", "it was taken"
+    assert len(work.labels) == 1 + (odd == "\0")  # a note may hold it
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from fewshot.errors import InputError, OutputError
 from fewshot.outputs.labels import LabelReader
 from fewshot.outputs.output import Kind, Output, json_text
 from fewshot.outputs.strict_schema import answer_schema
-from fewshot.result import label_of, plain
+from fewshot.result import label_of
 
 __all__ = ["LabelSet", "Labels", "groups_of", "labels_of"]
 
@@ -95,7 +95,8 @@ class Labels(Output[str]):
                 found = by_form.get(_truth_of(whole))
             if found is not None:
                 return found
-        raise InputError(f"{plain(value)!r} is none of the labels: {_listed(self.labels)}")
+        given = label_of(value) if isinstance(value, enum.Enum) else value
+        raise InputError(f"{brief(given)} is none of the labels: {_listed(self.labels)}")
 
     @cached_property
     def _forms(self) -> tuple[dict[str, str], Callable[[str], str]]:

@@ -61,13 +61,14 @@ class Labelling:
         columns: Mapping[str, str] | None = None,
         encoding: str | None = None,
     ) -> None:
-        check_kind("path", path, str, os.PathLike, what="the path of a file for labels")
+        check_kind("task", task, Task, what="a task, as `load` gives it")
+        check_kind("annotator", annotator, str, what="a name")
         check_promise(risk, 0.95)
         # What is asked again as labels come has mostly been answered; a client of one's own may be of any kind.
         self.task = task if task.settings.client is not None else task.using(cache=True)
         self.annotator, self.risk = annotator, risk
         self.texts, self.left_out = texts_of(task, rows, columns, encoding)
-        self._file = LabelFile(Path(path))
+        self._file = LabelFile(path)
         self._guesses: dict[str, dict[str, Any]] = {}
         self._current: Text | None = None
         self._lock = threading.RLock()
@@ -164,6 +165,7 @@ class Labelling:
         Raises:
             InputError: the file cannot be read, or an answer is not one of the task's.
         """
+        check_kind("path", path, str, os.PathLike, what="the path of an export")
         labels = []
         for _, record in read(Path(path)):
             row, why = flat(record) if isinstance(record, Mapping) else ({}, "")

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fewshot._checks import check_kind
 from fewshot._storage import write_atomic
 from fewshot.authoring.check import TEST_FILE
 from fewshot.authoring.check_spec import PLACEHOLDER
@@ -147,6 +148,7 @@ class Learned:
         """
         task = self.task
         if name is not None:
+            check_kind("name", name, str, what="the name of a copy")
             if not NAME.match(name):
                 raise InputError(f"{name!r} is not a task name: use lower-case letters, digits, _ and -", field="name")
             Path("templates").mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from fewshot._checks import check_kind
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.intervals import average, kappa
 
@@ -65,7 +66,7 @@ class Label(Text):
         return label
 
 
-def read_labels(path: Path) -> dict[str, Label]:
+def read_labels(path: str | os.PathLike[str]) -> dict[str, Label]:
     """Read the labels that stand, by key and in their order; none where there is no file.
 
     A last line without an end was cut off while it was written, before anybody was told that it is kept.
@@ -73,13 +74,16 @@ def read_labels(path: Path) -> dict[str, Label]:
     Raises:
         InputError: the file cannot be read, or another line is not a label; with file and line.
     """
+    check_kind("path", path, str, os.PathLike, what="the path of a file of labels")
     found: dict[str, Label] = {}
+    path = Path(path)
     try:
         if path.exists() and not path.is_file():
             raise OSError(None, "it is not a regular file")
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; give a file of labels") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read: {reason}; give a file of labels") from error
     for number, line in enumerate(lines, start=1):
         try:
             event = json.loads(line)
@@ -97,16 +101,17 @@ def read_labels(path: Path) -> dict[str, Label]:
 class LabelFile:
     """The labels of one person, and the private file that keeps them; raises as `read_labels`, and ConfigError."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.labels = read_labels(path)
+        self.path = Path(path)
         try:
             with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb+") as file:
                 self._size = file.read().rfind(b"\n") + 1
                 file.truncate(self._size)  # what follows was cut off
                 os.fsync(file.fileno())
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}; name another with --out") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{path} cannot be written: {reason}; name another with --out") from error
 
     def keep(self, label: Label) -> None:
         """Keep a label; it takes the place of an earlier one of the same text."""
@@ -142,7 +147,7 @@ class LabelFile:
         self._size += len(line)
 
 
-def agreement(*files: Path) -> list[dict[str, Any]]:
+def agreement(*files: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Compare the labels of several people, each pair of them on the texts that both have labelled.
 
     Returns:
@@ -154,10 +159,11 @@ def agreement(*files: Path) -> list[dict[str, Any]]:
     """
     if len(files) < 2:
         raise InputError("labels of at least two people are compared: give their files")
-    for path in files:
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such file of labels")
-    people = [(path.name, read_labels(path)) for path in files]
+    read = [read_labels(path) for path in files]
+    people = [(str(path), labels) for path, labels in zip(files, read, strict=True)]
+    for path, labels in people:
+        if not labels:
+            raise InputError(f"{path}: there is no such file, or no label in it: give another")
     return [_compared(*one, *other) for one, other in combinations(people, 2)]
 
 

@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import check_characters
+from fewshot._checks import brief, check_characters, check_kind
 from fewshot.authoring.labelling.records import Text
 from fewshot.data.columns import Columns, Row, read_rows
 from fewshot.data.frames import frame_records, is_frame
@@ -42,7 +42,12 @@ def texts_of(
     Raises:
         InputError: the file cannot be read or lacks an input, or there is nothing in it that can be asked.
     """
+    check_kind("columns", columns, Mapping, type(None), what="a dict of names and columns")
     known = Columns(task, columns or {})
+    if encoding is not None and not isinstance(rows, str | os.PathLike):
+        raise InputError("encoding= says how a file is read, and the rows are not one: leave it out", field="encoding")
+    if isinstance(rows, Mapping | bytes) or not (isinstance(rows, Iterable | os.PathLike) or is_frame(rows)):
+        raise InputError(f"rows={brief(rows)}: give a file, texts, dicts or a data frame", field="rows")
     if isinstance(rows, str | os.PathLike):
         rows = read_rows(Path(rows), known, encoding=encoding)
     taken = {asked(task, example.inputs) for example in task.examples}
@@ -52,6 +57,8 @@ def texts_of(
         try:
             if isinstance(row, InputError):
                 raise row
+            if not isinstance(row, str | Mapping):
+                raise InputError(f"it is neither a text nor a dict: {brief(row)}")
             given = {next(iter(task.inputs)): row} if isinstance(row, str) else row
             given = given if isinstance(row, str | Row) else known.row(given)
             text = text_of(task, {n: value for n, value in given.items() if n != "id"}, given.get("id", number))

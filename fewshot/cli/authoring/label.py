@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any, get_args
 
@@ -52,9 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(message, field="annotator")
     data = Path(args.data)
     if args.agreement is not None:
-        return _agreement(
-            [Path(path) for path in args.agreement] or sorted(data.parent.glob(f"{data.stem}.labels*.jsonl")), args
-        )
+        all_of_it = sorted(data.parent.glob(f"{escape(data.stem)}.labels*.jsonl"))
+        return _agreement(args.agreement or all_of_it, as_json=args.json)
     name = f"{data.stem}.labels{args.annotator and f'.{args.annotator}'}.jsonl"
     task = task_of(args)
     check_ready(task, args)
@@ -82,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _agreement(paths: list[Path], args: argparse.Namespace) -> int:
+def _agreement(paths: Sequence[str | Path], *, as_json: bool) -> int:
     found = agreement(*paths)
-    if args.json:
+    if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return 0
     for pair in found:
