@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from fewshot import Example, ScriptedClient, ServiceError, Task
 from fewshot._storage import cache_dir
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.tokens import estimated_tokens
+from fewshot.prompts import similarity
 from fewshot.prompts.selection import Shelf, choose
 from fewshot.prompts.similarity import Bm25, Vectors, words
 from fewshot.settings import Settings
@@ -107,6 +110,43 @@ def test_vowel_signs_and_odd_forms_of_letters_are_parts_of_words() -> None:
 def test_texts_that_are_as_alike_come_in_their_order_in_every_process() -> None:
     texts = [f"{word} x" for word in ("fox", "bear", "cat", "ant", "wolf", "owl")]
     assert [place for place, _ in Bm25(texts).rank("owl ant cat wolf bear fox", 6)] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("numpy", [True, False])
+def test_an_index_of_many_texts_is_kept_on_disk_and_chooses_as_one_of_few(
+    numpy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(3)
+    animals = ["ant", "bear", "cat", "dog", "elk", "fox", "고양이", "é", "x", "y", "z"]
+    texts = [" ".join(draw.choices(animals, k=draw.randint(0, 9))) for _ in range(300)]
+    few = Bm25(texts)
+    monkeypatch.setattr(similarity, "_MANY", 100)
+    monkeypatch.setattr(similarity, "find_spec", lambda _: numpy or None)
+    many, again = Bm25(texts), Bm25(texts)
+    for question in (*texts[:60], "", "nothing of it", "cat"):
+        for count in (1, 64, 1000):
+            assert few.rank(question, count) == many.rank(question, count) == again.rank(question, count)
+    [file] = cache_dir("bm25").iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    Bm25([*texts, "one more"])
+    assert len(list(cache_dir("bm25").iterdir())) == 2
+
+
+def test_a_damaged_index_is_told_and_one_that_cannot_be_kept_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(similarity, "_MANY", 3)
+    texts = [text for text, _ in ANIMALS]
+    kept = Bm25(texts)
+    [file] = cache_dir("bm25").iterdir()
+    with contextlib.closing(sqlite3.connect(file)) as store, store:
+        store.execute("update words set places = x'01000000' where word = 'cat'")
+    with pytest.raises(ConfigError, match="damaged: delete its folder bm25"):
+        kept.rank("cat", 1)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path / "file"))
+    assert Bm25(texts).rank("mat", 1)[0][0] == 0
+    assert "the index of 5 examples is not kept" in caplog.text
 
 
 def test_vectors_are_compared_from_their_mean_and_many_are_first_sifted_by_sign() -> None:
