@@ -20,7 +20,7 @@ from hashlib import sha256
 from heapq import nlargest
 from importlib.util import find_spec
 from operator import itemgetter, mul
-from typing import TypeAlias
+from typing import Any
 from weakref import finalize
 from zlib import crc32
 
@@ -53,8 +53,8 @@ def words(text: str) -> list[str]:
     return found
 
 
-Posting: TypeAlias = "tuple[Sequence[int], Sequence[float]]"
-"""The places of the texts that have a word, and the weight that it has in each."""
+Posting = tuple[Any, Any]
+"""The places of the texts that have a word, and the weight that it has in each: buffers of 32 and of 64 bits."""
 
 
 class Bm25:
@@ -132,15 +132,17 @@ def _kept(texts: Sequence[str]) -> Kept | dict[str, Posting]:
             ):
                 store.execute("create table words (word primary key, places, weights, sum) without rowid")
                 store.execute("begin")
-                rows = ((word, *map(bytes, posting)) for word, posting in _indexed(texts))
-                store.executemany(
-                    "insert into words values (?, ?, ?, ?)", ((*row, crc32(b"".join(row[1:]))) for row in rows)
-                )
+                rows = ((word, *map(bytes, posting), _sum(*posting)) for word, posting in _indexed(texts))
+                store.executemany("insert into words values (?, ?, ?, ?)", rows)
                 store.execute("commit")
         return Kept(open_sqlite(path, "query_only = on", timeout=60))
     except (OSError, sqlite3.Error, ConfigError) as error:
         _log.warning("the index of %d examples is not kept (%s), so each process makes it anew", len(texts), error)
         return dict(_indexed(texts))
+
+
+def _sum(places: Any, weights: Any) -> int:
+    return crc32(weights, crc32(places))
 
 
 class Kept:
@@ -155,7 +157,7 @@ class Kept:
         row = self._store.execute("select places, weights, sum from words where word = ?", (word,)).fetchone()
         if row is None:
             return None
-        if crc32(row[1], crc32(row[0])) != row[2]:
+        if _sum(*row[:2]) != row[2]:
             raise ConfigError("the index of examples in the cache folder is damaged: delete its folder bm25")
         return memoryview(row[0]).cast("I"), memoryview(row[1]).cast("d")
 
