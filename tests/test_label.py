@@ -251,7 +251,7 @@ def test_figures_are_those_of_eval_on_what_is_written(
     assert again.figures()["accuracy"] == found["accuracy"]
 
 
-def test_too_few_rows_promise_nothing_and_hold_nothing_back(mood: Task[Any]):
+def test_too_few_rows_promise_nothing_and_hold_nothing_back(mood: Task[Any], caplog: pytest.LogCaptureFixture):
     work = Labelling(mood, ROWS, "labels.jsonl", risk=0.1)
     assert work.figures()["told"] == ["there is no test row yet"]
     for _ in range(40):
@@ -261,6 +261,7 @@ def test_too_few_rows_promise_nothing_and_hold_nothing_back(mood: Task[Any]):
     assert "rows are too few to promise 10.0%" in found["told"][0]
     assert 0 < found["more"] < 200
     work.write()
+    assert "the fit promises nothing: " in caplog.text
     assert load("mood").using(client=Moody())("I love it") == "good"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from fewshot.task import Task
 
 __all__ = ["CALIBRATION_FILE", "Learned", "parts_of"]
 
+_log = logging.getLogger("fewshot")
 CALIBRATION_FILE = "calibration.jsonl"
 _HALF = 0.5
 """The share of answers that the number of further labels is told for."""
@@ -66,11 +68,7 @@ class Learned:
     @cached_property
     def with_shots(self) -> Task[Any]:
         """The task with the labelled shots before its own; what `fewshot new` wrote as a placeholder is left out."""
-        own = [
-            e
-            for e in self.task.examples
-            if PLACEHOLDER not in json.dumps(dict(e.inputs), default=str, ensure_ascii=False)
-        ]
+        own = [example for example in self.task.examples if PLACEHOLDER not in str(dict(example.inputs))]
         new = apart(self.task, self._rows("shot"), (example.inputs for example in own))
         if not new:
             return self.task
@@ -158,8 +156,8 @@ class Learned:
             raise InputError(f"{task.name} {whose}: give a name (--as NAME) for a copy in templates/", field="name")
         assert task.path is not None  # noqa: S101 - one without has been refused
         check_writable(task)
-        folder = task.path
-        files = []
+        folder, files = task.path, []
+        fitted, _, why = self.fitted  # asked before anything is written
         if self.with_shots is not self.task:
             rewrite(task, replace(self.with_shots, path=folder), by="labelled")
             files.append(examples_file(folder) or folder)
@@ -167,8 +165,9 @@ class Learned:
             if rows := self.parts[part]:  # type: ignore[index]  # both are parts
                 _write_rows(folder / file, rows)
                 files.append(folder / file)
-        fitted = self.fitted[0]
-        return [*files, write_fit(replace(fitted, path=folder))] if fitted.fitted is not None else files
+        if why:
+            _log.warning("%s: %s", "no fit is written" if fitted.fitted is None else "the fit promises nothing", why)
+        return files if fitted.fitted is None else [*files, write_fit(replace(fitted, path=folder))]
 
     def _rows(self, part: Part) -> list[Labelled]:
         rows = [_row(label) for label in self.parts[part]]
