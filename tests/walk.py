@@ -4,7 +4,7 @@
     python tests/walk.py --trace    every function entered besides
 
 A change is a call that goes from one module of the package into another; a change back is one into a module that the
-walk had been in already. The server is the stub of the benchmarks, the call the second one, so that nothing is made
+walk had been in already. The server is the stub of the benchmarks, the call the third one, so that nothing is made
 anew. Generators and coroutines that are resumed are not entered again.
 """
 
@@ -63,7 +63,9 @@ async def _warm(url: str) -> list[Step]:
     from fewshot import classify_sentiment
 
     options: dict[str, Any] = {"base_url": url, "model": "stub", "api_key": "k"}
-    await classify_sentiment.acall("It works.", **options)
+    for text in ("It works.", "It works again."):  # connections are kept from the second one on, and rest a while
+        await classify_sentiment.acall(text, **options)
+    await asyncio.sleep(0.1)
     walk = Walk()
     sys.setprofile(walk)
     try:
@@ -74,7 +76,7 @@ async def _warm(url: str) -> list[Step]:
 
 
 def warm_call() -> list[Step]:
-    """Walk through the second call against the stub, all on one thread."""
+    """Walk through the third call against the stub, all on one thread."""
     from bench import stub
 
     with stub(0) as url:

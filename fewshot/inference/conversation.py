@@ -42,7 +42,7 @@ _NOT_SO = (400, 422)
 
 def ask(question: Question) -> Talk:
     """Answer a question in the way that suits its output and what the endpoint can do."""
-    if (known := known_answer(question)) is not None:
+    if question.reading is not None and (known := known_answer(question)) is not None:
         return _held_back(question, known)
     scored, weighed = yield from _probabilities(question)
     contradicted = scored is not None and weighed is not None and _contradicted(question, weighed, scored)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fewshot._checks import REQUIRED
+from fewshot.calibration.calibration import Calibration
+from fewshot.inference.first_use import own_calibration
+from fewshot.inference.fits import failed, kept
 from fewshot.inference.question import Question
 from fewshot.inference.shots import ENOUGH, FEWEST, FOR_SETS, MOST, Prompts
 from fewshot.models.connection import Connection
 from fewshot.models.tokens import estimated_tokens
-from fewshot.narrowing.prompt import NarrowedPrompt
+from fewshot.narrowing.prompt import NarrowedPrompt, unfitted
 from fewshot.prompts.prompt import Prompt
 
-__all__ = ["TOO_FEW_FOR_SETS", "Asks", "free_questions", "own_questions"]
+__all__ = ["TOO_FEW_FOR_SETS", "Asks", "calibration_for", "free_questions", "own_questions"]
 
 _CONTENT_FREE = ("N/A", "[MASK]", "...")
 """Inputs without content: what the prompt says to these is its bias (arXiv 2102.09690, section 4)."""
@@ -24,6 +28,38 @@ _MAX_TOKENS = 60_000
 """Tokens that the examples may take that a task is calibrated on at first use."""
 _PARTS = 8
 """Shots are left out in so many parts at most: each part makes another prompt."""
+
+_log = logging.getLogger("fewshot")
+
+
+async def calibration_for(
+    task: Any, key: str, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+) -> Calibration | None:
+    """Find a task's calibration for a prompt on a model, or fit one from its own examples at first use."""
+    found = await _fitted_for(task, key, inputs, prompt, connection)
+    return unfitted(prompt, task.settings) if found is None and isinstance(prompt, NarrowedPrompt) else found
+
+
+async def _fitted_for(
+    task: Any, key: str, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+) -> Calibration | None:
+    if not (task.output.classes or task.output.closed_fields) or not task.settings.scoring:
+        return None
+    if key in task.calibrations or task.settings.calibrate is False:  # a fit made on purpose holds all the same
+        return task.calibrations.get(key)  # type: ignore[no-any-return]
+    if (found := kept(key)) or not task.settings.fits_at_first_use(local=connection.local):
+        return found.calibration if found else None
+    unasked = not task.settings.candidate_rows and isinstance(prompt, NarrowedPrompt)
+    if key in failed or task.output.labels is None or unasked:  # few examples cannot tell when nothing answers
+        return None
+    task._question(inputs, prompt, connection).request()  # what cannot be asked is refused before a fit, not after
+    labelled, simple = await own_questions(task, inputs, prompt, connection)
+    if task.output.several and not labelled:
+        failed.update({key: TOO_FEW_FOR_SETS} if task.settings.calibrate else {})
+        return None
+    _log.info("%s: %s", task.name, task._prompts.plan(inputs))
+    about, free = {"task": task.name, "model": connection.model}, free_questions(task, inputs, prompt, connection)
+    return await own_calibration(key, labelled, free, connection, simple=simple, about=about)
 
 
 class Asks(Protocol):

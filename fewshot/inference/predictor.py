@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -26,19 +25,18 @@ from fewshot.data.examples import check_examples, example_of
 from fewshot.errors import InputError, OutputError, ServiceError, TaskError
 from fewshot.inference.conversation import lessons
 from fewshot.inference.field_scoring import as_given
-from fewshot.inference.first_use import own_calibration
 from fewshot.inference.fits import failed, kept, key_of, place_of
 from fewshot.inference.joining import Fallback, answer_in_turn, answer_together, changed_together, connected
 from fewshot.inference.long_text import answered, sized
-from fewshot.inference.own_questions import TOO_FEW_FOR_SETS, free_questions, own_questions
+from fewshot.inference.own_questions import calibration_for
 from fewshot.inference.question import Answer, Question
 from fewshot.inference.redaction import detectors_of, redact
 from fewshot.inference.repair import restored
 from fewshot.inference.shots import Prompts
-from fewshot.models.connection import Connection
+from fewshot.models.connection import Connection, connect
 from fewshot.models.drive import drive
 from fewshot.models.pricing import cost_of_all
-from fewshot.narrowing.prompt import NarrowedPrompt, narrows, unfitted
+from fewshot.narrowing.prompt import narrows
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.template import Template
@@ -169,8 +167,10 @@ class Predictor(Generic[T]):
     async def arun(self, *args: Any, **inputs: Any) -> Result[T]:
         """Give the result for an input, without blocking; see `run`."""
         task, bound = self._bind(*args, **inputs)
-        connection = await connected(task)  # fetching and loading the embedded model is not charged to the call
-        return await answer_in_turn(task, bound, connection)
+        if task.fallback is not None:
+            return await answer_in_turn(task, bound, await connected(task))
+        connection = await connect(task.settings)  # fetching and loading the embedded model is not charged to the call
+        return await task._answer(bound, connection, deadline=connection.deadline(task.settings.timeout))
 
     async def _answer(
         self, inputs: Mapping[str, Any], connection: Connection, *, deadline: float, leave_out: bool = False
@@ -191,7 +191,7 @@ class Predictor(Generic[T]):
         except ServiceError as error:
             return self._failed(error, self._question(inputs, self._prompts.of(()), connection), connection)
         key = self._calibration_key(connection, inputs)
-        calibration = await self._calibration_for(key, inputs, prompt, connection) or unfitted(prompt, self.settings)
+        calibration = await calibration_for(self, key, inputs, prompt, connection)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
         question = await sized(self._question(inputs, prompt, connection, calibration), connection)
         try:
@@ -317,30 +317,10 @@ class Predictor(Generic[T]):
 
     def _unfitted(self, key: str, connection: Connection, calibration: str) -> tuple[str, ...]:
         """Say why the fit that was wanted is not there, or is one on fewer examples; another call may not want one."""
+        if key not in failed:
+            return ()
         wanted = self.settings.fits_at_first_use(local=connection.local) or calibration != "none"
-        return (failed[key],) if wanted and key in failed else ()
-
-    async def _calibration_for(
-        self, key: str, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
-    ) -> Calibration | None:
-        """Find the calibration for a prompt on a model, or fit one from the task's own examples at first use."""
-        if not (self.output.classes or self.output.closed_fields) or not self.settings.scoring:
-            return None
-        if key in self.calibrations or self.settings.calibrate is False:  # a fit made on purpose holds all the same
-            return self.calibrations.get(key)
-        if (found := kept(key)) or not self.settings.fits_at_first_use(local=connection.local):
-            return found.calibration if found else None
-        unasked = not self.settings.candidate_rows and isinstance(prompt, NarrowedPrompt)
-        if key in failed or self.output.labels is None or unasked:  # few examples cannot tell when nothing answers
-            return None
-        self._question(inputs, prompt, connection).request()  # what cannot be asked is refused before a fit, not after
-        labelled, simple = await own_questions(self, inputs, prompt, connection)
-        if self.output.several and not labelled:
-            failed.update({key: TOO_FEW_FOR_SETS} if self.settings.calibrate else {})
-            return None
-        logging.getLogger("fewshot").info("%s: %s", self.name, self._prompts.plan(inputs))
-        about, free = {"task": self.name, "model": connection.model}, free_questions(self, inputs, prompt, connection)
-        return await own_calibration(key, labelled, free, connection, simple=simple, about=about)
+        return (failed[key],) if wanted else ()
 
     def _fit_told(self, key: str) -> str:
         """Say which fit is in force for a question: on how many rows, by what, and where; nothing without one."""

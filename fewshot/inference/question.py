@@ -78,7 +78,7 @@ class Question:
         """How the answer is read."""
         return self.prompt.output
 
-    @property
+    @cached_property
     def reading(self) -> Reading | None:
         """What a head says of all the labels, where the prompt holds only its candidates."""
         return self.prompt.reading if isinstance(self.prompt, NarrowedPrompt) else None
