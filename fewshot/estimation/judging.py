@@ -47,7 +47,7 @@ class Judgements:
     steady: Figure | None
     """Of pairs the share that was judged the same both ways."""
     position: Comparison | None
-    """Of pairs how many more went twice to the one shown first than to the one shown second; 0 is no bias."""
+    """Of pairs how many more went twice to the one shown first than to the one shown second; 0 where there is none."""
     agreement: Figure | None
     """The share judged as people do; None without their judgements."""
     kappa: Figure | None
