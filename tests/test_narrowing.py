@@ -17,7 +17,9 @@ from fewshot.errors import InputError
 from fewshot.models.scripted import ScriptedClient
 from fewshot.narrowing import head as heads
 from fewshot.narrowing.head import Head, fit_head
+from fewshot.narrowing.prompt import restricted
 from fewshot.narrowing.weighing import HEAD_ALONE, fit_weights, pooled
+from fewshot.outputs.kinds import output_of
 from fewshot.types import Completion, Request, TokenLogprob
 
 THINGS = [
@@ -37,7 +39,7 @@ def head(labels: tuple[str, ...] = LABELS) -> Head:
 
 
 class Says(ScriptedClient):
-    """Says one label's word, with the probability of each word that it is given."""
+    """Says the likeliest of its words, or the answer of a shot that begins so; lists how probable each is."""
 
     top_logprobs = 20
 
@@ -48,7 +50,9 @@ class Says(ScriptedClient):
 
     async def complete(self, request: Request, *, deadline: float | None = None) -> Completion:
         self.asked.append(request)
-        return Completion(text=self.top[0][0].decode(), tokens=(TokenLogprob(*self.top[0], self.top),))
+        word = self.top[0][0].decode()
+        shown = [turn.content for turn in request.chat if turn.role == "assistant" and turn.content.startswith(word)]
+        return Completion(text=(shown or [word])[0], tokens=(TokenLogprob(*self.top[0], self.top),))
 
 
 def task(client: Any = None, **options: Any) -> Task[str]:
@@ -101,16 +105,27 @@ def test_the_limit_is_the_one_that_98_of_100_do_not_exceed_and_of_few_rows_there
 
 
 def test_only_the_candidates_and_their_nearest_shots_are_asked_about() -> None:
-    client = Says(about_piano=0.9)
-    result = task(client, candidates=3).run("Is the piano sold?")
-    assert (result.value, result.method, len(result.candidates)) == ("about_piano", "logprobs", 3)
+    client = Says(**{f"{letter} about_piano": 0.3 for letter in "ABC"})
+    result = task(client, candidates=3, scoring=False).run("Is the piano sold?")
+    assert (result.value, result.method, len(result.candidates)) == ("about_piano", "answer", 3)
     assert "about_piano" in result.candidates
     assert {shot.output for shot in result.examples} <= set(result.candidates)
     assert result.examples[-1].output == "about_piano"
-    assert result.probabilities is not None
-    assert set(result.probabilities) == set(LABELS)
-    assert math.isclose(math.fsum(result.probabilities.values()), 1)
     assert len(client.asked) == 1
+
+
+def test_candidates_that_begin_alike_get_a_letter_that_one_token_tells_apart() -> None:
+    output = restricted(output_of(LABELS), LABELS[5:8])
+    assert [*output.words_of_labels.values()] == ["A about_flute", "B about_garden", "C about_hammer"]
+    assert [output.parse(said) for said in ("B about_garden", "about_garden", "**b about_garden**")] == 3 * [LABELS[6]]
+    assert [*restricted(output_of(["yes", "no", "perhaps"]), ["no", "yes"]).words_of_labels.values()] == ["yes", "no"]
+    client = Says(A=0.7, B=0.2)
+    result = task(client, candidates=3).run("Is the piano sold?")
+    assert (len(client.asked), result.method, len({word[0] for word in output.words_of_labels.values()})) == (
+        1,
+        "logprobs",
+        3,
+    )
 
 
 def test_labels_are_narrowed_by_themselves_only_where_they_are_many_with_examples_of_each() -> None:
@@ -172,7 +187,7 @@ def test_a_model_that_knows_more_is_weighed_in_and_one_that_guesses_is_not() -> 
 
 
 def test_at_first_use_the_model_is_weighed_on_so_many_examples_and_then_asked_no_more_if_it_adds_nothing() -> None:
-    client = Says(about_apple=0.9, about_bread=0.05)
+    client = Says(A=0.9, B=0.05)
     asked = task(client, calibrate=True, candidate_rows=12, candidates=24)
     first, second = asked.run("Is the piano sold?"), asked.run("Is the violin sold?")
     assert (first.value, second.value, first.method) == ("about_piano", "about_violin", "head")

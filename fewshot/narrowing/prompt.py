@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from fewshot.calibration.calibration import Calibration
@@ -20,6 +20,9 @@ from fewshot.types import Example
 __all__ = ["NarrowedPrompt", "head_of", "narrows", "nearest", "restricted", "unfitted"]
 
 _SHOTS_A_LABEL = 2
+_CODES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789"
+_ALIKE = 2
+"""Characters that two labels share from which on they may begin with the same token."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,19 @@ def head_of(output: Output[Any], examples: Sequence[Example], texts: Sequence[st
 
 
 def restricted(output: Output[Any], candidates: Sequence[str]) -> Labels:
-    """Give the output with some of the labels only, in its own order."""
+    """Give the output with some of the labels only, in its own order.
+
+    Where two begin alike, each gets a letter or a digit before it, so that one token of the answer tells them apart.
+    """
     assert isinstance(output, Labels)  # noqa: S101 - `narrows` looked
     labels = tuple(label for label in output.labels if label in set(candidates))
-    given = {
-        name: {label: what for label, what in getattr(output, name).items() if label in labels}
-        for name in ("words", "descriptions", "values")
-    }
-    return replace(output, labels=labels, groups={}, **given)
+    words = {label: output.word(label) for label in labels}
+    if len({word[:_ALIKE].casefold() for word in words.values()}) < len(words):
+        words |= {label: f"{code} {words[label]}" for label, code in zip(labels, _CODES, strict=False)}
+    descriptions, values = (
+        {label: own[label] for label in labels if label in own} for own in (output.descriptions, output.values)
+    )
+    return Labels(labels, words, descriptions, values)
 
 
 def nearest(reading: Reading, head: Head, examples: Sequence[Example], k: int | None) -> list[Example]:
