@@ -29,7 +29,6 @@ from fewshot.types import Request, Usage
 
 __all__ = ["Estimate", "Span", "estimate"]
 
-_FOLLOW_UPS = 1
 _NOTHING = Span()
 
 
@@ -168,7 +167,7 @@ def _most_rounds(question: Question, first: Request) -> int:
     if first.top_logprobs is None or question.output.kind != "labels":
         return 1 + question.settings.max_repairs
     openings = [question.output.render(label)[:1].casefold() for label in question.output.labels or ()]
-    return 1 + min(_FOLLOW_UPS, len(openings) - len(set(openings)))
+    return 1 + (len(set(openings)) < len(openings))
 
 
 def _output_tokens(question: Question, request: Request) -> Span:

@@ -13,8 +13,7 @@ from fewshot.data.examples import matching
 from fewshot.models.connection import Connection
 from fewshot.models.embeddings import embed
 from fewshot.models.tokens import estimated_tokens
-from fewshot.narrowing.head import Head
-from fewshot.narrowing.prompt import NarrowedPrompt, head_of, narrows, nearest, restricted
+from fewshot.narrowing.prompt import Narrowing, narrows
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
 from fewshot.prompts.selection import BY_QUESTION, Shelf, choose
@@ -52,7 +51,7 @@ class Prompts:
     settings: Settings
     _shelves: dict[frozenset[str], Shelf] = field(default_factory=dict, init=False, repr=False)
     _kept: dict[object, Prompt] = field(default_factory=dict, init=False, repr=False)
-    _heads: dict[Shelf, Head | None] = field(default_factory=dict, init=False, repr=False)
+    _heads: dict[Shelf, Narrowing | None] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def by_id(self) -> Mapping[str, Example]:
@@ -70,8 +69,8 @@ class Prompts:
             InputError: only the endpoint can tell the shots (`select="embedding"`).
         """
         shelf = self.shelf(inputs)
-        if head := self.head(shelf):
-            return self._narrowed(head, shelf, inputs)
+        if narrowed := self._narrowed(shelf, inputs):
+            return narrowed
         return self.of(shelf.arranged(shelf.candidates(inputs))) if shelf.by_question else self._fixed(shelf, inputs)
 
     def by_question(self, inputs: Mapping[str, Any]) -> bool:
@@ -79,21 +78,19 @@ class Prompts:
         shelf = self.shelf(inputs)
         return shelf.by_question or narrows(self.output, shelf.examples, self.settings)
 
-    def head(self, shelf: Shelf) -> Head | None:
+    def _narrowing(self, shelf: Shelf) -> Narrowing | None:
         """Give what draws the candidates among many labels; None where all are asked about."""
         if shelf not in self._heads:
             narrow = narrows(self.output, shelf.examples, self.settings)
-            self._heads[shelf] = head_of(self.output, shelf.examples, shelf.texts) if narrow else None
+            self._heads[shelf] = Narrowing(self.output, shelf.examples, shelf.texts) if narrow else None
         return self._heads[shelf]
 
-    def _narrowed(self, head: Head, shelf: Shelf, inputs: Mapping[str, Any], *, leave_out: bool = False) -> Prompt:
-        """Give the prompt that holds the candidates alone, and their nearest shots."""
-        wanted = self.settings.candidates
-        count = None if wanted is None or isinstance(wanted, bool) else wanted
-        reading = head.read(shelf.query(inputs), count=count, leave_out=leave_out)
-        shots = nearest(reading, head, shelf.examples, self.settings.k)
-        output = restricted(self.output, reading.candidates)
-        return NarrowedPrompt(self.template, output, self.parameters, tuple(shots), reading=reading)
+    def _narrowed(self, shelf: Shelf, inputs: Mapping[str, Any], *, leave_out: bool = False) -> Prompt | None:
+        """Give the prompt that holds the candidates alone, where labels are many."""
+        if (found := self._narrowing(shelf)) is None:
+            return None
+        query = shelf.query(inputs)
+        return found.prompt(self.template, self.parameters, query, self.settings, leave_out=leave_out)
 
     def _fixed(self, shelf: Shelf, inputs: Mapping[str, Any]) -> Prompt:
         """Give the one prompt of all questions that have the same shots."""
@@ -115,9 +112,9 @@ class Prompts:
         shelf = self.shelf(inputs)
         if shelf not in self._heads and narrows(self.output, shelf.examples, self.settings):
             async with _lock_of(shelf):  # the first question has the head fitted, the others wait for it
-                await asyncio.to_thread(self.head, shelf)
-        if head := self.head(shelf):
-            return self._narrowed(head, shelf, inputs, leave_out=leave_out)
+                await asyncio.to_thread(self._narrowing, shelf)
+        if narrowed := self._narrowed(shelf, inputs, leave_out=leave_out):
+            return narrowed
         if not shelf.by_question:
             return self._fixed(shelf, inputs)
         vector = await self._vector(shelf, inputs, connection, deadline)

@@ -9,7 +9,6 @@ prediction sets (Angelopoulos et al. 2021, arXiv 2009.14193), as CICLe does (arX
 from __future__ import annotations
 
 import math
-import random
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,17 +21,12 @@ from typing import Any
 from fewshot.calibration.ridge import can_fit
 from fewshot.narrowing.ngrams import Ngrams
 
-__all__ = ["FEWEST", "MANY", "Head", "Reading", "fit_head"]
+__all__ = ["Head", "Reading", "fit_head"]
 
-MANY = 20
-"""Labels above which a task is narrowed by itself."""
-FEWEST = 2
-"""Examples that each label must have."""
 COVERAGE = 0.98
 """How often the right label is to be among the candidates."""
-_MOST, _MOST_WITHOUT_NUMPY = 3_000, 1_500
-"""Examples that a head is fitted on at most: as many of each label as there are."""
-_POWERS, _PENALTIES, _MIXED = (1.0, 1.5, 2.0), (0.1, 0.4), 0.5
+_POWERS, _PENALTIES, _MIXED = (1.0, 1.5), (0.1, 0.4), 0.5
+_POWER_WITHOUT_NUMPY = 2.0
 _SHARPNESS = tuple(0.5 * 2 ** (step / 2) for step in range(7))
 _FREE, _PENALTY = 5, 0.02
 """From which rank on a candidate costs more, and how much (`k_reg` and lambda of the source)."""
@@ -85,8 +79,6 @@ class Head:
     """The scores of each example from a head fitted without it."""
     places: Mapping[str, int]
     """Which example has a text."""
-    rows: tuple[int, ...]
-    """The position of each example among those given."""
     best: Scores
     """The largest score of each example, held out, in order."""
     limits: Mapping[str, float]
@@ -111,7 +103,7 @@ class Head:
         return Reading(
             logprobs=logprobs,
             candidates=tuple(label for label, _ in ranked[:count]) if count else tuple(within),
-            alike=alike[: len(self.rows)],
+            alike=alike[: len(self.held_out)],
             scope=(1 + bisect_right(self.best, max(scores))) / (1 + len(self.best)),
         )
 
@@ -135,10 +127,9 @@ def fit_head(texts: tuple[str, ...], answers: tuple[str, ...], labels: tuple[str
         labels: all labels, in their order.
         names: a text for each label, its name or description, which counts as one more example.
     """
-    rows = _chosen(texts, answers, _MOST if can_fit() else _MOST_WITHOUT_NUMPY)
     column = {label: place for place, label in enumerate(labels)}
-    golds = [column[answers[row]] for row in rows]
-    ngrams = Ngrams([*(texts[row] for row in rows), *names])
+    golds = [column[answer] for answer in answers]
+    ngrams = Ngrams([*texts, *names])
     power, weights, held_out, sharpness = (_fitted if can_fit() else _fitted_without_numpy)(ngrams, golds, len(labels))
     costs: dict[str, list[float]] = defaultdict(list)
     for scores, gold in zip(held_out, golds, strict=True):
@@ -155,25 +146,10 @@ def fit_head(texts: tuple[str, ...], answers: tuple[str, ...], labels: tuple[str
         weights=weights,
         sharpness=sharpness,
         held_out=held_out,
-        places={texts[row]: place for place, row in enumerate(rows)},
-        rows=tuple(rows),
+        places={text: place for place, text in enumerate(texts)},
         best=sorted(map(max, held_out)),
         limits={label: _limit(of) for label, of in own.items()},
     )
-
-
-def _chosen(texts: Sequence[str], answers: Sequence[str], most: int) -> list[int]:
-    """Choose rows, each text once a label, of many as many of each label as can be."""
-    first = {pair: row for row, pair in reversed(list(enumerate(zip(texts, answers, strict=True))))}
-    rows = sorted(first.values())
-    if len(rows) <= most:
-        return rows
-    seen: Counter[str] = Counter()
-    turns = []
-    for row in random.Random(0).sample(rows, len(rows)):  # noqa: S311 - examples are not secret
-        turns.append((seen[answers[row]], row))
-        seen[answers[row]] += 1
-    return sorted(row for _, row in sorted(turns)[:most])
 
 
 def _fitted(ngrams: Ngrams, golds: Sequence[int], width: int) -> tuple[float, Any, list[Scores], float]:
@@ -209,7 +185,7 @@ def _fitted(ngrams: Ngrams, golds: Sequence[int], width: int) -> tuple[float, An
 
 def _fitted_without_numpy(ngrams: Ngrams, golds: Sequence[int], width: int) -> tuple[float, Any, list[Scores], float]:
     """Give the same from the mean likeness to each label's examples, which is not quite as accurate."""
-    power, columns = _POWERS[-1], [*golds, *range(width)]
+    power, columns = _POWER_WITHOUT_NUMPY, [*golds, *range(width)]
     counts = Counter(columns)
     held_out = []
     for row, gold in enumerate(golds):
