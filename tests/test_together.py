@@ -289,6 +289,11 @@ def test_a_folder_with_several_outputs_is_evaluated_and_fitted_output_by_output(
         fitted = load(folder, base_url=server.base_url, model="m", decisions=True).calibrate(
             [{**rows[n % 3], "text": f"{rows[n % 3]['text']} {n}"} for n in range(24)]
         )
+        assert [m.promise.threshold for m in fitted.members if m.promise] == [None] * 3
+        risky = load(folder, base_url=server.base_url, model="m", decisions=True).calibrate(
+            [{**rows[n % 3], "text": f"{rows[n % 3]['text']} {n}"} for n in range(12)], risk={"moods": 0.1}
+        )
+        assert [m.name for m in risky.members if m.promise and m.promise.threshold] == ["moods"]
         found = fitted("It broke again!")
         assert all(r.fit.startswith("24 rows") for r in found.values())
         assert found["urgent"].probabilities is not None

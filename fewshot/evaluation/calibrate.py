@@ -78,26 +78,20 @@ async def calibrate(
     *,
     target: str | None = None,
     encoding: str | None = None,
-    prior: Mapping[str, float] | None = None,
-    risk: float | Mapping[str, float] | None = None,
-    average_risk: float | None = None,
-    recall: Mapping[str, float] | None = None,
-    precision: Mapping[str, float] | None = None,
-    confidence: float = 0.95,
     unlabelled: Any = None,
+    **options: Any,
 ) -> Predictor[Any]:
     """Give the task calibrated on labelled rows; its `fitted` tells what was tried and chosen.
 
     A closed set gets a calibration of its probabilities, of a set of labels or a record one for each label or closed
-    field. A text that may be missing gets one of whether there is an
-    answer, and is None where there more likely is none. Other open answers keep their confidence. All get with `risk`
-    or `average_risk` the threshold below which they are held back; what it was not fitted for is held back as well.
+    field. A text that may be missing gets one of whether there is an answer, and is None where there more likely is
+    none. Other open answers keep their confidence. All get with `risk` or `average_risk` the threshold below which they
+    are held back; what it was not fitted for is held back as well.
 
     Arguments:
         rows: a file, dicts or pairs, like those to come; about a hundred do, more are better for a low risk. Without
             any, a closed set is calibrated on the task's own examples and on `unlabelled`.
-        target, encoding, prior, risk, average_risk, recall, precision, confidence, unlabelled: see
-            `CalibrateOptions`.
+        target, encoding, unlabelled, options: see `CalibrateOptions`.
 
     Raises:
         InputError: a row or an argument is not valid. ConfigError: the endpoint gives no log-probabilities.
@@ -109,10 +103,7 @@ async def calibrate(
     if isinstance(unlabelled, str | os.PathLike):
         unlabelled = unlabelled_rows(unlabelled, encoding)
     connection = await connect(task.settings)
-    return await calibrated(
-        task, labelled, connection, prior=prior, risk=risk, average_risk=average_risk, recall=recall,
-        precision=precision, confidence=confidence, unlabelled=unlabelled,
-    )  # fmt: skip
+    return await calibrated(task, labelled, connection, unlabelled=unlabelled, **options)
 
 
 async def calibrated(
@@ -121,26 +112,13 @@ async def calibrated(
     connection: Connection,
     *,
     prior: Mapping[str, float] | None = None,
-    risk: float | Mapping[str, float] | None = None,
-    average_risk: float | None = None,
-    recall: Mapping[str, float] | None = None,
-    precision: Mapping[str, float] | None = None,
-    confidence: float = 0.95,
     unlabelled: Any = None,
+    **promise: Any,
 ) -> Predictor[Any]:
-    """Calibrate over an open connection; see `calibrate`."""
-    if task.members:  # each on its own column
-        given: dict[str, Any] = {"risk": risk, "average_risk": average_risk, "confidence": confidence}
-        if prior or recall or precision or unlabelled is not None:
-            raise InputError(f"{task.name} is several tasks: calibrate each by itself for that", field="prior")
-        each = []
-        for member in task.members:
-            truths = [row.truth[member.name] for row in rows]
-            accepted = [(truth,) if isinstance(truth, str) else () for truth in truths]
-            own = [replace(r, truth=t, references=a) for r, t, a in zip(rows, truths, accepted, strict=True)]
-            each.append(await calibrated(member, own, connection, **given))
-        return with_members(task, each)  # type: ignore[no-any-return]
-    goal = Goal(risk, average_risk, recall, precision, confidence)
+    """Calibrate over an open connection; see `calibrate`. The promise is that of a `Goal`."""
+    if task.members:
+        return await _each_calibrated(task, rows, connection, promise, alone=prior or unlabelled is not None)
+    goal = Goal(**promise)
     _check(task, prior, goal)
     if unlabelled is not None and (task.output.kind != "labels" or (goal.given and not rows)):
         message = "unlabelled rows tell of one label's probability only, and a risk is promised on labelled ones"
@@ -188,6 +166,23 @@ async def calibrated(
         figures=figures_of(outcomes) if judged and prior is None else None,
     )
     return _with(task, fitted, connection)
+
+
+async def _each_calibrated(
+    task: Predictor[Any], rows: Sequence[Labelled], connection: Connection, promise: Mapping[str, Any], *, alone: Any
+) -> Predictor[Any]:
+    """Calibrate each of several tasks on its own column; a risk by name is each task's own."""
+    if alone or promise.get("recall") or promise.get("precision"):
+        raise InputError(f"{task.name} is several tasks: calibrate each by itself for that", field="prior")
+    each, risk = [], promise.get("risk")
+    by_name = isinstance(risk, Mapping) and risk.keys() <= task.output.parts.keys()
+    for member in task.members:
+        truths = [row.truth[member.name] for row in rows]
+        accepted = [(truth,) if isinstance(truth, str) else () for truth in truths]
+        own = [replace(r, truth=t, references=a) for r, t, a in zip(rows, truths, accepted, strict=True)]
+        its = {"risk": risk.get(member.name)} if by_name and isinstance(risk, Mapping) else {}
+        each.append(await calibrated(member, own, connection, **{**promise, **its}))
+    return with_members(task, each)  # type: ignore[no-any-return]
 
 
 def unlabelled_rows(given: Any, encoding: str | None = None) -> list[Any]:
