@@ -1,7 +1,6 @@
 """The functions that ship: `classify_sentiment(text)` and its siblings.
 
-Each is a `Function`: calling it gives the value; `.run` gives everything about the call, `.acall` and `.arun` do the
-same without blocking, `.render` shows the prompt and calls nothing, `.map` answers many rows, and so on as for a task.
+Each is a `Function`: calling it gives the value, `.run` everything about the call, and so on as for a task.
 """
 
 from __future__ import annotations
@@ -65,8 +64,7 @@ class Call(Generic[T]):
 class Function(Generic[P, T]):
     """A typed function learned from examples; made from a plain function that says which task and input it means.
 
-    It has what a `Task` has: `map`, `evaluate`, `calibrate`, `tune`, `using`. What a call takes beside its inputs
-    (labels, a schema) comes after the rows there: `classify.map(rows, ["bug", "question"])`.
+    It has what a `Task` has. What a call takes beside its inputs comes after the rows: `classify.map(rows, labels)`.
     """
 
     def __init__(self, build: Callable[P, Call[T]]) -> None:
@@ -77,14 +75,17 @@ class Function(Generic[P, T]):
         self._others = given.replace(parameters=[p for p in given.parameters.values() if p.name not in _INPUTS])
         gives = str(build.__annotations__["return"]).removeprefix("Call[").removesuffix("]")
         self.__annotations__ = {**build.__annotations__, "return": gives}
-        options = [Parameter(name, Parameter.KEYWORD_ONLY, default=about.default) for name, about in _SETTINGS.items()]
-        own = [p for p in given.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        settings = table(Settings).items()
+        options = [Parameter(name, Parameter.KEYWORD_ONLY, default=about.default) for name, about in settings]
+        own = (p for p in given.parameters.values() if p.kind is not p.VAR_KEYWORD)
         self.__signature__ = given.replace(parameters=[*own, *options], return_annotation=gives)
         self.__doc__ = f"{cleandoc(build.__doc__ or '')}\n\n{_ABOUT}"
 
     def __get__(self, _instance: object, _owner: object = None) -> Function[P, T]:
         return self  # as of a static method: `help` takes it for the function that it is
 
+    @overload
+    def __call__(self, text: str, labels: AsLabels[Label], *, several: Literal[True], **more: Any) -> list[Label]: ...
     @overload
     def __call__(self, *args: Any, min_confidence: float, **kwargs: Any) -> T | None: ...
     @overload
@@ -95,6 +96,10 @@ class Function(Generic[P, T]):
         return call.task(call.inputs)
 
     @overload
+    async def acall(
+        self, text: str, labels: AsLabels[Label], *, several: Literal[True], **more: Any
+    ) -> list[Label]: ...
+    @overload
     async def acall(self, *args: Any, min_confidence: float, **kwargs: Any) -> T | None: ...
     @overload
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -103,7 +108,13 @@ class Function(Generic[P, T]):
         call = self._build(*args, **kwargs)
         return await call.task.acall(call.inputs)
 
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> Result[T]:
+    @overload
+    def run(
+        self, text: str, labels: AsLabels[Label], *, several: Literal[True], **more: Any
+    ) -> Result[list[Label]]: ...
+    @overload
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> Result[T]: ...
+    def run(self, *args: Any, **kwargs: Any) -> Any:
         """Give the value and everything about the call; a failed service or answer is in `error`."""
         call = self._build(*args, **kwargs)
         return call.task.run(call.inputs)
@@ -130,8 +141,7 @@ class Function(Generic[P, T]):
             raise InputError(f"{self.__name__}.task: {error}; give all but the inputs") from error  # type: ignore[attr-defined]
         inputs: Any = {parameter.name: "…" for parameter in self._inputs if parameter.default is parameter.empty}
         build: Callable[..., Call[T]] = self._build
-        call = build(**inputs, **given.pop("options", {}), **given)
-        return call.task
+        return build(**inputs, **given.pop("options", {}), **given).task
 
     @overload
     def using(self, *args: Any, min_confidence: float, **options: Any) -> Task[T | None]: ...
@@ -171,9 +181,8 @@ class Function(Generic[P, T]):
 
     def _task(self, args: tuple[Any, ...], options: dict[str, Any]) -> Task[T]:
         """Give the task, and take out of the options those that are arguments of the function."""
-        return self.task(
-            *args, **{name: options.pop(name) for name in list(options) if name in self._others.parameters}
-        )
+        own = [name for name in options if name in self._others.parameters]
+        return self.task(*args, **{name: options.pop(name) for name in own})
 
     def __reduce__(self) -> str:
         return self.__name__  # type: ignore[attr-defined,no-any-return]  # pickled by name, as plain functions are
@@ -184,7 +193,6 @@ class Function(Generic[P, T]):
 
 _INPUTS = ("text", "question", "context", "query")
 """What changes from call to call; the other parameters of a function say which task it is."""
-_SETTINGS = table(Settings)
 _ABOUT = """Options, as keywords: `model`, `base_url`, `client` (who answers), `k`, `select` (which shots), `timeout`,
 `min_confidence` (None below this probability), `votes`, `cache`, `redact`, and all of `fewshot.settings.Settings`.
 
@@ -194,8 +202,7 @@ prompt and sends nothing, `.map` answers many rows, `.evaluate` measures, and `.
 
 def _own(name: str, **options: Any) -> Task[Any]:
     """Give a task of this package, whatever folder of that name stands where the process runs."""
-    task = _loaded(name)
-    return task.using(**options) if options else task
+    return _loaded(name).using(**options) if options else _loaded(name)
 
 
 @lru_cache(maxsize=64)
@@ -238,9 +245,8 @@ def classify(
     output: Output[Any] = _labels(labels)
     if several and isinstance(output, Labels):
         output = LabelSet(output)
-    return Call(
-        _own("tag" if output.several else "classify", output=output, examples=examples, **options), {"text": text}
-    )
+    task = _own("tag" if output.several else "classify", output=output, examples=examples, **options)
+    return Call(task, {"text": text})
 
 
 @Function

@@ -130,6 +130,9 @@ def of_teams(text: str, known: list[Team]) -> Team:
 classify_sentiment("Lovely.", k="three")  # type: ignore[call-overload]
 classify_sentiment("Lovely.", modle="x")  # type: ignore[call-overload]
 assert_type(classify("Lovely.", [1, 2]), int)
+assert_type(classify("Lovely.", ["good", "long"], several=True), list[str])
+assert_type(classify("Lovely.", Color, several=True, k=3), list[Color])
+assert_type(classify.run("Lovely.", ["good", "long"], several=True), Result[list[str]])
 assert_type(classify("Lovely.", bool), bool)
 extract("It crashes.", dict)  # type: ignore[type-var]
 
