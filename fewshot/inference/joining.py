@@ -158,6 +158,7 @@ async def answer_together(
         value=None if failed else named,
         error=_of_task(*failed) if failed else None,
         method="together",
+        parts=max(result.parts for result in results),
         warnings=tuple(f"{name}: {warning}" for name, r in named.items() for warning in r.warnings),
         model=results[0].model,
         usage=sum((result.usage for result in results), Usage()),

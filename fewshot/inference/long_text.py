@@ -182,10 +182,12 @@ def _parts(question: Question, window: int = 0, density: float = 1.0) -> list[Pa
         window: what the model holds, where the whole question has been refused.
         density: tokens for one of our estimate.
     """
-    if not window:
-        window, room = question.window, min(question.request().max_tokens or _ANSWER, _ANSWER)
-        if not window or request_tokens(question.request()).likely + room <= window:
-            return []
+    if not (window or question.window):
+        return []
+    whole, longest = question.request(), question.request().max_tokens or question.longest_answer
+    if not window and request_tokens(whole).likely + min(longest, _ANSWER) <= question.window:
+        return []
+    window = window or question.window
     way, output, prompt = _way(question), question.output, question.prompt
     if way == "record" or (way == "one" and output.kind != "text"):
         prompt = replace(prompt, output=OrNone(output), note=_NOTE_FIELDS if way == "record" else _NOTE)
@@ -195,7 +197,6 @@ def _parts(question: Question, window: int = 0, density: float = 1.0) -> list[Pa
         own: dict[str, Any] = {"completions": [], "thoughts": [], "refusals": []}
         return replace(question, prompt=prompt, inputs={**question.inputs, name: part}, window=0, **own)
 
-    longest = question.request().max_tokens or question.longest_answer
     most = (window * (1 - _SPARE) - min(longest, window // 3)) / density - _weight(about("…"))
     if way == "along":
         most = min(most, longest / max(1.0, _length_of_answers(question)) * (1 - 2 * _SPARE))
@@ -325,6 +326,8 @@ def _one(question: Question, answers: Answers) -> Answer:
     said = [answer for _, answer in answers if answer.value is not None]
     if not said:
         if question.output.kind != "text":
+            with suppress(OutputError):
+                return replace(answers[0][1], value=question.output.parse("null"))
             raise OutputError("no part of the text says it", reason="empty", raw="none")
         return min((answer for _, answer in answers), key=lambda answer: answer.confidence or 0.0)
     place, sure, several = surest([(answer.value, answer.confidence) for answer in said])
