@@ -19,7 +19,6 @@ __all__ = [
     "REQUIRED",
     "brief",
     "called",
-    "check_characters",
     "check_count",
     "check_function",
     "check_kind",
@@ -115,15 +114,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Give ` (did you mean 'x'?)` for a near miss, else nothing."""
     near = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def check_characters(text: str) -> None:
-    """Raise `InputError` for a lone surrogate, which is half a character and cannot be sent to any service."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        message = f"the text holds a lone surrogate at character {error.start}; decode it properly before the call"
-        raise InputError(message) from error
 
 
 def check_kind(name: str, value: object, *kinds: type, what: str) -> None:

@@ -24,7 +24,7 @@ from fewshot.outputs.strict_schema import outline
 from fewshot.outputs.typing import AsLabels, F
 from fewshot.result import Result, label_of
 from fewshot.settings import Options, Settings
-from fewshot.task import Task, load
+from fewshot.task import Task, load, value_of
 from fewshot.types import Form, Message
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Function(Generic[P, T]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Give the value; raises InputError, ServiceError or OutputError. An abstention gives None."""
         call = self._build(*args, **kwargs)
-        return call.task(call.inputs)
+        return value_of(call.task.run(call.inputs))
 
     @overload
     async def acall(
@@ -106,7 +106,7 @@ class Function(Generic[P, T]):
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Give the value without blocking."""
         call = self._build(*args, **kwargs)
-        return await call.task.acall(call.inputs)
+        return value_of(await call.task.arun(call.inputs))
 
     @overload
     def run(

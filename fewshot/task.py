@@ -37,7 +37,7 @@ else:  # these modules are loaded when they are needed; who reads type hints whi
     CalibrateOptions = EvaluateOptions = TuneOptions = dict[str, Any]
     Report = Shares = Tuned = Any
 
-__all__ = ["Task", "load", "together"]
+__all__ = ["Task", "load", "together", "value_of"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -133,7 +133,7 @@ class Task(Predictor[T]):
             InputError: the input is not what the task takes. ServiceError: the service failed.
             OutputError: no answer became valid. Abstaining gives None.
         """
-        return _value(self.run(*args, **inputs))
+        return value_of(self.run(*args, **inputs))
 
     @overload
     async def acall(self, *args: Any, min_confidence: float, **inputs: Any) -> T | None: ...
@@ -141,7 +141,7 @@ class Task(Predictor[T]):
     async def acall(self, *args: Any, **inputs: Any) -> T: ...
     async def acall(self, *args: Any, **inputs: Any) -> Any:
         """Give the value for an input, without blocking; errors as for a call."""
-        return _value(await self.arun(*args, **inputs))
+        return value_of(await self.arun(*args, **inputs))
 
     def run(self, *args: Any, **inputs: Any) -> Result[T]:
         """Give the value with everything about the call; what the service or the model did wrong is in `error`.
@@ -326,7 +326,8 @@ _told: set[str] = set()
 """Warnings that calls have told of: each is told once in a process."""
 
 
-def _value(result: Result[T]) -> T:
+def value_of(result: Result[T]) -> T:
+    """Give what a call gives of a result: its value, or its error raised; each warning is told once in a process."""
     if result.error is not None:
         raise result.error
     for warning in result.warnings:

@@ -7,10 +7,10 @@ import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fewshot._checks import check_characters
 from fewshot.data.labelled import Labelled
 from fewshot.errors import InputError
 from fewshot.inference.predictor import Predictor
+from fewshot.prompts.prompt import check_characters
 
 __all__ = ["apart", "asked", "digest", "distinct", "remarks", "rows_to_judge"]
 

@@ -82,7 +82,8 @@ def _contradicted(question: Question, weighed: Weighed, scored: Answer) -> bool:
         return scored.calibration == "none" and weighed.written is None
     if weighed.tree is None or weighed.said is None:
         return False
-    label, completion = weighed.tree.likeliest, weighed.said[1]
+    as_weighed = scored.calibration == "none" and question.reading is None
+    label, completion = scored.value if as_weighed else weighed.tree.likeliest, weighed.said[1]
     if completion.finish_reason != "stop" or completion.text == weighed.tree.words[label]:
         return False
     try:

@@ -43,14 +43,14 @@ class Kept:
         return f"{rows} rows, by {by}, {where}"
 
 
-def key_of(fingerprint: str, filled: Sequence[str], settings: Settings, connection: Connection, *, closed: bool) -> str:
+def key_of(
+    fingerprint: str, filled: Sequence[str], settings: Settings, connection: Connection, *, decides: bool
+) -> str:
     """Hash what a fit is for: prompt and labels, optional inputs given, model, address, and way of asking.
 
     A model file of the user's own is known by its content, since there may be another of its name.
     """
-    way: str = settings.form or connection.form
-    if closed and connection.decides(settings.decisions):
-        way = "decisions"
+    way = "decisions" if decides else settings.form or connection.form
     model, at = _asked_of(connection, settings)
     return hashlib.sha256("|".join(["3", fingerprint, model, at, way, *filled]).encode()).hexdigest()[:32]
 

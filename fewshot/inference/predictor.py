@@ -313,7 +313,8 @@ class Predictor(Generic[T]):
         An optional input that is given chooses other shots, and what an endpoint decides is not what tokens tell.
         """
         filled = [n for n in sorted(self.inputs) if self.inputs[n] is None and (inputs or {}).get(n) is not None]
-        return key_of(self._fingerprint, filled, self.settings, connection, closed=self.output.is_decided)
+        decides = self.output.is_decided and connection.decides(self.settings.decisions)
+        return key_of(self._fingerprint, filled, self.settings, connection, decides=decides)
 
     def _unfitted(self, key: str, connection: Connection, calibration: str) -> tuple[str, ...]:
         """Say why the fit that was wanted is not there, or is one on fewer examples; another call may not want one."""

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fewshot._checks import check_characters
 from fewshot.errors import InputError, TaskError
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.template import Template
 from fewshot.types import Example, Message, Prefix
 
-__all__ = ["Prompt", "inert"]
+__all__ = ["Prompt", "check_characters", "inert"]
 
 _CHAT_TURN = re.compile(r"<(\|[A-Za-z_][\w ]*\|)>")
 _BETWEEN_SHOTS = "\n\n"
@@ -158,6 +157,15 @@ def inert(text: str, markers: tuple[str, ...]) -> str:
     lines = re.split("(\r\n|\r|\n)", text)
     quoted = [f"> {line}" if _opens(line, markers) and i else line for i, line in enumerate(lines)]
     return "".join(quoted)
+
+
+def check_characters(text: str) -> None:
+    """Raise `InputError` for a lone surrogate, which is half a character and cannot be sent to any service."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        message = f"the text holds a lone surrogate at character {error.start}; decode it properly before the call"
+        raise InputError(message) from error
 
 
 def _opens(line: str, markers: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import check_characters, check_kind
+from fewshot._checks import check_kind
 from fewshot.authoring.labelling.label_tools import Tool, exported
 from fewshot.authoring.labelling.learned import Learned, parts_of
 from fewshot.authoring.labelling.records import Label, LabelFile, Status, Text
@@ -21,6 +21,7 @@ from fewshot.data.formats import flat
 from fewshot.data.labelled import gold_rows, read_labelled
 from fewshot.data.readers import read
 from fewshot.errors import FewshotError, InputError
+from fewshot.prompts.prompt import check_characters
 from fewshot.result import Result, plain
 from fewshot.task import Task
 

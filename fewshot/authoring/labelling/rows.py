@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import brief, check_characters, check_kind
+from fewshot._checks import brief, check_kind
 from fewshot.authoring.labelling.records import Text
 from fewshot.data.columns import Columns, Row, read_rows
 from fewshot.data.frames import frame_records, is_frame
 from fewshot.errors import InputError
 from fewshot.evaluation.rows_to_judge import asked
+from fewshot.prompts.prompt import check_characters
 from fewshot.prompts.similarity import words
 from fewshot.task import Task
 

@@ -86,13 +86,13 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
         finish_reason=finish_reason,
         texts=tuple(answer for answer, _ in answers),
         tokens=_tokens(choices[0].get("logprobs"), marked=bool(_MARKED.search(reply.body))),
-        usage=read_usage(envelope, request),
         model=_text(envelope.get("model")),
         id=_text(envelope.get("id")),
         request_id=reply.headers.get("x-request-id"),
         fingerprint=_text(envelope.get("system_fingerprint")) or None,
         attempts=attempts,
         dropped=dropped,
+        usage=read_usage(envelope, request),
     )
 
 
