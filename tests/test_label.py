@@ -288,6 +288,8 @@ def test_a_shipped_task_is_written_to_only_as_a_copy(mood: Task[Any]):
     written = work.write("tone")
     assert {path.parent for path in written} == {Path.cwd() / "templates" / "tone"}
     assert len(load("tone").examples) > len(task.examples)
+    assert {shot.output for shot in load("tone").examples[: task.settings.k]} == {"positive", "negative", "neutral"}
+    assert main(["check", "tone", "--strict"]) == 0
     with pytest.raises(InputError, match="is there already"):
         work.write("tone")
 

@@ -24,11 +24,11 @@ from fewshot.prompts.prompt import Prompt
 from fewshot.task import Task, load
 from fewshot.types import Example
 
-__all__ = ["TEST_FILE", "Checkup", "check"]
+__all__ = ["CALIBRATION_FILE", "TEST_FILE", "Checkup", "check"]
 
-TEST_FILE = "test.jsonl"
+TEST_FILE, CALIBRATION_FILE = "test.jsonl", "calibration.jsonl"
 """Labelled rows in the folder itself that are kept apart from the examples."""
-_KNOWN_FILES = ("task.toml", "prompt.jinja", "schema.json", TEST_FILE, "fit.json", *EXAMPLE_FILES)
+_KNOWN_FILES = ("task.toml", "prompt.jinja", "schema.json", TEST_FILE, CALIBRATION_FILE, "fit.json", *EXAMPLE_FILES)
 _READ_SUFFIXES = (".toml", ".jinja", ".jinja2", ".j2", ".jsonl", ".json", ".csv")
 _LONG_PROMPT = 6000
 """Tokens that leave the embedded model, with its 8,192, little room for a question and its answer."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from fewshot._checks import check_kind
 from fewshot._storage import write_atomic
-from fewshot.authoring.check import TEST_FILE
+from fewshot.authoring.check import CALIBRATION_FILE, TEST_FILE
 from fewshot.authoring.check_spec import PLACEHOLDER
 from fewshot.authoring.labelling.records import Label, Part, Text
 from fewshot.calibration.abstention import Threshold, threshold_for
@@ -28,10 +28,9 @@ from fewshot.folders.writer import check_writable, kept_copy, rewrite, save, wri
 from fewshot.prompts.selection import choose
 from fewshot.task import Task
 
-__all__ = ["CALIBRATION_FILE", "Learned", "parts_of"]
+__all__ = ["Learned", "parts_of"]
 
 _log = logging.getLogger("fewshot")
-CALIBRATION_FILE = "calibration.jsonl"
 _HALF = 0.5
 """The share of answers that the number of further labels is told for."""
 _LEAST, _MOST = 10, 2_000
@@ -67,13 +66,13 @@ class Learned:
 
     @cached_property
     def with_shots(self) -> Task[Any]:
-        """The task with the labelled shots before its own; what `fewshot new` wrote as a placeholder is left out."""
+        """The task with the labelled shots before its own, labels in turn, without placeholders of `fewshot new`."""
         own = [example for example in self.task.examples if PLACEHOLDER not in str(dict(example.inputs))]
         new = apart(self.task, self._rows("shot"), (example.inputs for example in own))
         if not new:
             return self.task
-        order = "balanced" if self.task.output.kind == "labels" else "first"
-        return self.task.using(examples=(*choose(as_examples(new), None, order), *own))
+        shots, order = (*as_examples(new), *own), "balanced" if self.task.output.kind == "labels" else "first"
+        return self.task.using(examples=choose(shots, None, order))
 
     @cached_property
     def fitted(self) -> tuple[Task[Any], Threshold | None, str]:

@@ -108,7 +108,8 @@ def _told(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['labelled']} labelled ({parts}), {found['cannot_tell']} cannot be told, {found['skip']} put off"]
     if found["accuracy"]:
         promised = f"answered with at most {found['risk']:.1%} wrong"
-        lines += [f"{found['metric']}: {Figure(**found['accuracy'])}", f"{promised}: {Figure(**found['coverage'])}"]
+        coverage = Figure(**found["coverage"]) if found["coverage"]["value"] else "none yet"
+        lines += [f"{found['metric']}: {Figure(**found['accuracy'])}", f"{promised}: {coverage}"]
     if found["more"] is not None:
         lines.append(f"about {found['more']} labels more until half can be answered so")
     return [*lines, *found["told"]]
