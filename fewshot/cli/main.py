@@ -39,7 +39,7 @@ GROUPS = {
         "eval": "measure a task on labelled rows",
         "calibrate": "fit a task's probabilities on labelled rows, and keep the fit",
         "tune": "search for a better prompt, measured on rows kept back",
-        "share": "estimate how frequent each label is in a corpus, from a labelled sample",
+        "share": "estimate how frequent each label is, from a labelled sample",
         "diff": "compare two files of results row by row",
     },
     "Look around": {
