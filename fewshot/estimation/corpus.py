@@ -24,6 +24,7 @@ from fewshot.types import Usage
 
 __all__ = ["share"]
 
+_FILE = (str, os.PathLike)
 _NEED = "label about 200 rows of the corpus, chosen at random"
 
 
@@ -78,13 +79,11 @@ async def share(
         check_kind(name, given, str, type(None), what="the name of a column")
     task, run = prepared(task, options)
     if task.output.labels is None:
-        raise InputError(
-            f"{task.name} gives {task.output.gives_what}, and shares are those of labels: give such a task"
-        )
+        raise InputError(f"{task.name} gives {task.output.gives_what}, and shares are those of labels: give such a one")
     if labelled is None:
         message = f"a model's own counts are wrong by nobody knows how much: {_NEED}"
         raise InputError(f"{message}, and give them as labelled= (or --labelled)", field="labelled")
-    sample = _sampled(task, labelled, by, chance, target, columns, encoding)
+    sample = _sampled(task, labelled, by, chance, target=target, columns=columns, encoding=encoding)
     shots = {asked(task, example.inputs) for example in task.examples}
     usable = [row for row in sample if row.key not in shots]
     if (lacking := LEAST - len(usable)) > 0:
@@ -104,17 +103,11 @@ async def share(
 
 
 def _sampled(
-    task: Predictor[Any],
-    given: Any,
-    by: str | None,
-    chance: str | None,
-    target: str | None,
-    columns: Mapping[str, str] | None,
-    encoding: str | None,
+    task: Predictor[Any], given: Any, by: str | None, chance: str | None, *, encoding: str | None, **how: Any
 ) -> list[_Sampled]:
     """Read the labelled rows, each with its group and its chance."""
-    gold = gold_rows(given, task.inputs, encoding=encoding if _is_file(given) else None)
-    rows = read_labelled(task, gold, target=target, columns=columns)
+    gold = gold_rows(given, task.inputs, encoding=encoding if isinstance(given, _FILE) else None)
+    rows = read_labelled(task, gold, **how)
     found = []
     with in_file(gold.where):
         for row, (number, record) in zip(rows, gold.rows, strict=True):
@@ -130,10 +123,10 @@ def _source(
     task: Predictor[Any], corpus: Any, columns: Mapping[str, str] | None, encoding: str | None
 ) -> tuple[Callable[[], Iterable[Any]], str]:
     """Give what gives the rows of the corpus, as often as they are wanted, and what tells it from another."""
-    if _is_file(corpus):
+    if isinstance(corpus, _FILE):
         path = Path(corpus)
         return lambda: read_rows(path, Columns(task, columns or {}), encoding=encoding), digest_of(path)[0]
-    if isinstance(corpus, str | bytes | Mapping) or not (is_frame(corpus) or isinstance(corpus, Iterable)):
+    if isinstance(corpus, bytes | Mapping) or not (is_frame(corpus) or isinstance(corpus, Iterable)):
         raise InputError(f"the corpus must be many rows, not {brief(corpus)}: give a file, a list, or a data frame")
     given = rows_of(task, corpus, columns)
     kept = frame_records(given) if is_frame(given) else list(given)
@@ -297,7 +290,3 @@ def _in_order(group: str | None) -> tuple[bool, float, str]:
         return False, float(group or ""), ""
     except ValueError:
         return True, 0.0, group or ""
-
-
-def _is_file(given: object) -> bool:
-    return isinstance(given, os.PathLike) or (isinstance(given, str) and bool(Path(given).suffix))
