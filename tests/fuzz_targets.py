@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import h11
 from pydantic import BaseModel
 
 from fewshot import FewshotError, Task, load
@@ -29,7 +30,7 @@ from fewshot.models.completion_store import from_json, to_json
 from fewshot.models.endpoint import Endpoint
 from fewshot.models.token_bucket import asked_to_wait
 from fewshot.models.wire.decisions import read_decision
-from fewshot.models.wire.http11 import _Connection, _Hidden
+from fewshot.models.wire.http11 import _Connection
 from fewshot.models.wire.request import Dialect
 from fewshot.models.wire.response import Reply, read_completion
 from fewshot.models.wire.response import read_vectors as vectors_in
@@ -215,8 +216,11 @@ class Wire:
 
 
 def read_http(data: bytes) -> None:
+    def head(target: str, length: int) -> h11.Request:
+        return h11.Request(method="POST", target=target, headers=[("Host", "host"), ("Content-Length", str(length))])
+
     async def exchange() -> Reply:
-        connection = _Connection("host", _Hidden([("Host", "host")]), None)
+        connection = _Connection("host", head, None)
         connection.connection_made(Wire())  # type: ignore[arg-type]
         waiting = asyncio.ensure_future(connection.exchange("/v1", b"{}"))
         await asyncio.sleep(0)

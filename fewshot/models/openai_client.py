@@ -230,6 +230,8 @@ class OpenAIClient:
 
     async def ready(self) -> None:
         """Do what the first request would otherwise wait for, before its clock starts: import openai, above all."""
+        import tenacity  # noqa: F401 - what failed may be that no more files can be opened, tenacity's own included
+
         try:
             await self._wire.ready()
         except Exception as odd:
