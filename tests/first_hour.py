@@ -32,6 +32,8 @@ LEFT_OUT = {
     "pip install": "this script has just done that",
     "sst2": "needs a data set",
     "inject.jsonl": "needs a data set",
+    "sample.csv": "needs a corpus and a labelled sample of it; test_shares.py runs the command",
+    "templates/triage/test.jsonl": "needs labels that a person gave on the page",
     "fewshot batch": "needs OpenAI's Batch API",
     "fewshot lab": "does not end by itself",
     "fewshot tune": "takes a thousand requests",

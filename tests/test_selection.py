@@ -116,6 +116,8 @@ def test_texts_that_are_as_alike_come_in_their_order_in_every_process() -> None:
 def test_an_index_of_many_texts_is_kept_on_disk_and_chooses_as_one_of_few(
     numpy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if numpy:
+        pytest.importorskip("numpy", reason="an extra")
     draw = random.Random(3)
     animals = ["ant", "bear", "cat", "dog", "elk", "fox", "고양이", "é", "x", "y", "z"]
     texts = [" ".join(draw.choices(animals, k=draw.randint(0, 9))) for _ in range(300)]
