@@ -14,6 +14,7 @@ from fewshot.cli.main import main
 from fewshot.estimation.prediction_powered import LabelledRow, Stratum, difference, mid_p, share_in
 from fewshot.estimation.shares import Shares
 from fewshot.evaluation.intervals import Figure
+from fewshot.testing import answers
 
 SHOTS = [("It broke.", "bug"), ("Thanks!", "praise")]
 
@@ -162,6 +163,28 @@ def test_the_command_goes_on_where_it_was(tmp_path: Path, capsys: pytest.Capture
     assert (len(first.requests), len(again.requests)) == (60, 0)
     assert main(["share", "sentiment", "--data", str(corpus), "--labelled", str(labelled), "--by", "week"]) == 2
     assert "label" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_the_command_tells_each_share_with_its_interval(
+    form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = population(60)
+    corpus, labelled, out = tmp_path / "corpus.csv", tmp_path / "labelled.csv", tmp_path / "answers.jsonl"
+    corpus.write_text("\n".join(["text,month", *(f"{row['text']},{row['month']}" for row in rows)]), encoding="utf-8")
+    lines = [f"{row['text']},{row['month']},{row['label']}" for row in rows[:30]]
+    labelled.write_text("\n".join(["text,month,label", *lines]), encoding="utf-8")
+    files = ["--data", str(corpus), "--labelled", str(labelled), "--out", str(out)]
+    with answers(said):
+        assert main(["share", "classify", "--labels", "bug,praise", *files, "--by", "month", "--quiet", *form]) == 0
+    said_so = capsys.readouterr().out
+    if form:
+        found = {(each["label"], each["group"]): each for each in json.loads(said_so)["shares"]}
+        assert found["bug", None]["low"] <= true_share(rows) <= found["bug", None]["high"]
+        assert {group for _, group in found} == {None, "2026-05", "2026-06"}
+    else:
+        assert all(word in said_so for word in ("bug", "praise", "2026-05", "2026-06", "95%"))
+    assert out.read_bytes().count(b"\n") == 60
 
 
 def test_the_interval_of_a_rare_label_is_neither_empty_nor_outside() -> None:
