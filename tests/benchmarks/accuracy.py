@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, create_model
 
@@ -71,7 +71,7 @@ def article(name: str, labels: list[str], rows: list[dict[str, Any]]) -> dict[st
 
 def schema(name: str, labels: list[str], rows: list[dict[str, Any]]) -> dict[str, float]:
     """Ask for a JSON object whose one field is a label, which the server enforces; no shots."""
-    model = create_model("Answer", label=(Literal[tuple(labels)], ...))
+    model = create_model("Answer", label=(cast(Any, Literal[tuple(labels)]), ...))
     instruction, asked, _ = ASKING[name[:4]]
     template = (
         f"{{% block instruction %}}{instruction.replace('{labels}', ', '.join(labels))}{{% endblock %}}\n"
@@ -123,6 +123,7 @@ def ways_of(name: str, folder: Path, limit: int | None) -> dict[str, Callable[[]
     def tuned() -> dict[str, float]:
         found = task.tune(pool, budget=BUDGET, k=(4, 8, 16), forms=("text",), draws=5)
         print(found, flush=True)
+        assert isinstance(found.task, Task)
         return told(found.task.using(cache=True).calibrate(pool).evaluate(rows))
 
     return {

@@ -44,7 +44,8 @@ def stub(latency_ms: float) -> Iterator[str]:
 
 def paired(bare: Callable[[], None], ours: Callable[[], None], pairs: int) -> dict[str, float]:
     """Measure both in turn; gives the ratio of processor times and of wall times."""
-    bare(), ours()
+    bare()
+    ours()
     cpu, wall, costs, times = [], [], [], []
     for _ in range(pairs):
         (bare_cpu, bare_wall), (our_cpu, our_wall) = _cost(bare), _cost(ours)
@@ -99,7 +100,11 @@ def shots(*, calls: int, pairs: int) -> dict[str, float]:
         none, many = (load("sentiment", base_url=url, model="stub", k=k) for k in (0, 32))
 
         def asked(task: Any) -> Callable[[], None]:
-            return lambda: [task(TEXT.format(i=i)) for i in range(calls)] and None
+            def work() -> None:
+                for i in range(calls):
+                    task(TEXT.format(i=i))
+
+            return work
 
         return paired(asked(none), asked(many), pairs)
 

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 from pydantic import BaseModel
@@ -106,11 +106,11 @@ SIMPLE = [
 ]
 MADE: list[Callable[[], Any]] = [
     object, Unequal, dict, list, set, inside_itself, deep, lambda: (lambda: None), lambda: (lambda _: 3),
-    lambda: (lambda *_, **__: None), lambda: iter(["a"]), lambda: (x for x in ()), lambda: memoryview(b"x"),
+    lambda: (lambda *_, **__: None), lambda: iter(["a"]), lambda: (x for x in ""), lambda: memoryview(b"x"),
     lambda: decimal.Decimal("NaN"), lambda: decimal.Decimal("0.5"), lambda: fractions.Fraction(1, 3),
     lambda: datetime.date(2020, 1, 1), lambda: Order(product="x"), lambda: Path("nowhere/at/all"), lambda: Path(),
     lambda: Path("x" * 300), lambda: Path("a\x00b"), lambda: os.fsdecode(b"\xff.jsonl"), io.StringIO, lambda: sys,
-    lambda: ScriptedClient("positive"), lambda: ScriptedClient(*[None] * 2), lambda: fewshot.load,
+    lambda: ScriptedClient("positive"), lambda: ScriptedClient(*cast(list[str], [None] * 2)), lambda: fewshot.load,
     lambda: PAIRS, lambda: LABELS, lambda: dict(PAIRS), lambda: [("a", "b"), 3], lambda: [("a",)],
     lambda: asyncio.sleep,
 ]  # fmt: skip

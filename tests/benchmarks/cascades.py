@@ -43,8 +43,8 @@ def task(name: str, place: int) -> Task[str]:
         return Completion(text="", model=name, probabilities=chances)
 
     shots = [("a", "bug"), ("b", "praise")]
-    options = {"client": ScriptedClient(answer), "model": name, "decisions": True}
-    return Task.of(f"Sort it, {name}.", LABELS, shots, name=name, **options)
+    client = ScriptedClient(answer)
+    return Task.of(f"Sort it, {name}.", LABELS, shots, name=name, client=client, model=name, decisions=True)
 
 
 async def resample(agree: float, lean: float, sample: int, to_come: int, draw: random.Random) -> tuple[float, float]:

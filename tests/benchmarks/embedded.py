@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import fewshot
+from fewshot.models.endpoint import EMBEDDED_CONTEXT
 from fewshot.models.local import server as local
 from fewshot.models.openai_client import OpenAIClient
 from fewshot.types import Completion, Request
@@ -47,7 +48,8 @@ def bare_loop(prompts: list[str], listed: int) -> Callable[[], None]:
     params.model.path = str(local.serve().path)
     params.verbosity, params.ui, params.warmup, params.fit_params, params.cache_ram_mib = -1, False, False, False, 0
     params.hostnames, params.port = ["127.0.0.1"], 0
-    params.n_ctx, params.n_parallel, params.n_batch, params.n_ubatch = local._CONTEXT, 1, local._BATCH, local._BATCH
+    params.n_ctx, params.n_parallel = EMBEDDED_CONTEXT, 1
+    params.n_batch = params.n_ubatch = local._BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = local._threads()
     server = xllamacpp.Server(params)
     local._await_loop(server.listening_address, "")

@@ -192,7 +192,8 @@ def when_down(chaos: Any, timeout: float, count: int = 1000) -> str:
         rule = {"fault": "503", "retry_after": 0.1, "text": "|".join(f"row {i};" for i in range(first, count))}
         with chaos.spawn(seed=3, plan={"rules": [rule]}) as server:
             options: dict[str, Any] = {"base_url": server.base_url, "model": "chaos-1", "timeout": timeout}
-            task, results, started = load("sentiment", k=2, **options), [], time.monotonic()
+            task, started = load("sentiment", k=2, **options), time.monotonic()
+            results: list[Any] = []
             try:
                 results += task.map([f"It came. row {i};" for i in range(count)], concurrency=AT_ONCE)
                 told = "no error"
