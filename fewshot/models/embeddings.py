@@ -21,7 +21,7 @@ from fewshot.models.endpoint import resolve
 from fewshot.models.openai_client import client_for
 from fewshot.settings import Settings
 
-__all__ = ["embed"]
+__all__ = ["embed", "vector_store"]
 
 _AT_ONCE = 128
 """Texts in one request; services allow 2,048 of them, but also limit their tokens together."""
@@ -59,7 +59,7 @@ async def embed(
     if connection.local:
         texts = [text.encode("utf-8", "replace")[:_LONGEST_EMBEDDED].decode("utf-8", "ignore") for text in texts]
     keys = [_key(text, model, "embedded" if connection.local else connection.endpoint.base_url or "") for text in texts]
-    store = _store()
+    store = vector_store()
     kept = {key: store.read(key) for key in dict.fromkeys(keys)} if store is not None else {}
     known = {key: array("f", row[1]) for key, row in kept.items() if row is not None}
     missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in known}.items())
@@ -96,7 +96,7 @@ def _key(text: str, model: str, place: str) -> str:
     return hashlib.sha256("\0".join((place, model, text)).encode("utf-8", "replace")).hexdigest()
 
 
-def _store() -> Answers | None:
+def vector_store() -> Answers | None:
     """Give what keeps vectors on disk; where there is no place for it, say so and ask the endpoint each time."""
     try:
         return answers_in(str(cache_dir("embeddings")))
