@@ -11,45 +11,37 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, update_wrapper
 from inspect import Parameter, cleandoc, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, get_origin, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from fewshot._checks import brief, check_count, check_kind
 from fewshot._options import table
 from fewshot.errors import InputError
 from fewshot.folders.loader import shipped
-from fewshot.outputs.kinds import Labels, LabelSet, Output, Schema, is_tree, output_of
+from fewshot.outputs.kinds import Labels, LabelSet, Output, Schema, output_of, output_of_labels
 from fewshot.outputs.schema import spans_of
 from fewshot.outputs.spans import Span
 from fewshot.outputs.strict_schema import outline
-from fewshot.outputs.typing import AsLabels, F
-from fewshot.result import Result, label_of
+from fewshot.outputs.typing import AsLabels as As
+from fewshot.outputs.typing import F
+from fewshot.result import Result
 from fewshot.settings import Options, Settings
 from fewshot.task import Task, load, value_of
 from fewshot.types import Form, Message
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from pydantic import BaseModel
 
 __all__ = [
-    "Call",
-    "Function",
-    "answer",
-    "calculate",
-    "classify",
-    "classify_sentiment",
-    "complete_pattern",
-    "detect_injection",
-    "extract",
-    "find",
-    "summarize",
-    "translate",
-    "with_span_labels",
-]
+    "Call", "Function", "answer", "calculate", "classify", "classify_sentiment", "complete_pattern",
+    "detect_injection", "extract", "find", "summarize", "translate", "with_span_labels",
+]  # fmt: skip
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Label = TypeVar("Label")
-Model = TypeVar("Model", bound="BaseModel")
+Shots = Iterable[Any]
+L = TypeVar("L")
+M = TypeVar("M", bound="BaseModel | DataclassInstance | list[Any]")
 Sentiment = Literal["positive", "negative", "neutral"]
 
 
@@ -85,8 +77,6 @@ class Function(Generic[P, T]):
         return self  # as of a static method: `help` takes it for the function that it is
 
     @overload
-    def __call__(self, text: str, labels: AsLabels[Label], *, several: Literal[True], **more: Any) -> list[Label]: ...
-    @overload
     def __call__(self, *args: Any, min_confidence: float, **kwargs: Any) -> T | None: ...
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -96,10 +86,6 @@ class Function(Generic[P, T]):
         return value_of(call.task.run(call.inputs))
 
     @overload
-    async def acall(
-        self, text: str, labels: AsLabels[Label], *, several: Literal[True], **more: Any
-    ) -> list[Label]: ...
-    @overload
     async def acall(self, *args: Any, min_confidence: float, **kwargs: Any) -> T | None: ...
     @overload
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -108,13 +94,7 @@ class Function(Generic[P, T]):
         call = self._build(*args, **kwargs)
         return value_of(await call.task.arun(call.inputs))
 
-    @overload
-    def run(
-        self, text: str, labels: AsLabels[Label], *, several: Literal[True], **more: Any
-    ) -> Result[list[Label]]: ...
-    @overload
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> Result[T]: ...
-    def run(self, *args: Any, **kwargs: Any) -> Any:
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> Result[T]:
         """Give the value and everything about the call; a failed service or answer is in `error`."""
         call = self._build(*args, **kwargs)
         return call.task.run(call.inputs)
@@ -191,6 +171,61 @@ class Function(Generic[P, T]):
         return f"<fewshot function {self.__name__}>"  # type: ignore[attr-defined]
 
 
+class Shown(Options, total=False):
+    """Options beside the examples that the model is shown."""
+
+    examples: Shots
+
+
+class OfLabels(Function[..., Any]):
+    """`classify`, whose labels say what type it gives."""
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override, no-overload-impl]
+        def __call__(self, text: str, labels: As[L], *, several: Literal[True], **more: Any) -> list[L]: ...
+        @overload
+        def __call__(self, text: str, labels: As[L], *, min_confidence: float, **more: Any) -> L | None: ...
+        @overload
+        def __call__(self, text: str, labels: As[L], *, several: bool = ..., **more: Unpack[Shown]) -> L: ...
+        @overload  # type: ignore[override, no-overload-impl]
+        async def acall(self, text: str, labels: As[L], *, several: Literal[True], **more: Any) -> list[L]: ...
+        @overload
+        async def acall(self, text: str, labels: As[L], *, min_confidence: float, **more: Any) -> L | None: ...
+        @overload
+        async def acall(self, text: str, labels: As[L], *, several: bool = ..., **more: Unpack[Shown]) -> L: ...
+        @overload  # type: ignore[no-overload-impl]
+        def run(self, text: str, labels: As[L], *, several: Literal[True], **more: Any) -> Result[list[L]]: ...
+        @overload
+        def run(self, text: str, labels: As[L], *, several: bool = ..., **more: Unpack[Shown]) -> Result[L]: ...
+        @overload  # type: ignore[no-overload-impl]
+        async def arun(self, text: str, labels: As[L], *, several: Literal[True], **more: Any) -> Result[list[L]]: ...
+        @overload
+        async def arun(self, text: str, labels: As[L], *, several: bool = ..., **more: Unpack[Shown]) -> Result[L]: ...
+        @overload  # type: ignore[no-overload-impl]
+        def task(self, labels: As[L], *, several: Literal[True], **more: Any) -> Task[list[L]]: ...
+        @overload
+        def task(self, labels: As[L], *, several: bool = ..., **more: Unpack[Shown]) -> Task[L]: ...
+
+
+class OfModel(Function[..., Any]):
+    """`extract`, whose schema is the type of what it gives."""
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override, no-overload-impl]
+        def __call__(self, text: str, schema: type[M], *, min_confidence: float, **more: Any) -> M | None: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(self, text: str, schema: type[M], **more: Unpack[Shown]) -> M: ...
+        @overload  # type: ignore[override, no-overload-impl]
+        async def acall(self, text: str, schema: type[M], *, min_confidence: float, **more: Any) -> M | None: ...  # type: ignore[overload-overlap]
+        @overload
+        async def acall(self, text: str, schema: type[M], **more: Unpack[Shown]) -> M: ...
+        def run(self, text: str, schema: type[M], **more: Unpack[Shown]) -> Result[M]: ...
+        async def arun(self, text: str, schema: type[M], **more: Unpack[Shown]) -> Result[M]: ...
+        def task(self, schema: type[M], **more: Unpack[Shown]) -> Task[M]: ...
+
+
 _INPUTS = ("text", "question", "context", "query")
 """What changes from call to call; the other parameters of a function say which task it is."""
 _ABOUT = """Options, as keywords: `model`, `base_url`, `client` (who answers), `k`, `select` (which shots), `timeout`,
@@ -200,15 +235,12 @@ _ABOUT = """Options, as keywords: `model`, `base_url`, `client` (who answers), `
 prompt and sends nothing, `.map` answers many rows, `.evaluate` measures, and `.task` gives the task itself."""
 
 
+_loaded = lru_cache(lambda name: load(shipped(name)))  # once in a process: its files are not the user's to edit
+
+
 def _own(name: str, **options: Any) -> Task[Any]:
     """Give a task of this package, whatever folder of that name stands where the process runs."""
     return _loaded(name).using(**options) if options else _loaded(name)
-
-
-@lru_cache(maxsize=64)
-def _loaded(name: str) -> Task[Any]:
-    """Load a task of this package, once in a process: its files are not the user's to edit."""
-    return load(shipped(name))
 
 
 @Function
@@ -221,15 +253,15 @@ def classify_sentiment(text: str, **options: Unpack[Options]) -> Call[Sentiment]
     return Call(_own("sentiment", **options), {"text": text})
 
 
-@Function
+@OfLabels
 def classify(
     text: str,
-    labels: AsLabels[Label],
+    labels: As[L],
     *,
     several: bool = False,
-    examples: Iterable[Any] = (),
+    examples: Shots = (),
     **options: Unpack[Options],
-) -> Call[Label]:
+) -> Call[L]:
     """Tell which of your labels fits a text, or with `several` all that fit.
 
     Arguments:
@@ -242,7 +274,7 @@ def classify(
         InputError: `labels` is a text, or has fewer than two labels or two that are the same; or an example's label is
             not among them.
     """
-    output: Output[Any] = _labels(labels)
+    output: Output[Any] = output_of_labels(labels)
     if several and isinstance(output, Labels):
         output = LabelSet(output)
     task = _own("tag" if output.several else "classify", output=output, examples=examples, **options)
@@ -255,7 +287,7 @@ def translate(
     target: str = "French",
     source: str = "English",
     *,
-    examples: Iterable[Any] | None = None,
+    examples: Shots | None = None,
     **options: Unpack[Options],
 ) -> Call[str]:
     """Translate a text.
@@ -271,14 +303,11 @@ def translate(
 
 
 @Function
-def complete_pattern(examples: Iterable[Any], query: str, **options: Unpack[Options]) -> Call[str]:
+def complete_pattern(examples: Shots, query: str, **options: Unpack[Options]) -> Call[str]:
     """Give the output that goes on with a pattern: pairs in, the next output out.
 
     >>> complete_pattern([("Python", "Guido van Rossum"), ("Java", "James Gosling")], "Rust")  # doctest: +SKIP
     'Graydon Hoare'
-
-    Raises:
-        InputError: no examples, so there is no pattern.
     """
     check_kind("examples", examples, Iterable, what="pairs of input and output")
     pairs = list(examples.items()) if isinstance(examples, Mapping) else list(examples)
@@ -306,8 +335,8 @@ def calculate(question: str, **options: Unpack[Options]) -> Call[float]:
     return Call(_own("calculate", **options), {"question": question})
 
 
-@Function
-def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **options: Unpack[Options]) -> Call[Model]:
+@OfModel
+def extract(text: str, schema: type[M], *, examples: Shots = (), **options: Unpack[Options]) -> Call[M]:
     """Read an instance of your pydantic model out of a text, or of another type of records such as `list[Model]`.
 
     Arguments:
@@ -323,7 +352,7 @@ def extract(text: str, schema: type[Model], *, examples: Iterable[Any] = (), **o
 
 @Function
 def find(
-    text: str, labels: Sequence[str], *, examples: Iterable[Any] | None = None, **options: Unpack[Options]
+    text: str, labels: Sequence[str], *, examples: Shots | None = None, **options: Unpack[Options]
 ) -> Call[list[Span]]:
     """Find in a text what your labels name: people, places, products, parts of a contract.
 
@@ -351,35 +380,6 @@ def detect_injection(text: str, **options: Unpack[Options]) -> Call[Literal["inj
     return Call(_own("detect_injection", **options), {"text": text})
 
 
-def _labels(given: Any) -> Output[Any]:
-    """Make the output of some labels, the same object for the same labels."""
-    if isinstance(given, str | bytes | set | frozenset):
-        what = "a set, which has no order" if isinstance(given, set | frozenset) else f"the text {brief(given)}"
-        raise InputError(f"labels is {what}; give a list of labels", field="labels")
-    if isinstance(given, Mapping) and is_tree(given):
-        return output_of(given)
-    descriptions = {label_of(label): text for label, text in given.items()} if isinstance(given, Mapping) else {}
-    if isinstance(given, Iterable) and not isinstance(given, type) and get_origin(given) is None:
-        given = tuple(given)
-        if len(given) < 2:
-            raise InputError(f"labels={brief(list(given))}: give at least two labels", field="labels")
-    try:
-        # 1, 1.0 and True are equal, and so one key of a cache, unless their types stand beside them.
-        kinds = tuple(map(type, given)) if isinstance(given, tuple) else ()
-        output = _output_of_labels(given, kinds, tuple(descriptions.items()))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"labels: {error}", field="labels") from error
-    if output.labels is None or len(output.labels) < 2:
-        raise InputError(f"labels={brief(given)}: give at least two labels", field="labels")
-    return output
-
-
-@lru_cache(maxsize=256)
-def _output_of_labels(given: Any, kinds: tuple[type, ...], descriptions: tuple[tuple[str, str], ...]) -> Output[Any]:  # noqa: ARG001 - a part of the cache's key
-    output = output_of(given)
-    return replace(output, descriptions=dict(descriptions)) if isinstance(output, Labels) else output
-
-
 @lru_cache(maxsize=256)
 def _finding(labels: tuple[str, ...]) -> Task[list[Span]]:
     return with_span_labels(_own("find"), labels)
@@ -394,7 +394,7 @@ def with_span_labels(task: Task[Any], labels: Sequence[str]) -> Task[list[Span]]
 
 
 @lru_cache(maxsize=256)
-def _schema(schema: type[Model]) -> tuple[Output[Model], str]:
+def _schema(schema: type[M]) -> tuple[Output[M], str]:
     """Give the output of a model, and its shape for the prompt."""
     output = output_of(schema)
     return output, outline(output.described if isinstance(output, Schema) else {})

@@ -70,11 +70,11 @@ class Task(Predictor[T]):
 
     @overload
     @staticmethod
-    def of(template: str, output: AsType[U], examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[U]: ...
+    def of(template: str, output: AsSchema, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[Any]: ...
 
     @overload
     @staticmethod
-    def of(template: str, output: AsSchema, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[Any]: ...
+    def of(template: str, output: AsType[U], examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[U]: ...
 
     @staticmethod
     def of(template: str, output: Any, examples: Shots = (), **more: Unpack[TaskOptions]) -> Task[Any]:

@@ -12,12 +12,13 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Literal, cast, get_args, get_origin
 
+from fewshot._checks import brief
 from fewshot._wording import excerpt, tidy
 from fewshot.errors import InputError, OutputError
 from fewshot.outputs.closed import Labels, LabelSet, groups_of, labels_of
@@ -28,8 +29,21 @@ from fewshot.outputs.output import Kind, Output, json_text
 from fewshot.outputs.schema import Schema, spans_of
 from fewshot.outputs.strict_schema import answer_schema, strict_schema
 from fewshot.outputs.text import no_answer, quoted, read_text
+from fewshot.result import label_of
 
-__all__ = ["Kind", "LabelSet", "Labels", "Number", "Output", "Schema", "Text", "is_tree", "labels_of", "output_of"]
+__all__ = [
+    "Kind",
+    "LabelSet",
+    "Labels",
+    "Number",
+    "Output",
+    "Schema",
+    "Text",
+    "is_tree",
+    "labels_of",
+    "output_of",
+    "output_of_labels",
+]
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,35 @@ def output_of(spec: Any) -> Output[Any]:
         f"cannot make an output of {spec!r}; give a list of labels, 'text', 'number', a Literal, an enum, "
         "a type such as a pydantic model or list[str], or a JSON schema"
     )
+
+
+def output_of_labels(given: Any) -> Output[Any]:
+    """Make the output of some labels, the same object for the same labels."""
+    if isinstance(given, str | bytes | set | frozenset):
+        what = "a set, which has no order" if isinstance(given, set | frozenset) else f"the text {brief(given)}"
+        raise InputError(f"labels is {what}; give a list of labels", field="labels")
+    if isinstance(given, Mapping) and is_tree(given):
+        return output_of(given)
+    descriptions = {label_of(label): text for label, text in given.items()} if isinstance(given, Mapping) else {}
+    if isinstance(given, Iterable) and not isinstance(given, type) and get_origin(given) is None:
+        given = tuple(given)
+        if len(given) < 2:
+            raise InputError(f"labels={brief(list(given))}: give at least two labels", field="labels")
+    try:
+        # 1, 1.0 and True are equal, and so one key of a cache, unless their types stand beside them.
+        kinds = tuple(map(type, given)) if isinstance(given, tuple) else ()
+        output = _output_of_labels(given, kinds, tuple(descriptions.items()))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"labels: {error}", field="labels") from error
+    if output.labels is None or len(output.labels) < 2:
+        raise InputError(f"labels={brief(given)}: give at least two labels", field="labels")
+    return output
+
+
+@lru_cache(maxsize=256)
+def _output_of_labels(given: Any, kinds: tuple[type, ...], descriptions: tuple[tuple[str, str], ...]) -> Output[Any]:  # noqa: ARG001 - a part of the cache's key
+    output = output_of(given)
+    return replace(output, descriptions=dict(descriptions)) if isinstance(output, Labels) else output
 
 
 def _closed_set(spec: Any) -> Labels | LabelSet | None:

@@ -1,6 +1,6 @@
-"""How the package is typed: never run, only read by mypy and pyright (see tests/test_typing.py).
+"""How the package is typed: never run, only read by mypy, pyright and ty (see tests/test_typing.py).
 
-An expected error stands behind `# type: ignore[…]`, which mypy reports when there is none.
+An expected error stands behind `# type: ignore[…]`, which mypy reports when there is none; ty has its own.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def teams(known: list[Team]) -> Task[Team]:
 
 
 Task.of("Sort.", Team, temprature=0.1)  # type: ignore[call-overload]
-Task.of("Sort.", Team, k="four")  # type: ignore[call-overload]
-Task.of(Team, "text")  # type: ignore[call-overload]
+Task.of("Sort.", Team, k="four")  # type: ignore[call-overload]  # ty: ignore[no-matching-overload]
+Task.of(Team, "text")  # type: ignore[call-overload]  # ty: ignore[no-matching-overload]
 
 # -- what a task gives ------------------------------------------------------------------------------------------------
 
@@ -95,6 +95,9 @@ async def ask() -> None:
     assert_type(await team.acall("It crashes."), Team)
     assert_type(await team.arun("It crashes."), Result[Team])
     assert_type(await classify_sentiment.acall("Lovely."), Sentiment)
+    assert_type(await classify.acall("Lovely.", ["good", "bad"]), str)
+    assert_type(await classify.arun("Lovely.", ["good", "long"], several=True), Result[list[str]])
+    assert_type(await extract.acall("It crashes.", Ticket), Ticket)
     assert_type(await classify_sentiment.acall("Lovely.", min_confidence=0.8), Sentiment | None)
 
 
@@ -127,14 +130,21 @@ def of_teams(text: str, known: list[Team]) -> Team:
     return classify(text, known)
 
 
-classify_sentiment("Lovely.", k="three")  # type: ignore[call-overload]
+classify_sentiment("Lovely.", k="three")  # type: ignore[call-overload]  # ty: ignore[invalid-argument-type]
 classify_sentiment("Lovely.", modle="x")  # type: ignore[call-overload]
 assert_type(classify("Lovely.", [1, 2]), int)
 assert_type(classify("Lovely.", ["good", "long"], several=True), list[str])
 assert_type(classify("Lovely.", Color, several=True, k=3), list[Color])
 assert_type(classify.run("Lovely.", ["good", "long"], several=True), Result[list[str]])
 assert_type(classify("Lovely.", bool), bool)
-extract("It crashes.", dict)  # type: ignore[type-var]
+assert_type(classify("Lovely.", [1, 2], min_confidence=0.8), int | None)
+assert_type(classify("Lovely.", ["good", "long"], several=False, k=2, examples=pairs), str)
+assert_type(classify.task(["good", "long"]), Task[str])
+assert_type(classify.task(["good", "long"], several=True), Task[list[str]])
+assert_type(extract("They crash.", list[Ticket]), list[Ticket])
+assert_type(extract("It crashes.", Ticket, min_confidence=0.8), Ticket | None)
+assert_type(extract.task(Ticket), Task[Ticket])
+extract("It crashes.", dict)  # type: ignore[type-var]  # ty: ignore[invalid-argument-type]
 
 
 def output_kinds() -> tuple[Output[str], Output[str | None], Output[Ticket]]:
