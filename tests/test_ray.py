@@ -1,4 +1,4 @@
-"""Ray Data on a real local cluster: two workers, one of them killed; and the shared rate by itself."""
+"""Ray Data on a real local cluster: two workers, one of them killed; and the rate of one worker by itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ import pytest
 
 from fewshot import ConfigError, InputError, ScriptedClient, ServiceError, Task
 from fewshot.integrations.partition import COLUMNS, Partition, inputs_of, record_of
-from fewshot.integrations.ray import RateKeeper, TaskRunner, _SharedRate
+from fewshot.integrations.ray import TaskRunner, _limited
+from fewshot.models.client import ClientWrapper
+from fewshot.models.connection import Connection
+from fewshot.models.endpoint import Endpoint
+from fewshot.models.rate_limits import Limits
 from fewshot.result import Result
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,56 +62,25 @@ def test_a_bad_row_is_a_row_with_an_error() -> None:
     assert answered["answer_error"].startswith(InputError.__name__)
 
 
-def test_permits_keep_the_rate_over_all_workers() -> None:
-    keeper = RateKeeper(rpm=600)
-    now, first = keeper.lease(4)
-    _, second = keeper.lease(4)
-    assert [since - now for since in first + second] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
-    keeper.hold(30)
-    later, [since] = keeper.lease(1)
-    assert since - later == pytest.approx(30.0, abs=0.01)
+def test_each_worker_keeps_to_its_share_of_the_rate() -> None:
+    async def one_row() -> tuple[str, float, int]:
+        runner = TaskRunner(TASK.using(client=ScriptedClient("positive"), scoring=False), rpm=30)
+        answered = await runner({"text": "Fine."})
+        assert runner._connected is not None
+        _, limits = await runner._connected
+        return answered["answer_value"], limits._seconds_to_wait(), limits.busy
+
+    value, seconds, busy = asyncio.run(one_row())
+    assert (value, busy) == ("positive", 0)
+    assert 0 < seconds <= 60 / 30
 
 
-class Remote:
-    """Stands for the keeper in its actor; its clock is far ahead of ours."""
-
-    def __init__(self, *leases: list[float]) -> None:
-        self.leases = list(leases)
-        self.lease = self
-        self.held: list[float] = []
-
-    @property
-    def hold(self) -> Any:
-        return type("Held", (), {"remote": lambda _, seconds: self.held.append(seconds)})()
-
-    async def remote(self, count: int) -> tuple[float, list[float]]:
-        there = time.monotonic() + 1e6
-        return there, [there + seconds for seconds in self.leases.pop(0)]
-
-
-def test_a_permit_that_was_not_used_in_its_time_is_void() -> None:
-    remote = Remote([-9.0, -9.0], [0.0])
-    asyncio.run(_SharedRate(remote)._permit())
-    assert remote.leases == []
-
-
-def test_when_the_service_asks_one_worker_to_wait_all_do() -> None:
-    remote = Remote()
-    _SharedRate(remote).leave(None, 429, {"retry-after": "7"})
-    assert remote.held == [7.0]
-
-
-def test_a_row_is_prepaid_before_its_time_begins() -> None:
-    async def row() -> int:
-        remote = Remote([0.0], [0.0])
-        gate = _SharedRate(remote)
-        await gate.prepay()
-        await gate.enter(None)
-        left = len(remote.leases)
-        await gate.enter(None)
-        return left
-
-    assert asyncio.run(row()) == 1
+def test_the_rates_of_a_cascade_are_those_of_one_worker() -> None:
+    limits = Limits(rpm=30)
+    second = Connection(ScriptedClient(), Endpoint(model="b"), "b")
+    found = _limited(Connection(ScriptedClient(), Endpoint(model="a"), "a", further=second), limits)
+    assert found.further is not None
+    assert all(isinstance(one.client, ClientWrapper) for one in (found, found.further))
 
 
 def test_a_partition_of_frames_and_of_dicts(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,5 +217,5 @@ def test_the_rate_is_shared_by_the_workers(ray: Any, chaos: Any, tmp_path: Path)
     assert len(answers) == 120
     times = sorted(entry["t"] for entry in chaos.log() if entry.get("path", "").endswith("completions"))
     busiest = max(sum(start <= t < start + 2 for t in times) for start in times)
-    assert busiest <= 2 * 20 + 15  # each worker may use a permit a quarter of a second late, and needs to find the time
+    assert busiest <= 2 * 20 + 15
     assert times[-1] - times[0] >= 119 / 20 - 1.5
