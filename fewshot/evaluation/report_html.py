@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fewshot.calibration.abstention import coverage_curve
 from fewshot.errors import InputError
 from fewshot.evaluation.metrics import reliability
 from fewshot.evaluation.predictions import CURVE
-from fewshot.evaluation.svg import STYLE, Line, alone, chart
+from fewshot.evaluation.svg import Line, Plot
 
 if TYPE_CHECKING:
     import jinja2
@@ -66,63 +66,45 @@ _TILES = (
 _NO_SHARE = frozenset({"nll", "brier", "chrf"})
 
 
-class Shown(Protocol):
-    """What the page shows of a `Report`."""
-
-    @property
-    def kind(self) -> Any: ...
-    @property
-    def metrics(self) -> Any: ...
-    @property
-    def predictions(self) -> Any: ...
-    @property
-    def mistakes(self) -> Any: ...
-    @property
-    def chances(self) -> Any: ...
-    @property
-    def curve(self) -> Any: ...
-
-    def to_dict(self, *, predictions: bool = True) -> dict[str, Any]:
-        """Give the report as JSON has it."""
-        ...
-
-
-def page(report: Shown) -> str:
-    """Make the page of a report."""
+def page(report: Any) -> str:
+    """Make the page of a `Report`."""
     figures = {n: (n, ABOUT.get(n, ""), figure, n in _NO_SHARE) for n, figure in report.metrics.items()}
-    return _template().render(
-        report=report,
-        plot_style=STYLE,
-        data=report.to_dict(predictions=False),
-        figures=list(figures.values()),
-        tiles=[figures[name] for name in _TILES if name in figures][:5],
-        curve_of=CURVE[report.kind],
-        plots=[plot for plot in (_reliability(report), _coverage(report), _shots(report)) if plot],
-        mistakes=[(report.predictions[m.row], m.prompt) for m in report.mistakes],
-        failures=[p for p in report.predictions if p.error is not None],
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            data=report.to_dict(predictions=False),
+            figures=list(figures.values()),
+            tiles=[figures[name] for name in _TILES if name in figures][:5],
+            curve_of=CURVE[report.kind],
+            plots=list(_plots(report)),
+            mistakes=[(report.predictions[m.row], m.prompt) for m in report.mistakes],
+            failures=[p for p in report.predictions if p.error is not None],
+        )
     )
 
 
-def picture(report: Shown) -> str:
-    """Draw the score over the number of shots as an SVG file.
+def picture(report: Any) -> str:
+    """Draw the score of a `Report` over the number of shots as an SVG file.
 
     Raises:
         InputError: the report has no such curve.
     """
-    drawn = _shots(report)
-    if drawn is None:
+    if len(report.curve) < 2:
         raise InputError("only a curve over k can be drawn alone: evaluate with several, such as k=[0, 4, 16]")
-    return alone(drawn["svg"])
+    drawing: Any = _environment().get_template("chart.svg.jinja").module
+    return str(drawing.chart(_shots(report), alone=True))
 
 
 @lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
+def _environment() -> jinja2.Environment:
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["plain"] = _plain
-    source = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, loader=loader)
+    made.filters["plain"] = _plain
+    return made
 
 
 def _plain(value: Any) -> str:
@@ -130,63 +112,58 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _reliability(report: Shown) -> dict[str, str] | None:
-    if not report.chances:
-        return None
-    bins = reliability([c for c, _ in report.chances], [right for _, right in report.chances], bins=10)
-    said = [f"{b.rows} rows: confidence {b.confidence:.1%}, accuracy {b.accuracy:.1%}" for b in bins]
-    most = max(b.rows for b in bins)
-    line = Line(
-        [(b.confidence, b.accuracy) for b in bins], dots=said, sizes=[2.5 + 6 * (b.rows / most) ** 0.5 for b in bins]
-    )
-    drawn = chart(
-        [Line([(0, 0), (1, 1)], "ideal"), line],
-        x_ticks=_TENTHS,
-        y_ticks=_TENTHS,
-        x_label="confidence",
-        y_label="accuracy",
-        title="Reliability diagram",
-    )
-    return {"title": "Reliability", "text": "On the dashed line a confidence means what it says.", "svg": drawn}
+def _plots(report: Any) -> Iterator[Plot]:
+    """Draw what there is to be drawn: reliability, accuracy by coverage, the score over the number of shots."""
+    if report.chances:
+        confidences, right = [c for c, _ in report.chances], [right for _, right in report.chances]
+        bins = reliability(confidences, right, bins=10)
+        most = max(b.rows for b in bins)
+        line = Line(
+            [(b.confidence, b.accuracy) for b in bins],
+            dots=[f"{b.rows} rows: confidence {b.confidence:.1%}, accuracy {b.accuracy:.1%}" for b in bins],
+            sizes=[2.5 + 6 * (b.rows / most) ** 0.5 for b in bins],
+        )
+        yield Plot(
+            title="Reliability",
+            text="On the dashed line a confidence means what it says.",
+            lines=[Line([(0, 0), (1, 1)], "ideal"), line],
+            x_ticks=_TENTHS,
+            y_ticks=_TENTHS,
+            x_label="confidence",
+            y_label="accuracy",
+        )
+        curve = coverage_curve(confidences, right)
+        thinned = curve[:: max(1, len(curve) // 200)]
+        points = [(point.coverage, point.accuracy) for point in [*thinned, curve[-1]]]
+        yield Plot(
+            title="Accuracy by coverage",
+            text="What holding back unsure answers buys.",
+            lines=[Line(points)],
+            x_ticks=_TENTHS,
+            y_ticks=_around([y for _, y in points]),
+            x_label="share of rows accepted, the surest first",
+            y_label="accuracy among these",
+        )
+    if len(report.curve) > 1:
+        yield _shots(report)
 
 
-def _coverage(report: Shown) -> dict[str, str] | None:
-    if not report.chances:
-        return None
-    curve = coverage_curve([c for c, _ in report.chances], [right for _, right in report.chances])
-    thinned = curve[:: max(1, len(curve) // 200)]
-    points = [(point.coverage, point.accuracy) for point in [*thinned, curve[-1]]]
-    drawn = chart(
-        [Line(points)],
-        x_ticks=_TENTHS,
-        y_ticks=_around([y for _, y in points]),
-        x_label="share of rows accepted, the surest first",
-        y_label="accuracy among these",
-        title="Accuracy by coverage",
-    )
-    return {"title": "Accuracy by coverage", "text": "What holding back unsure answers buys.", "svg": drawn}
-
-
-def _shots(report: Shown) -> dict[str, str] | None:
-    if len(report.curve) < 2:
-        return None
+def _shots(report: Any) -> Plot:
     line = Line(
         [(x, point.score.value) for x, point in enumerate(report.curve)],
         band=[(x, point.score.low, point.score.high) for x, point in enumerate(report.curve)],
         dots=[f"k={point.k}: {point.score}, {len(point.draws)} draw(s)" for point in report.curve],
     )
     spots = [(x, score) for x, p in enumerate(report.curve) if len(p.draws) > 1 for score in p.draws]
-    faint = [Line([spot], "draw", dots=[f"one draw: {spot[1]:.3f}"], sizes=[2]) for spot in spots]
-    drawn = chart(
-        [line, *faint],
+    return Plot(
+        title="Score by number of shots",
+        text="Band: 95% interval over rows and draws of shots.",
+        lines=[line, *(Line([spot], "draw", dots=[f"one draw: {spot[1]:.3f}"], sizes=[2]) for spot in spots)],
         x_ticks=[(x, str(point.k)) for x, point in enumerate(report.curve)],
         y_ticks=_around([bound for p in report.curve for bound in (p.score.low, p.score.high, *p.draws)]),
         x_label="shots in the prompt (k)",
         y_label=CURVE[report.kind].replace("_", " "),
-        title="Score by number of shots",
     )
-    text = "Band: 95% interval over rows and draws of shots."
-    return {"title": "Score by number of shots", "text": text, "svg": drawn}
 
 
 def _around(values: Sequence[float]) -> list[tuple[float, str]]:
