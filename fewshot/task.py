@@ -216,7 +216,7 @@ class Task(Predictor[T]):
 
     async def acalibrate(self, rows: Any = None, **options: Unpack[CalibrateOptions]) -> Task[T]:
         """Give the task calibrated on labelled rows, without blocking; see `fewshot.evaluation.calibrate.calibrate`."""
-        if self.fallback is not None and self.fallback.risk is not None:
+        if self.fallback is not None and self.fallback.promises:
             from fewshot.evaluation.cascade_fit import fitted_in_turn
 
             return await fitted_in_turn(self, rows, **options)  # type: ignore[return-value]
@@ -240,9 +240,12 @@ class Task(Predictor[T]):
         """Give a cascade: where this task is not sure enough, the other one is asked.
 
         Arguments:
-            agree: the share of this task's answers that shall be those of the other; `.calibrate(rows)` then finds how
-                sure it must be, on rows (without labels) that both answer.
-            right: instead, the share of this task's answers that shall be right; `.calibrate` then takes labelled rows.
+            agree: the share of all rows whose answer shall be the one that the other task gives; `.calibrate(rows)`
+                then finds how sure this one must be, on rows (without labels) that both answer.
+            right: instead, the share of all rows that this task answers rightly or leaves to the other, so that the
+                cascade is right on at most 1 - `right` fewer of them than the other alone; `.calibrate` then takes
+                labelled rows, of which the other is not asked. For a share of errors among this task's own answers
+                calibrate it with `risk=` first, and give neither.
 
         Raises:
             InputError: the tasks take or give different things, or nothing says when this one is sure enough.

@@ -11,6 +11,7 @@ from fewshot.calibration.abstention import (
     coverage_curve,
     coverage_table,
     error_bound,
+    overall_threshold_for,
     recall_threshold_for,
     threshold_for,
 )
@@ -100,6 +101,35 @@ def test_mistakes_are_named():
         threshold_for(5, [0.5], [True])
     with pytest.raises(InputError, match="pair up"):
         threshold_for(0.05, [0.5], [])
+
+
+def test_of_all_rows_no_more_are_answered_wrongly_than_promised():
+    broken, coverage = 0, 0.0
+    for seed in range(100):
+        rng = random.Random(seed)
+        chosen = overall_threshold_for(0.05, *draw(200, rng))
+        future = [rng.betavariate(4, 1) for _ in range(1000)]
+        broken += sum(1 - c for c in future if c >= chosen.threshold) / 1000 > 0.05
+        coverage += chosen.coverage / 100
+    assert broken <= 10  # 5% of 100, and two standard deviations
+    assert coverage > 0.35
+
+
+@given(rows, st.floats(0.02, 0.6))
+def test_a_promise_over_all_rows_is_the_laxest_that_the_exact_bound_allows(pairs, risk):
+    confidences, correct = zip(*pairs, strict=True)
+    found = overall_threshold_for(risk, confidences, correct)
+    wrong = sum(c >= found.threshold and not right for c, right in pairs)
+    if found.threshold == math.inf:
+        assert found.reason
+    else:
+        assert error_bound(wrong, len(pairs)) <= risk + 1e-9
+        assert (found.coverage, found.error) == pytest.approx(
+            (sum(c >= found.threshold for c in confidences) / len(pairs), wrong / len(pairs))
+        )
+    more = max((c for c in confidences if c < found.threshold), default=None)
+    if more is not None:  # the next lower confidence would break it
+        assert error_bound(sum(c >= more and not right for c, right in pairs), len(pairs)) > risk - 1e-9
 
 
 @given(st.lists(st.tuples(st.floats(0, 1) | st.none(), st.booleans()), min_size=1, max_size=80), st.floats(0.5, 0.99))

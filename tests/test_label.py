@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from fault_server import FaultServer
+from pydantic import create_model
 from test_lab import EXAMPLES, PROMPT, TOML, Moody, ask
 
 from fewshot import ConfigError, FewshotError, InputError, ServiceError, Task, examples_from, load
@@ -156,6 +157,57 @@ def test_two_who_write_to_one_file_are_told_apart(mood: Task[Any]):
     assert len(read_labels(Path("labels.jsonl"))) == 1
     with pytest.raises(ConfigError, match="cannot be written"):
         Labelling(mood, ROWS, "nowhere/labels.jsonl")
+
+
+def test_of_two_who_write_at_once_one_is_told_and_no_label_is_lost(mood: Task[Any]):
+    for turn in range(20):
+        path, kept = Path(f"{turn}.jsonl"), []
+        works = [Labelling(mood, ROWS[:8], path) for _ in range(4)]
+        both = threading.Barrier(4)
+
+        def label(work: Labelling, both: threading.Barrier = both, kept: list[Any] = kept) -> None:
+            both.wait()
+            try:
+                kept.append(work.label("good"))
+            except InputError as error:
+                assert "written to by somebody else" in str(error)
+
+        threads = [threading.Thread(target=label, args=(work,)) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [*read_labels(path).values()] == kept
+        assert len(kept) == 1
+
+
+def test_a_label_that_came_since_is_not_taken_back_unseen(mood: Task[Any]):
+    work = labelled(mood, 3)
+    with pytest.raises(InputError, match="another label has been given since: load the page again"):
+        work.undo(2)
+    work.undo(3)
+    assert len(work.labels) == 2
+
+
+@pytest.mark.parametrize("labels", [["fine", "poor"], ["good"], "number"])
+def test_labels_that_the_task_cannot_answer_are_named(mood: Task[Any], labels: Any):
+    first = next(iter(labelled(mood, 2).labels.values()))
+    other = Task.of("Which?", labels, inputs=["text"], client=ScriptedClient())
+    with pytest.raises(InputError, match=rf"labels.jsonl: the label of row {first.id} is not one that task can answer"):
+        Labelling(other, ROWS, "labels.jsonl")
+
+
+def test_a_value_goes_through_the_page_as_it_was_typed(tmp_path: Path):
+    large = 12345678901234567890
+    record = Task.of("What?", create_model("Found", n=(int, ...)), client=ScriptedClient())
+    desk = Desk(Labelling(record, [{"text": "x", "id": 1}, "y"], tmp_path / "r.jsonl"))
+    key = desk.state()["text"]["key"]
+    desk.say(key, status="label", value=json.dumps({"n": large}))
+    assert next(iter(read_labels(tmp_path / "r.jsonl").values())).value == {"n": large}
+    maybe = Task.of("What?", str | None, inputs=["n"], client=ScriptedClient())
+    desk = Desk(Labelling(maybe, [{"n": large}], tmp_path / "m.jsonl"))
+    assert desk.state()["text"]["inputs"] == {"n": str(large)}
+    assert desk.say(desk.state()["text"]["key"], status="label", value=None)["said"] == 1
 
 
 def test_answers_of_other_kinds_are_labelled_too(tmp_path: Path):
@@ -401,6 +453,54 @@ def test_labels_that_were_changed_in_the_tool_are_taken_over(mood: Task[Any]):
     assert work.figures()["waiting"] + sum(work.figures()["parts"].values()) == 7
 
 
+def studio(*rows: tuple[str, str], **more: Any) -> list[dict[str, Any]]:
+    made = [("s", choice) for _, choice in rows]
+    results = [[{"from_name": name, "type": "choices", "value": {"choices": [choice]}}] for name, choice in made]
+    return [
+        {"id": n, "data": {"review": text}, "annotations": [{"result": result}], **more}
+        for n, ((text, _), result) in enumerate(zip(rows, results, strict=True), 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (studio(("a", "good"), (" a", "bad")), "rows 1 and 2 ask the same and differ: keep one of them"),
+        (studio(("a", "great")), "back.json: row 1: 'great' is none of the labels"),
+        (studio(("a", "good"), meta={"fewshot": "{}"}), "back.json: the record `fewshot` beside a row is not as it"),
+        ([], "back.json: there are no labelled rows"),
+        ([studio(("a", "good"))[0] | {"annotations": [*studio(("a", "good"), ("a", "bad"))[0]["annotations"],
+          *studio(("a", "bad"))[0]["annotations"]]}], "back.json: row 1: the annotators disagree: good, bad"),
+    ],
+)  # fmt: skip
+def test_an_import_in_doubt_changes_nothing(mood: Task[Any], rows: list[Any], says: str):
+    Path("back.json").write_text(json.dumps(rows))
+    work = Labelling(mood, [{"review": "a"}], "labels.jsonl", columns={"text": "review"})
+    with pytest.raises(InputError, match=re.escape(says)):
+        work.read("back.json")
+    assert read_labels("labels.jsonl") == {}
+
+
+def test_an_import_takes_the_columns_and_the_question_that_are_named(mood: Task[Any]):
+    (row,) = studio(("a", "good"))
+    row["annotations"][0]["result"] += [{"from_name": "t", "type": "choices", "value": {"choices": ["bad"]}}]
+    Path("back.json").write_text(json.dumps([row]))
+    Path("texts.csv").write_text("review\na\nb\n")
+    given = ["label", "mood", "--data", "texts.csv", "--map", "text=review", "--import", "back.json"]
+    assert main(given) == 2
+    assert main([*given, "--target", "t"]) == 0
+    assert [one.value for one in read_labels("texts.labels.jsonl").values()] == ["bad"]
+
+
+def test_an_export_without_any_label_comes_back_too(mood: Task[Any]):
+    work = Labelling(mood, ROWS, "labels.jsonl")
+    work.label(status="cannot_tell", note="?")
+    Path("back.json").write_text(json.dumps(work.export("argilla")))
+    again = Labelling(mood, ROWS, "again.jsonl")
+    assert again.read("back.json") == 1
+    assert dict(again.labels) == dict(work.labels)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -471,7 +571,7 @@ def test_the_page_has_the_defences_of_the_lab(mood: Task[Any]):
                 body = json.dumps(said | {name: value}).encode()
                 status, told, _ = ask(server, "/api/label/say", body=body)
                 if (name, status) == ("note", 200):
-                    ask(server, "/api/label/undo")
+                    ask(server, "/api/label/undo", body=b'{"said": 1}')
                 else:
                     assert status in (400, 422), (name, value, told)
         assert ask(server, "/api/label/_choose")[0] == 404

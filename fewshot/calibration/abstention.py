@@ -20,6 +20,7 @@ __all__ = [
     "coverage_table",
     "error_bound",
     "fields_threshold_for",
+    "overall_threshold_for",
     "recall_threshold_for",
     "threshold_for",
 ]
@@ -53,7 +54,7 @@ class Threshold:
     rows: int
     reason: str = ""
     promise: str = "risk"
-    """What was promised: `risk`, `average_risk`, `recall` or `precision`."""
+    """What was promised: `risk`, `average_risk`, `recall` or `precision`; of a cascade `agree` or `right`."""
     label: str | None = None
     """The label whose recall or precision was promised."""
     fields: Mapping[str, float] = field(default_factory=dict)
@@ -79,6 +80,10 @@ class Threshold:
             return f"at least {1 - self.risk:.1%} of those that are {self.label!r} will be answered so, {sure}"
         if self.promise == "precision":
             return f"at least {1 - self.risk:.1%} of the answers {self.label!r} will be right, {sure}"
+        if self.promise == "agree":
+            return f"at least {1 - self.risk:.1%} of all rows will get the answer that the next task gives, {sure}"
+        if self.promise == "right":
+            return f"at least {1 - self.risk:.1%} of all rows will be answered rightly or by the next task, {sure}"
         if self.fields:
             each = ", ".join(f"{name!r} {risk:.1%}" for name, risk in self.fields.items())
             return f"of the answers given no more will have a field wrong than {each}, {sure}"
@@ -209,6 +214,38 @@ def average_threshold_for(risk: float, confidences: Sequence[float], correct: Se
         if ends and (wrong + 1) / seen <= risk:
             best = Threshold(value, risk, 0.5, seen / rows, wrong / seen, (wrong + 1) / seen, rows, promise=kind)
     return best
+
+
+def overall_threshold_for(
+    risk: float, confidences: Sequence[float], correct: Sequence[bool], *, confidence: float = 0.95
+) -> Threshold:
+    """Find the lowest threshold at which accepted answers that are wrong are at most a share `risk` of all rows.
+
+    What is not accepted is answered by somebody else, and counts as right. A lower threshold never accepts fewer wrong
+    answers, so that the exact binomial bound at one threshold has the whole chance of failure (risk-controlling sets,
+    Bates et al. 2021, arXiv 2101.02703, theorem 1). Rows and confidences must be as for `threshold_for`.
+
+    Raises:
+        InputError: a risk or confidence outside (0, 1).
+    """
+    _check(confidences, correct)
+    check_promise(risk, confidence)
+    rows = len(confidences)
+    wrong = sorted((c for c, right in zip(confidences, correct, strict=True) if not right), reverse=True)
+    allowed = -1
+    while allowed < len(wrong) and at_most(allowed + 1, rows, risk) <= 1 - confidence:
+        allowed += 1
+    if allowed < 0:
+        why = f"{rows} rows are too few to promise {risk:.1%}: it takes {_needed(risk, 1 - confidence)}"
+        return Threshold(math.inf, risk, confidence, 0.0, 0.0, 1.0, rows, why)
+    # strictly above the first wrong answer too many, so that all that tie with it are refused
+    least = 0.0 if allowed >= len(wrong) else math.nextafter(wrong[allowed], math.inf)
+    missed, accepted = sum(c >= least for c in wrong), sum(c >= least for c in confidences)
+    why = "" if accepted else f"the surest answers are wrong too often to promise {risk:.1%}: allow more risk"
+    bound = error_bound(missed, rows, confidence=confidence)
+    return Threshold(
+        least if accepted else math.inf, risk, confidence, accepted / rows, missed / rows, bound, rows, why
+    )
 
 
 def recall_threshold_for(

@@ -11,12 +11,16 @@ from fewshot.calibration.abstention import (
     average_threshold_for,
     check_promise,
     fields_threshold_for,
+    overall_threshold_for,
     recall_threshold_for,
     threshold_for,
 )
 from fewshot.errors import InputError
 
 __all__ = ["Goal", "Judged"]
+
+
+_PROMISES = ("risk", "average_risk", "recall", "precision", "agree", "right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,16 @@ class Goal:
     average_risk: float | None = None
     recall: Mapping[str, float] | None = None
     precision: Mapping[str, float] | None = None
+    agree: float | None = None
+    right: float | None = None
+    """Of a cascade; see `Fallback`."""
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
         for risk in (*(self.risk.values() if isinstance(self.risk, Mapping) else [self.risk]), self.average_risk):
             if risk is not None:
                 check_promise(risk, self.confidence)
-        given = [n for n in ("risk", "average_risk", "recall", "precision") if getattr(self, n) is not None]
+        given = [name for name in _PROMISES if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} are {len(given)} promises: give one of them", field=given[-1])
         for name in given:
@@ -65,7 +72,7 @@ class Goal:
     @property
     def given(self) -> bool:
         """Whether anything is to be promised."""
-        return any(goal is not None for goal in (self.risk, self.average_risk, self.recall, self.precision))
+        return any(getattr(self, name) is not None for name in _PROMISES)
 
     def check_parts(self, labels: Sequence[str] | None, fields: Collection[str], *, several: bool = False) -> None:
         """Raise `InputError` where the label or field of which something is to be promised is not one of the task's.
@@ -104,6 +111,9 @@ class Goal:
         if isinstance(self.risk, Mapping):
             return fields_threshold_for(self.risk, [row.fields for row in rows], confidence=self.confidence)
         sure, right = [row.sure for row in rows], [row.right for row in rows]
+        for name in ("agree", "right"):
+            if (share := getattr(self, name)) is not None:
+                return replace(overall_threshold_for(1 - share, sure, right, confidence=self.confidence), promise=name)
         if self.average_risk is not None:
             return average_threshold_for(self.average_risk, sure, right)
         return None if self.risk is None else threshold_for(self.risk, sure, right, confidence=self.confidence)

@@ -1,4 +1,4 @@
-"""When a task of a cascade is sure enough to answer: a promised risk, on what the next task or a person answered."""
+"""When a task of a cascade is sure enough to answer, by what the next task or a person answered."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def fitted_in_turn(
     step, started = task.fallback, time.monotonic()
     assert step is not None  # noqa: S101 - only such come here
     following = step.task
-    if following.fallback is not None and following.fallback.risk is not None:
+    if following.fallback is not None and following.fallback.promises:
         following = await fitted_in_turn(following, rows, target=target, encoding=encoding, confidence=confidence)
     task = replace(task, fallback=replace(step, task=following))
     asked: list[Result[Any]] = []
@@ -69,7 +69,10 @@ async def fitted_in_turn(
         for result in asked:
             if result.error is not None and not (labelled and isinstance(result.error, OutputError)):
                 raise result.error
-    found = await calibrated(task, labelled, await connect(task.settings), risk=step.risk, confidence=confidence)
+        if left := len(asked) - len(labelled):
+            message = "%s: the promise leaves out the rows that %s does not answer, %d of %d here"
+            _log.warning(message, task.name, following.name, left, len(asked))
+    found = await calibrated(task, labelled, await connect(task.settings), **step.promises, confidence=confidence)
     fitted = found.fitted
     costs = [fitted.cost, *(result.cost for result in asked)]
     fitted = replace(

@@ -286,22 +286,24 @@ class JoiningClient(ClientWrapper):
 class Fallback:
     """What is asked where a task abstains, and what was promised of the rows where it does not.
 
-    How sure the first must be is fitted by `calibrate` like any promised risk, on rows that the next one has answered
-    too (`agree`) or that people have labelled (`right`). Where that promise does not hold, the next one is asked.
+    How sure the first must be is fitted by `calibrate` on rows that the next one has answered too (`agree`) or that
+    people have labelled (`right`), so that of all rows no more than promised get an answer of the first that is another
+    or wrong (the accuracy target of BARGAIN, Zeighami et al. 2026, SIGMOD, and of LOTUS). Where that promise does not
+    hold, the next one is asked.
     """
 
     task: Any
     """A `Predictor`."""
     agree: float | None = None
-    """The share of the first one's answers that shall be those of `task`."""
+    """The share of all rows that shall get the answer that `task` gives."""
     right: float | None = None
-    """The share of them that shall be right."""
+    """The share of all rows that shall be answered rightly by the first, or be left to `task`."""
 
     @property
-    def risk(self) -> float | None:
-        """The share of the first one's answers that may be others; None where the caller's own threshold decides."""
-        kept = self.right if self.agree is None else self.agree
-        return None if kept is None else 1 - kept
+    def promises(self) -> dict[str, float]:
+        """What is to be fitted; nothing where the caller's own threshold decides."""
+        given = {"agree": self.agree, "right": self.right}
+        return {name: share for name, share in given.items() if share is not None}
 
 
 def handing_on(task: Any, other: Any, agree: float | None, right: float | None) -> Any:
@@ -325,8 +327,10 @@ def handing_on(task: Any, other: Any, agree: float | None, right: float | None) 
     if agree is not None and right is not None:
         raise InputError("agree= is about the next task's answers and right= about people's: give one of them")
     step = Fallback(other, agree, right)
-    if step.risk is not None:
-        check_promise(step.risk, 0.5)
+    for share in step.promises.values():
+        check_promise(1 - share, 0.5)
+    if step.promises:
+        pass
     elif task.settings.min_confidence is None and (task.promise is None or task.promise.threshold is None):
         message = f"nothing says when {task.name} is sure enough: give agree=0.95 (or right=), or a min_confidence"
         raise InputError(f"{message}, or calibrate it with a risk first", field="agree")
@@ -342,7 +346,7 @@ async def connected(task: Any) -> Connection:
     connection = await connect(task.settings)
     if task.fallback is None:
         return connection
-    if task.fallback.risk is not None and (task.promise is None or task.promise.threshold is None):
+    if task.fallback.promises and (task.promise is None or task.promise.threshold is None):
         message = f"nothing is known yet of when {task.name} answers as {task.fallback.task.name} does"
         raise InputError(f"{message}: give rows to `.calibrate(rows)`, about 200, and call what it returns")
     return replace(connection, further=await connected(task.fallback.task))

@@ -4,8 +4,8 @@
 
 Two stub tasks answer texts that say what each answers and how sure the cheap one is; it agrees with the strong one as
 often as it is sure. Each resample is fitted by `cheap.then(strong, agree=…).calibrate(sample)` on new rows, and answers
-rows to come; "kept" counts the resamples in which the expected share of agreement among its answers is the promised one
-at least, and a resample in which the cheap task answers nothing keeps it too.
+rows to come; "kept" counts the resamples in which the expected share of all these rows that get the strong one's answer
+is the promised one at least, and a resample in which the cheap task answers nothing keeps it too.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def task(name: str, place: int) -> Task[str]:
 
 
 async def resample(agree: float, lean: float, sample: int, to_come: int, draw: random.Random) -> tuple[float, float]:
-    """Fit once; give the expected agreement of the cheap task's answers, and the share of rows that it answers."""
+    """Fit once; give the shares of rows that are expected to get the strong answer, and that the cheap task answers."""
     cascade = task("cheap", 2).then(task("strong", 1).using(calibrate=False), agree=agree)
     cascade = await cascade.acalibrate(texts(sample, lean, draw))
     sure = []
     async for result in cascade.amap(texts(to_come, lean, draw)):
         if result.model == "cheap":
             sure.append(float(str(result.inputs["text"]).split("|")[3]))
-    return sum(sure) / len(sure) if sure else 1.0, len(sure) / to_come
+    return 1 - sum(1 - one for one in sure) / to_come, len(sure) / to_come
 
 
 async def main() -> int:

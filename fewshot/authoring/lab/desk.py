@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fewshot.authoring.lab.workbench import model_of
@@ -28,9 +29,11 @@ class Desk:
             "labels": list(output.labels) if output.labels else None,
             "several": output.several,
             "wants": output.gives_what,
-            "text": None if now is None else {"key": now.key, "inputs": dict(now.inputs), "by": now.by},
+            "text": None
+            if now is None
+            else {"key": now.key, "inputs": {name: _shown(value) for name, value in now.inputs.items()}, "by": now.by},
             "said": len(work.labels),
-            "total": len(work.texts),
+            "total": len({text.key for text in work.texts} | work.labels.keys()),
             "problem": work.problem,
         }
 
@@ -41,15 +44,22 @@ class Desk:
         self._labelling.label(key=key, **said)
         return self.state()
 
-    def undo(self) -> dict[str, Any]:
-        """Take the last label back."""
-        self._labelling.undo()
+    def undo(self, said: int) -> dict[str, Any]:
+        """Take the last label back, if so many are all that there are: another window may have given one since."""
+        self._labelling.undo(said)
         return self.state()
 
     def guess(self) -> dict[str, Any]:
         """Ask the model about the text to label now."""
-        return {"guess": self._labelling.guess(), "problem": self._labelling.problem}
+        guess = self._labelling.guess()
+        shown = None if guess is None else {**guess, "value": _shown(guess["value"])}
+        return {"guess": shown, "problem": self._labelling.problem}
 
     def figures(self) -> dict[str, Any]:
         """Tell what the labels have bought."""
         return self._labelling.figures()
+
+
+def _shown(value: Any) -> str | None:
+    """Write a value as it is shown: JavaScript would round a large number."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,8 @@ from fewshot.authoring.labelling.records import Label, LabelFile, Status, Text
 from fewshot.authoring.labelling.rows import by_doubt, text_of, texts_of
 from fewshot.calibration.abstention import check_promise
 from fewshot.data.examples import answer_in
-from fewshot.data.formats import flat
-from fewshot.data.labelled import gold_rows, read_labelled
+from fewshot.data.formats import flat, gold
+from fewshot.data.labelled import GoldRows, read_labelled
 from fewshot.data.readers import read
 from fewshot.errors import FewshotError, InputError
 from fewshot.prompts.prompt import check_characters
@@ -27,6 +28,7 @@ from fewshot.task import Task
 
 __all__ = ["Labelling"]
 
+_log = logging.getLogger("fewshot")
 _CANDIDATES = 24
 """Texts that are asked about for a choice by doubt."""
 _MOST_SHOTS = 32
@@ -69,7 +71,15 @@ class Labelling:
         self.task = task if task.settings.client is not None else task.using(cache=True)
         self.annotator, self.risk = annotator, risk
         self.texts, self.left_out = texts_of(task, rows, columns, encoding)
+        self._columns, self._encoding = columns, encoding
         self._file = LabelFile(path)
+        for label in self.labels.values():
+            if label.status == "label":
+                try:
+                    task.output.check_for(answer_in(task.output, label.value), label.inputs)
+                except ValueError as error:
+                    message = f"{path}: the label of row {label.id} is not one that {task.name} can answer: {error}"
+                    raise InputError(f"{message}; take back what was changed, or begin another file") from error
         self._guesses: dict[str, dict[str, Any]] = {}
         self._current: Text | None = None
         self._lock = threading.RLock()
@@ -125,9 +135,18 @@ class Labelling:
             self._current = None
             return label
 
-    def undo(self) -> Text:
-        """Take back what was said last; its text comes next."""
+    def undo(self, said: int | None = None) -> Text:
+        """Take back what was said last; its text comes next.
+
+        Arguments:
+            said: how many labels there are, to be sure that none has come since.
+
+        Raises:
+            InputError: there is none to take back, or there are others.
+        """
         with self._lock:
+            if said not in (None, len(self.labels)):
+                raise InputError("another label has been given since: load the page again")
             self._current = _text(self._file.undo())
             return self._current
 
@@ -158,33 +177,44 @@ class Labelling:
             self.task = replace(learned.with_shots, path=folder, name=folder.name if folder else self.task.name)
             return files
 
-    def read(self, path: str | os.PathLike[str]) -> int:
+    def read(self, path: str | os.PathLike[str], *, target: str | None = None) -> int:
         """Take over the labels of an export of Label Studio or Argilla, or any labelled file; gives how many.
 
         What this package exported comes back as it was, with what was said of it since.
 
+        Arguments:
+            target: the column or question that holds the label, see `Task.evaluate`.
+
         Raises:
-            InputError: the file cannot be read, or an answer is not one of the task's.
+            InputError: the file cannot be read, an answer is not one of the task's, or a text has two that differ.
         """
         check_kind("path", path, str, os.PathLike, what="the path of an export")
-        labels = []
-        for _, record in read(Path(path)):
+        where, found = os.fspath(path), dict[str, Label]()
+        records = list(read(Path(path), encoding=self._encoding))
+        for _, record in records:
             row, why = flat(record) if isinstance(record, Mapping) else ({}, "")
-            kept = _record_of(row)
-            if why and kept is not None and (kept.status != "label" or kept.value is None):
-                labels.append(kept)
-        found = gold_rows(path)
-        for record, gold in zip(found.records, read_labelled(self.task, found), strict=True):
-            text, kept = text_of(self.task, gold.inputs, gold.id), _record_of(record)
+            kept = _record_of(row, where) if why else None
+            if kept is not None and (kept.status != "label" or kept.value is None):
+                found[kept.key] = kept
+        tell = None if found else _log.warning
+        rows = GoldRows(where, [(number, row) for number, _, row in gold(records, where, tell=tell)])
+        if not rows.rows and not found:
+            raise InputError(f"{where}: there are no labelled rows")
+        golds = read_labelled(self.task, rows, target=target, columns=self._columns) if rows.rows else []
+        for record, one in zip(rows.records, golds, strict=True):
+            text, kept = text_of(self.task, one.inputs, one.id), _record_of(record, where)
             if kept is None or kept.key != text.key:
                 kept = Label(**vars(replace(text, by="import")), status="label", annotator=self.annotator)
-            labels.append(replace(kept, status="label", value=plain(gold.truth)))
+            label = replace(kept, status="label", value=plain(one.truth))
+            before = found.setdefault(label.key, label)
+            if (before.status, before.value) != (label.status, label.value):
+                raise InputError(f"{where}: rows {before.id} and {label.id} ask the same and differ: keep one of them")
         with self._lock:
-            for label in labels:
+            for label in found.values():
                 if self.labels.get(label.key) != label:
                     self._file.keep(label)
             self._current = None
-        return len(labels)
+        return len(found)
 
     def export(self, tool: Tool) -> list[dict[str, Any]]:
         """Give all texts for a label tool, with the model's answers as predictions and the labels as annotations.
@@ -236,12 +266,12 @@ def _text(label: Label) -> Text:
     return Text(key=label.key, id=label.id, inputs=label.inputs, by=label.by, chance=label.chance)
 
 
-def _record_of(row: Mapping[str, Any]) -> Label | None:
+def _record_of(row: Mapping[str, Any], where: str) -> Label | None:
     """Read the record that was exported beside a row, where there is one."""
     try:
         return Label.from_dict(json.loads(row["fewshot"])) if "fewshot" in row else None
     except (ValueError, TypeError) as error:
-        raise InputError(f"the record `fewshot` beside a row is not as it was exported: {error}") from error
+        raise InputError(f"{where}: the record `fewshot` beside a row is not as it was exported: {error}") from error
 
 
 def _guess(result: Result[Any]) -> dict[str, Any]:

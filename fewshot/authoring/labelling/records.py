@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ from typing import Any, Literal
 from fewshot._checks import check_kind
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.intervals import average, kappa
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["Label", "LabelFile", "Part", "Status", "Text", "agreement", "read_labels"]
 
@@ -132,6 +136,8 @@ class LabelFile:
         line = json.dumps(event, ensure_ascii=False, default=str).encode() + b"\n"
         try:
             with self.path.open("rb+", buffering=0) as file:
+                if sys.platform != "win32":
+                    fcntl.flock(file, fcntl.LOCK_EX)  # nobody writes between the look and the line
                 if file.seek(0, os.SEEK_END) != self._size:
                     message = f"{self.path} was written to by somebody else: give each a name with --annotator"
                     raise InputError(f"{message}, and begin again")

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--agreement", nargs="*", metavar="F", help="compare people's labels; by default all of --data")
     what.add_argument("--export", choices=get_args(Tool), help="give texts, guesses and labels for a label tool")
     what.add_argument("--import", dest="source", metavar="F", help="take labels over from a label tool's export")
+    parser.add_argument("--target", metavar="NAME", help="with --import: the column or question of the label")
     parser.add_argument("--as", dest="name", metavar="NAME", help="with --write: to a copy of the task, in templates/")
     parser.add_argument("--json", action="store_true", help="one JSON object, for --figures and --agreement")
     parser.add_argument("--port", type=int, default=0, metavar="N", help="by default any that is free")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if work.left_out:
         tell_line(f"{len(work.left_out)} rows are left out, the first: {work.left_out[0]}", style="yellow")
     if args.source:
-        tell_line(f"{work.read(args.source)} labels were read from {args.source}")
+        tell_line(f"{work.read(args.source, target=args.target)} labels were read from {args.source}")
     elif args.export:
         print(json.dumps(work.export(args.export), ensure_ascii=False, indent=1, default=str))
         if work.problem:
