@@ -300,7 +300,7 @@ class Fallback:
     """The share of all rows that shall be answered rightly by the first, or be left to `task`."""
 
     @property
-    def promises(self) -> dict[str, float]:
+    def promises(self) -> dict[str, Any]:
         """What is to be fitted; nothing where the caller's own threshold decides."""
         given = {"agree": self.agree, "right": self.right}
         return {name: share for name, share in given.items() if share is not None}
