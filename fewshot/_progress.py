@@ -28,6 +28,7 @@ class Bar:
         stream: TextIO | None = None,
         every: float | None = None,
         after: float = 0.0,
+        stays: bool = True,
     ) -> None:
         """Choose where to show it; nothing is shown yet.
 
@@ -36,6 +37,7 @@ class Bar:
             stream: by default standard error.
             every: seconds between two updates; by default what suits the stream.
             after: seconds of work before which nothing is shown.
+            stays: leave a bar standing at the end.
         """
         self._what = what
         self._unit = unit
@@ -45,6 +47,7 @@ class Bar:
         self._began = self._last = time.monotonic()
         self._after = after
         self._state: tuple[int, int | None, int, float, str] | None = None
+        self._stays = stays
         self._bar: Any = None
 
     def __enter__(self) -> Self:
@@ -70,7 +73,7 @@ class Bar:
             self._draw()
 
     def close(self) -> None:
-        """Leave the last state standing, and end the line of a bar."""
+        """Leave the last state standing, unless a bar is to go, and end its line."""
         if self._bar is not None:
             self._draw()
             self._bar.close()
@@ -87,7 +90,7 @@ class Bar:
             print(f"{what}{told}", file=self._stream, flush=True)
             return
         if self._bar is None:
-            self._bar = _tqdm(self._stream, self._what, self._unit)
+            self._bar = _tqdm(self._stream, self._what, self._unit, stays=self._stays)
             self._bar.start_t -= seconds
         self._bar.total, self._bar.n, self._bar.initial = total, done, kept
         self._bar.set_postfix_str(extras, refresh=False)
@@ -112,11 +115,12 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if hours < 1 else f"{int(hours)} h {int(minutes % 60)} min"
 
 
-def _tqdm(stream: TextIO, what: str, unit: str) -> Any:
+def _tqdm(stream: TextIO, what: str, unit: str, *, stays: bool) -> Any:
     wide = _in_notebook() and importlib.util.find_spec("ipywidgets") is not None  # which tqdm's bar of its own needs
     tqdm = importlib.import_module("tqdm.notebook" if wide else "tqdm").tqdm
     # With a delay nothing is drawn before the first figures are there.
-    return tqdm(file=stream, desc=what or None, unit=f" {unit}", dynamic_ncols=True, mininterval=0, delay=1e-9)
+    shape = {"desc": what or None, "unit": f" {unit}", "dynamic_ncols": True, "leave": stays}
+    return tqdm(file=stream, **shape, mininterval=0, delay=1e-9)
 
 
 def _in_notebook() -> bool:

@@ -108,8 +108,8 @@ class Settings:
         near=("query", "query_params", "default_query"), secret=True, in_folder=False,
     )  # fmt: skip
     timeout: float | None = setting(
-        "number", None, "seconds for one call as a whole, retries and repairs included; by default 60, and without end "
-        "for the embedded model, which is as fast as the machine and never silent", above=0, decides=False,
+        "number", None, "seconds for one call as a whole, retries and repairs included; by default 60, and as long as "
+        "it takes for the embedded model", above=0, decides=False,
         near=("request_timeout", "time_limit", "deadline", "max_time"),
     )  # fmt: skip
     max_retries: int = setting(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from fault_server import FaultServer
 from fewshot import cli, load
 from fewshot.cli.main import parser_of
 from fewshot.cli.options import setting_of, task_of
-from fewshot.cli.terminal import painted
+from fewshot.cli.terminal import painted, put
 
 
 def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,3 +299,38 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path, capsys: pytest.C
     asked = 'source "$1"; COMP_WORDS=(fewshot run --vo); COMP_CWORD=2; _shtab_fewshot; echo "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-c", asked, "-", str(script)], capture_output=True, text=True, check=True)
     assert done.stdout == "--votes\n"
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_help_says_first_what_must_be_given_and_names_an_option_once(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    said = capsys.readouterr().out
+    first, *rest = said.splitlines()
+    assert first.startswith(f"usage: fewshot {command} ")
+    assert first.endswith("[options]")
+    assert not rest[0]
+    listed = re.findall(r"^  (?:-\w(?: \w+)?, )?(--[a-z-]+)", said, re.MULTILINE)
+    assert len(listed) == len({*listed})
+    assert max(map(len, rest)) <= 80
+
+
+def test_lines_end_at_words_where_a_terminal_is_narrower(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "30")
+    narrow, piped = Terminal(), io.StringIO()
+    for stream in (narrow, piped):
+        put("tag       any number of the labels fit\n  note: a row was held back by the limit", stream)
+    assert narrow.getvalue().splitlines() == [
+        "tag       any number of the",
+        "          labels fit",
+        "  note: a row was held back by",
+        "    the limit",
+    ]
+    assert len(piped.getvalue().splitlines()) == 2

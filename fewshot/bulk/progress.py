@@ -73,14 +73,15 @@ class Tally:
 class Display:
     """Shows a tally on a stream; call it as often as you like, and close it at the end."""
 
-    def __init__(self, stream: TextIO | None = None, *, every: float | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, every: float | None = None, stays: bool = True) -> None:
         """Choose where to show it: as a bar where that is a terminal or a notebook, else as lines.
 
         Arguments:
             stream: by default standard error.
             every: seconds between two updates; by default what suits the stream.
+            stays: leave a bar standing at the end, where no summary follows.
         """
-        self._bar = Bar(stream=stream, every=every)
+        self._bar = Bar(stream=stream, every=every, stays=stays)
 
     def __call__(self, tally: Tally) -> None:
         """Show where the run is, unless that was done a moment ago."""

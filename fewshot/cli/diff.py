@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from fewshot.cli.terminal import shown
+from fewshot.cli.terminal import put
 from fewshot.errors import InputError
 from fewshot.evaluation.diff import Change, Difference, compared
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
     else:
-        print(shown("\n".join(_told(found, str(args.a), str(args.b), args.limit or len(found.changes)))))
+        put("\n".join(_told(found, str(args.a), str(args.b), args.limit or len(found.changes))))
     return 1 if args.agree is not None and not (found.agreement or 0) >= args.agree else 0
 
 

@@ -19,7 +19,7 @@ from fewshot._environment import EXTRAS, SECRET, VARIABLES, lacks, missing
 from fewshot._storage import cache_dir
 from fewshot.cli.listing import origin
 from fewshot.cli.options import add_settings, configured
-from fewshot.cli.terminal import shown
+from fewshot.cli.terminal import put
 from fewshot.errors import ConfigError, FewshotError, ServiceError
 from fewshot.folders.loader import find, names, search_path, ships
 from fewshot.inference.fits import all_kept
@@ -91,8 +91,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, ensure_ascii=False))
     else:
-        for name, value in facts.items():
-            print(f"{name:<22}{shown(value)}")
+        told: dict[str, str] = {}
+        for name, value in facts.items():  # variables that are not set, and extras that are installed, in a line each
+            key = {"not set": "not set", "installed": "extras installed"}.get(str(value), name)
+            one = str(value) if key == name else name.removeprefix("extra ")
+            told[key] = f"{told[key]}, {one}" if key in told else one
+        for name, text in told.items():
+            put(f"{name:<22}{text}")
     return 2 if problem else 0
 
 

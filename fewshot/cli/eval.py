@@ -15,7 +15,7 @@ from typing import Any
 from fewshot._progress import Bar
 from fewshot._wording import tidy
 from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, risk_of, task_of
-from fewshot.cli.terminal import shown, tell_line
+from fewshot.cli.terminal import put, tell_line
 from fewshot.data.columns import Columns, value_at
 from fewshot.data.examples import answer_in
 from fewshot.data.labelled import Labelled, gold_rows, in_file, read_labelled, target_of
@@ -96,9 +96,9 @@ def run(args: argparse.Namespace) -> int:
         found["comparison"] = {name: c.to_dict() for name, c in comparison.items()} or None
         print(json.dumps(found, ensure_ascii=False, default=str))
     else:
-        print(shown(report))
+        put(report)
         if comparison:
-            print(shown(f"  difference to {args.against}\n{comparison_table(comparison)}"))
+            put(f"  difference to {args.against}\n{comparison_table(comparison)}")
     for error, count in report.errors[:3]:
         tell_line(f"{count} rows failed: {error}")
     for path in filter(None, (args.report, args.out)):  # last: what was paid for is shown even where this fails
@@ -178,7 +178,7 @@ def with_labels(
 def tell(what: str, done: int, total: int) -> None:
     """Show progress: a bar for each thing that is done."""
     if what not in _bars:
-        _bars[what] = Bar(what)
+        _bars[what] = Bar(what, stays=False)
     _bars[what].show(done, total)
     if done == total:
         _bars.pop(what).close()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from fewshot._storage import cache_dir
-from fewshot.cli.terminal import painted, shown, tell_line
+from fewshot.cli.terminal import put, tell_line
 from fewshot.errors import TaskError
 from fewshot.folders.loader import find, hides, names, ships
 from fewshot.models.endpoint import EMBEDDED_MODEL, SERVERS, offline
@@ -72,7 +71,7 @@ def _list_tasks(args: argparse.Namespace) -> int:
             about |= {"ships": ships(find(name)), "hides": None if (hidden := hides(name)) is None else str(hidden)}
             print(json.dumps(about | {"inputs": list(task.inputs), "parameters": dict(task.parameters)}))
         else:
-            print(f"{name:<18}{shown(task.description)}{painted(origin(name), 'dim', sys.stdout)}")
+            put(f"{name:<18}{task.description}{origin(name)}")
     return 1 if broken else 0
 
 
@@ -83,7 +82,7 @@ def _list_models(args: argparse.Namespace) -> int:
             print(json.dumps(asdict(model), ensure_ascii=False))
         else:
             about = ", ".join(filter(None, (model.size, model.licence, model.languages, model.measured)))
-            print(shown(f"{model.name}\n  {model.place}" + (f"; {about}" if about else "")))
+            put(f"{model.name}\n  {model.place}" + (f"; {about}" if about else ""))
     return 0
 
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from fewshot._checks import check_count
-from fewshot.cli.terminal import shown, tell_line
+from fewshot.cli.terminal import put, tell_line
 from fewshot.models.cache import default_answers
 from fewshot.types import Completion
 
@@ -18,7 +18,7 @@ _WIDTH = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", nargs="*", help="only requests or answers that hold all of these words")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="only requests or answers that hold all of these words")
     parser.add_argument("-n", "--count", type=int, default=20, metavar="N", help="show at most so many")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with the whole request")
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps({"made": made, "request": request, "answer": completion.text, "id": completion.id}))
         else:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made))
-            print(shown(f"{when}  {_model(request, completion)}  {_cut(_asked(request))} -> {_cut(_said(completion))}"))
+            put(f"{when}  {_model(request, completion)}  {_cut(_asked(request))} -> {_cut(_said(completion))}")
     if not found:
         tell_line("nothing of the kind is kept: answers are kept with `-o cache=true`, or cache=True in a call")
     return 0

@@ -116,6 +116,11 @@ class _Parser(argparse.ArgumentParser):
         self._words: Sequence[str] = sys.argv[1:] if args is None else args
         return super().parse_known_args(args, namespace)
 
+    def format_help(self) -> str:
+        """Say in the first line what must be given; each option is named once, below."""
+        self.usage = " ".join([self.prog, *filter(None, map(_as_typed, self._actions)), "[options]"])
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong and where to look, and stop with 2."""
         unknown = [word for word in self._words if word.startswith("--") and not self._knows(word)]
@@ -167,6 +172,14 @@ def _parsers(wanted: Sequence[str]) -> tuple[_Parser, dict[str, _Parser]]:
         if name in wanted:
             _module(name).add_arguments(made[name])
     return parser, made
+
+
+def _as_typed(action: argparse.Action) -> str:
+    """Give how an argument stands in a command; nothing for an option that may be left out, which is told below."""
+    word = action.metavar if isinstance(action.metavar, str) else "|".join(action.choices or [action.dest])
+    if action.option_strings:
+        return f"{action.option_strings[0]} {word}" if action.required else ""
+    return {"*": f"[{word} …]", "+": f"{word} …", "?": f"[{word}]"}.get(str(action.nargs), word)
 
 
 def _module(command: str) -> Any:

@@ -59,7 +59,7 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
     """Add the task and the options that say which model answers it and how; `several_k` takes `--k 0,4,8`."""
     parser.add_argument("task", metavar="TASK", help="a task's name, or a path to its folder")
     who = parser.add_argument_group("who answers")
-    add_settings(who, ("model", "base_url", "timeout"))
+    add_settings(who, ("model", "base_url", "timeout", "price"))
     prompt = parser.add_argument_group("what is asked")
     if several_k:
         prompt.add_argument("--k", type=counts, metavar="K,K", dest="counts", help="how many shots; several: a curve")
@@ -74,15 +74,11 @@ def add_task_options(parser: argparse.ArgumentParser, *, several_k: bool = False
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the task, as target=Korean"
     )
     answer = parser.add_argument_group("which answer counts")
-    add_settings(answer, ("votes", "min_confidence", "price"))
-    parser.add_argument(
-        "-o",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="NAME=VALUE",
-        help="any setting, as temperature=0.7 or stop='[\"\\\\n\"]'; the names are those of fewshot.settings.Settings",
-    )
+    add_settings(answer, ("votes", "min_confidence"))
+    parser.add_argument_group("anything else").add_argument(
+        "-o", action="append", default=[], dest="settings", metavar="NAME=VALUE",
+        help="any field of fewshot.settings.Settings, as temperature=0.7 or stop='[\"\\n\"]'",
+    )  # fmt: skip
 
 
 def add_settings(

@@ -31,7 +31,7 @@ from fewshot.cli.options import (
     shares,
     task_of,
 )
-from fewshot.cli.terminal import painted, shown, tell_line
+from fewshot.cli.terminal import painted, put, shown, tell_line
 from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.connection import connect
@@ -163,7 +163,7 @@ def _tell_of_files(words: list[str]) -> None:
 
 async def _run(task: Task[Any], rows: _Rows, options: dict[str, Any], args: argparse.Namespace) -> int:
     """Run to the end, or to whatever stops it; what is saved by then is told."""
-    display = None if args.quiet or rows.few else Display()
+    display = None if args.quiet or rows.few else Display(stays=False)
     tally = Tally(total=rows.total)
 
     def watch(now: Tally) -> None:
@@ -191,7 +191,7 @@ async def _run(task: Task[Any], rows: _Rows, options: dict[str, Any], args: argp
         if display is not None:
             display.close()
         if (tally.done or stopped) and not (rows.few or args.quiet):
-            print(shown(summary(tally)), file=sys.stderr)
+            put(summary(tally), sys.stderr)
         if stopped and not rows.few:
             _tell_how_to_go_on(args)
     if lean.told and not (rows.few or args.quiet):
@@ -286,5 +286,8 @@ def _dry_run(task: Task[Any], rows: _Rows, *, as_json: bool) -> int:
     if isinstance(rows.rows, Stream):
         raise ConfigError("--dry-run reads the rows, which standard input gives only once: name a --file")
     found = estimate(task, rows.rows, loop.run(connect(task.settings)))
-    print(json.dumps(found.to_dict()) if as_json else found)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        put(found)
     return 0

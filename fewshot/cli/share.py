@@ -8,7 +8,7 @@ import json
 from fewshot._options import table
 from fewshot.bulk.plan import Plan
 from fewshot.cli.options import add_column_options, add_settings, add_task_options, check_ready, given, renamed, task_of
-from fewshot.cli.terminal import shown
+from fewshot.cli.terminal import put
 
 __all__ = ["add_arguments", "run"]
 
@@ -50,5 +50,8 @@ def run(args: argparse.Namespace) -> int:
         progress=not args.quiet,
         **given(args, _BULK, table(Plan)),
     )
-    print(json.dumps(found.to_dict(), ensure_ascii=False) if args.json else shown(found))
+    if args.json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False))
+    else:
+        put(found)
     return 1 if found.failed else 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
+import textwrap
 from typing import Literal, TextIO
 
-__all__ = ["has_colour", "painted", "shown", "tell_line"]
+__all__ = ["has_colour", "painted", "put", "shown", "tell_line"]
 
 Style = Literal["bold", "dim", "red", "yellow"]
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33"}
@@ -20,6 +22,27 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 def shown(text: object) -> str:
     """Give a text as a terminal may show it, whoever wrote it: what works unseen is written out."""
     return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def put(text: object, stream: TextIO | None = None) -> None:
+    """Write what a person reads, by default to standard output; a terminal's lines end at words, and go on indented."""
+    stream, text = stream or sys.stdout, shown(text)
+    if stream.isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(_fitted(line, width) for line in text.split("\n"))
+    print(text, file=stream)
+
+
+def _fitted(line: str, width: int) -> str:
+    """Break a line at words; what follows a name and two spaces goes on below itself."""
+    begins = _NAME.match(line)
+    indent = " " * (begins.end() if begins and begins.end() < width / 2 else len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
+
+
+_NAME = re.compile(r"\s*\S+(?: \S+)*  +(?=\S)")
 
 
 def has_colour(stream: TextIO) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fewshot.cli.eval import add_labelled_options, labelled, tell
 from fewshot.cli.options import add_task_options
-from fewshot.cli.terminal import shown, tell_line
+from fewshot.cli.terminal import put, shown, tell_line
 from fewshot.evaluation.calibrate import kept_calibration
 from fewshot.folders.writer import check_writable
 from fewshot.tuning.result import Tuned
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         progress=tell,
     )
     if not args.json:
-        print(shown(tuned))
+        put(tuned)
     written: list[str] = []
     try:  # what was paid for is shown even where it cannot be written
         written += _written(tuned) if args.write else []

@@ -146,7 +146,7 @@ async def evaluate(
         arms = []
         for draw in range(1 if count == 0 else draws):
             drawn_task, spare = drawn(task, run.pool, k=count, draw=draw, select=select, seed=seed)
-            arms.append(await run.arm(drawn_task, spare, f"asking, k={'all' if count is None else count}"))
+            arms.append(await run.arm(drawn_task, spare, "asking" if count is None else f"asking, k={count}"))
         points.append(_point(arms))
         if count is not None and points[-1].k < count:
             run.note(f"k={count} was asked for, but only {points[-1].k} shots were there")

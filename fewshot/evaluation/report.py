@@ -281,7 +281,7 @@ class Report:
         lines += [_of_part(name, about) for name, about in (self.by_label or self.by_field or {}).items()]
         if len(self.curve) > 1:
             lines.append(f"  {self.primary} by number of shots")
-            lines += [f"    k={point.k:<4} {_shown(point.score)}  {len(point.draws)} draw(s)" for point in self.curve]
+            lines += [f"    k={point.k:<4} {_shown(point.score)}  draws: {len(point.draws)}" for point in self.curve]
         lines += [] if self.promise is None else [f"  {_promised(self.promise)}"]
         lines.append(f"  {self.spending}")
         lines += [f"  note: {note}" for note in self.notes]

@@ -152,7 +152,7 @@ def _shots(report: Any) -> Plot:
     line = Line(
         [(x, point.score.value) for x, point in enumerate(report.curve)],
         band=[(x, point.score.low, point.score.high) for x, point in enumerate(report.curve)],
-        dots=[f"k={point.k}: {point.score}, {len(point.draws)} draw(s)" for point in report.curve],
+        dots=[f"k={point.k}: {point.score}, draws: {len(point.draws)}" for point in report.curve],
     )
     spots = [(x, score) for x, p in enumerate(report.curve) if len(p.draws) > 1 for score in p.draws]
     return Plot(

@@ -116,6 +116,6 @@ def _read(path: Path) -> dict[str, Price]:
 
 def spending(usage: Usage, cost: float | None, seconds: float) -> str:
     """Tell tokens, money (US dollars) and time in one line."""
-    money = "unknown price" if cost is None else f"${cost:.4f}"
+    money = "price not known" if cost is None else f"${cost:.4f}"
     tokens = f"{usage.input_tokens:,} tokens in ({usage.cached_tokens:,} cached), {usage.output_tokens:,} out"
     return f"{tokens}; {money}; {seconds:.1f} s"

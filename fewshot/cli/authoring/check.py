@@ -12,7 +12,7 @@ import sys
 from fewshot import _background_loop as loop
 from fewshot.authoring.check import Checkup, check
 from fewshot.cli.options import add_encoding_option, add_settings, given
-from fewshot.cli.terminal import shown, tell_line
+from fewshot.cli.terminal import put, tell_line
 from fewshot.errors import InputError, TaskError
 from fewshot.evaluation.fit_check import check_fit
 from fewshot.folders.loader import names
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(found.to_dict(), ensure_ascii=False))
             continue
         for finding in found.findings:
-            print(shown(finding))
-        print(shown(_summary(found)), file=sys.stderr)
+            put(finding)
+        put(_summary(found, whole=len(args.tasks) == 1), sys.stderr)
     return code
 
 
@@ -66,32 +66,32 @@ def _check_fit(name: str, args: argparse.Namespace) -> int:
         print(json.dumps({"name": task.name, **found.to_dict()}, ensure_ascii=False))
         return int(found.drifted)
     left_out = f", {found.left_out} others left out" * bool(found.left_out)
-    print(shown(f"{task.name}: fitted on {found.fit}; measured on {found.rows} rows{left_out}"))
+    put(f"{task.name}: fitted on {found.fit}; measured on {found.rows} rows{left_out}")
     for one in found.checks:
-        print(shown(f"  {one}"))
+        put(f"  {one}")
     for reason, rows in found.off.items():
-        print(f"  does not hold for {rows} rows: {shown(reason)}")
+        put(f"  does not hold for {rows} rows: {reason}")
     verdict = "it has drifted: calibrate again on rows like those" if found.drifted else "no drift is seen"
-    print(shown(f"  {verdict}"))
+    put(f"  {verdict}")
     return int(found.drifted)
 
 
-def _summary(found: Checkup) -> str:
-    """Say in a few lines how the task stands, and how long its prompts are."""
+def _summary(found: Checkup, *, whole: bool) -> str:
+    """Say how the task stands; where it is looked at alone, how long its prompts are too."""
     errors = sum(finding.severity == "error" for finding in found.findings)
     warnings = len(found.findings) - errors
     verdict = "ok" if not found.findings else f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
     lines = [f"{found.name}: {verdict}"]
     if found.examples:
         of_labels = ", ".join(f"{count} {label}" for label, count in found.labels.items())
-        longest = (
-            f"; the longest has about {found.longest[1]} tokens (line {found.longest[0]})" if found.longest else ""
-        )
+        line, tokens = found.longest or (0, 0)
+        longest = f"; the longest has about {tokens} tokens (line {line})" if line else ""
         lines.append(f"  {_count(found.examples, 'example')}{of_labels and f' ({of_labels})'}{longest}")
     if found.tokens:
-        by_k = ", ".join(f"{tokens:,} with {k}{'*' * (k == found.k)}" for k, tokens in found.tokens.items())
-        lines.append(f"  tokens before the question, about, by shots: {by_k}   * as set")
-    return "\n".join(lines)
+        told = sorted(k for k in found.tokens if k in (0, found.k, max(found.tokens)))
+        by_k = ", ".join(f"{found.tokens[k]:,} with {k}{' (as set)' * (k == found.k)}" for k in told)
+        lines.append(f"  tokens before the question, about, by shots: {by_k}")
+    return "\n".join(lines if whole else lines[:1])
 
 
 def _count(number: int, what: str) -> str:

@@ -17,7 +17,7 @@ from fewshot.authoring.labelling.labelling import Labelling
 from fewshot.authoring.labelling.records import agreement
 from fewshot.cli.authoring.lab import serve
 from fewshot.cli.options import add_column_options, add_task_options, check_ready, given, renamed, task_of
-from fewshot.cli.terminal import shown, tell_line
+from fewshot.cli.terminal import put, shown, tell_line
 from fewshot.errors import InputError
 from fewshot.evaluation.intervals import Figure
 
@@ -92,7 +92,7 @@ def _agreement(paths: Sequence[str | Path], *, as_json: bool) -> int:
     for pair in found:
         one, other = pair["who"]
         unsure = f"; of {pair['cannot_tell']} others only one could tell" * bool(pair["cannot_tell"])
-        print(shown(f"{one} and {other}: {pair['rows']} texts labelled by both{unsure}"))
+        put(f"{one} and {other}: {pair['rows']} texts labelled by both{unsure}")
         for name in ("agreement", "kappa"):
             what = "Cohen's kappa" if name == "kappa" else name
             told = Figure(**pair[name]) if pair[name] else "not known: there is nothing but one label, or no text"
