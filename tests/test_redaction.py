@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic import BaseModel
@@ -106,3 +107,19 @@ def test_a_detector_that_gives_something_else_is_the_callers_mistake(detector: A
     with pytest.raises(InputError, match="redact"):
         summarize(TEXT, client=client, redact=["email", detector])
     assert client.requests == []
+
+
+class Pair(NamedTuple):
+    """Two texts of one record."""
+
+    one: str
+    other: str
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda t: [t], lambda t: {t}, lambda t: (t, 1), lambda t: {"a": {t: t}}, lambda t: Pair(t, "x"), lambda t: t],
+)
+def test_private_data_comes_back_wherever_it_stands_in_a_value(make: Callable[[str], Any]) -> None:
+    _, kept = redact({"text": "Write to ada@example.com."}, detectors_of(["email"]))
+    assert kept.restore(make("[EMAIL_1]")) == make("ada@example.com")

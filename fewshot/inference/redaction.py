@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from fewshot._checks import brief
 from fewshot._environment import missing
 from fewshot.errors import InputError
-from fewshot.outputs.spans import Span
+from fewshot.outputs.spans import mapped
 
 __all__ = ["PATTERNS", "Detector", "Find", "Redacted", "detectors_of", "presidio", "redact"]
 
@@ -79,23 +79,16 @@ class Redacted:
         """Put the originals back into a value: a text, or a record of texts; spans in `source` move with them."""
         if not self.originals:
             return value
-        restored: Any = value
-        if isinstance(value, str):
-            restored = _PLACEHOLDER.sub(lambda found: self.originals.get(found[0], found[0]), value)
-        elif isinstance(value, Mapping):
-            restored = {key: self.restore(item, source) for key, item in value.items()}
-        elif isinstance(value, list | tuple):
-            restored = type(value)(self.restore(item, source) for item in value)
-        elif hasattr(value, "model_copy"):
-            parts = {name: self.restore(getattr(value, name), source) for name in type(value).model_fields}  # type: ignore[attr-defined]
-            restored = value.model_copy(update=parts)
-        elif isinstance(value, Span):
-            text, start = self.restore(value.text), len(self.restore(source[: value.start]))
-            restored = replace(value, text=text, start=start, end=start + len(text))
-        elif is_dataclass(value):
-            own = {each.name: self.restore(getattr(value, each.name), source) for each in fields(value) if each.init}
-            restored = replace(value, **own)  # type: ignore[type-var]  # an instance, which restore is given
-        return restored  # type: ignore[no-any-return]
+
+        def original(one: Any) -> Any:
+            if isinstance(one, str):
+                found = _PLACEHOLDER.sub(lambda mark: self.originals.get(mark[0], mark[0]), one)
+                return one if found == one else found
+            text, start = original(one.text), len(original(source[: one.start]))
+            return replace(one, text=text, start=start, end=start + len(text))
+
+        restored: T = mapped(value, original)
+        return restored
 
 
 def redact(inputs: Mapping[str, Any], detectors: Iterable[Detector]) -> tuple[dict[str, Any], Redacted]:

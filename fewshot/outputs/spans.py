@@ -7,7 +7,7 @@ out and counted, so that the text reads at the place of a span as the span says.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Generic, cast, get_args, get_origin
@@ -19,7 +19,7 @@ from fewshot.outputs.mentions import Mentions, Place
 from fewshot.outputs.output import json_text
 from fewshot.result import plain
 
-__all__ = ["Finder", "Span", "moved", "not_there", "source_text", "span_labels"]
+__all__ = ["Finder", "Span", "mapped", "moved", "not_there", "source_text", "span_labels"]
 
 L = TypeVar("L", default=str)  # without a bound: pydantic before 2.11 takes one or the other
 _NOWHERE: Any = object()
@@ -155,7 +155,7 @@ class Finder:
         items = self._together([getattr(value, name) for name in names])
         changes = {name: None if item is _NOWHERE else item for name, item in zip(names, items, strict=True)}
         try:
-            copied = value.model_copy(update=changes) if hasattr(value, "model_copy") else replace(value, **changes)
+            copied = _with(value, changes)
             if len(self.left_out) > before:  # None, or a shorter list, may be no value there
                 _adapter(kind).validate_json(json_text(plain(copied)), strict=True)
         except (ValueError, TypeError):
@@ -163,19 +163,28 @@ class Finder:
         return copied
 
 
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Give a value with every text and every span in it changed, in whatever lists, dicts and records they stand."""
+    if isinstance(value, str | Span):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {mapped(name, change): mapped(inner, change) for name, inner in value.items()}
+    if isinstance(value, list | set | frozenset | tuple):
+        items = [mapped(inner, change) for inner in value]
+        return cast("Any", type(value))(*items) if hasattr(value, "_fields") else type(value)(items)
+    changes = {name: mapped(getattr(value, name), change) for name in _fields(value)}
+    return _with(value, changes) if changes else value
+
+
 def moved(value: Any, by: int) -> Any:
     """Give a value with every span in it further on in the text."""
-    if isinstance(value, Span):
-        return replace(value, start=value.start + by, end=value.end + by)
-    if isinstance(value, Mapping):
-        return {name: moved(inner, by) for name, inner in value.items()}
-    if isinstance(value, list | set | frozenset | tuple):
-        items = [moved(inner, by) for inner in value]
-        return cast("Any", type(value))(*items) if hasattr(value, "_fields") else type(value)(items)
-    changes = {name: moved(getattr(value, name), by) for name in _fields(value)}
-    if not changes:
-        return value
-    return value.model_copy(update=changes) if hasattr(value, "model_copy") else replace(value, **changes)
+    return mapped(
+        value, lambda one: replace(one, start=one.start + by, end=one.end + by) if isinstance(one, Span) else one
+    )
+
+
+def _with(record: Any, changes: Mapping[str, Any]) -> Any:
+    return record.model_copy(update=changes) if hasattr(record, "model_copy") else replace(record, **changes)
 
 
 def _fields(value: Any) -> list[str]:
