@@ -26,11 +26,11 @@ class Rate:
     """
 
     def __init__(self, per_minute: float, now: float, *, pace: float = 1.0) -> None:
-        """Begin with a bucket that holds one second's worth, and is full."""
+        """Begin with a bucket that can hold one second's worth, and holds one: so many a minute from the first on."""
         self.per_minute = per_minute
         self._pace = pace
         self._holds = max(1.0, per_minute / 60)
-        self._level = self._holds
+        self._level = 1.0
         self._at = now
 
     @classmethod
