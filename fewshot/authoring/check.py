@@ -125,7 +125,6 @@ def _unread(folder: Path) -> Iterator[Finding]:
 
 
 def _files(folder: Path) -> Iterator[Finding]:
-    """Find files that look as if they should be read and are not."""
     there = [name for name in EXAMPLE_FILES if (folder / name).is_file()]
     for name in there[1:]:
         yield warning("unread-file", folder / name, None, f"is not read: {there[0]} is", "keep one of them")
@@ -165,7 +164,6 @@ def _prompt(prompt: Prompt, spec: Spec) -> tuple[str, list[Finding]]:
 
 
 def _loaded(folder: Path, found: list[Finding]) -> Task[Any] | None:
-    """Load the folder as a call would; what that still refuses is a finding too."""
     try:
         return load(folder.absolute())
     except FewshotError as problem:
@@ -180,7 +178,6 @@ def _finding(problem: FewshotError, folder: Path) -> Finding:
 
 
 def _facts(task: Task[Any]) -> dict[str, Any]:
-    """Count what a prompt takes."""
     count = len(task.examples)
     closed = task.output.labels or ()
     lengths = {example.line: estimated_tokens(_shot(task, example)) for example in task.examples}
@@ -198,7 +195,6 @@ def _facts(task: Task[Any]) -> dict[str, Any]:
 
 
 def _each(task: Task[Any]) -> Sequence[Any]:
-    """Give the task of each output."""
     return task.members or (task,)
 
 

@@ -51,7 +51,6 @@ def examples_in(path: Path, spec: Spec) -> tuple[list[Example], list[Finding]]:
 
 
 def _faults(row: Mapping[str, Any], line: int, path: Path, spec: Spec) -> Iterator[Finding]:
-    """Find all that is wrong with one row."""
     for code, message, fix in row_faults(row, spec.inputs, spec.parameters, spec.output, spec.target):
         yield error(code, path, line, message, fix)
     for name, default in spec.inputs.items():

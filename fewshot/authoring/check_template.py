@@ -53,7 +53,6 @@ def check_template(
 
 
 def _order(tree: nodes.Template, path: Path) -> Iterator[Finding]:
-    """Find blocks that stand in another order than they are sent."""
     names = {block.name: block.lineno for block in _all_blocks(tree)}
     known = [name for name in names if name in BLOCKS]
     if known != sorted(known, key=BLOCKS.index):
@@ -92,7 +91,6 @@ def _outside(tree: nodes.Template, path: Path) -> Iterator[Finding]:
 def _unused(
     tree: nodes.Template, variables: Mapping[str, Mapping[str, int]], path: Path, parameters: Iterable[str]
 ) -> Iterator[Finding]:
-    """Find parameters, names and macros that nothing uses."""
     from jinja2 import nodes
 
     used = {name for block in variables.values() for name in block}

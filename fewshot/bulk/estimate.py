@@ -145,7 +145,6 @@ class _Load:
 
 
 def _load(question: Question, first: tuple[Request, ...]) -> _Load:
-    """Tell what one row takes that begins with these requests."""
     factors = len(first), len(first), len(first) * _most_rounds(question, first[0])
     return _Load(
         Span(*factors), request_tokens(first[0]).times(*factors), _output_tokens(question, first[0]).times(*factors)

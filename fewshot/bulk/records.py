@@ -25,6 +25,11 @@ from fewshot.types import Usage
 __all__ = ["copy_of", "facts_of", "key_of_row", "line_of", "result_of"]
 
 _VOLATILE = ("attempts", "usage", "cost", "cached")
+_AS_WRITTEN = (
+    "confidence abstained method calibration fit coverage parts thinking model temperature seed cost cached group "  # noqa: SIM905
+    "groups task inputs row".split()
+)
+"""What stands in a line as it does in a result."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN = 60
 _ERRORS: Mapping[str, type[FewshotError]] = {e.__name__: e for e in (InputError, OutputError, ServiceError)}
@@ -78,41 +83,22 @@ def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:
         except InputError as error:
             what = f"row {about['row'] + 1} of the saved results is not what this task gives ({error})"
             raise InputError(f"{what}: name another output, or start over with --fresh", row=about["row"]) from error
-    chances, usage = about["probabilities"], about["usage"]
     shots = task._prompts.by_id
     return Result(
+        **{name: about[name] for name in _AS_WRITTEN if name in about},
         value=value,
-        probabilities=task.output.by_value(chances),
-        confidence=about["confidence"],
+        probabilities=task.output.by_value(about["probabilities"]),
         fields=_fields(task, about.get("fields")),
-        abstained=about["abstained"],
         error=_error(about["error"]),
-        method=about["method"],
-        calibration=about["calibration"],
-        fit=about.get("fit", ""),
-        coverage=about["coverage"],
-        parts=about.get("parts", 1),
         warnings=tuple(about["warnings"]),
-        thinking=about["thinking"],
-        model=about["model"],
-        temperature=about.get("temperature"),
-        seed=about.get("seed"),
-        usage=Usage(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"]),
-        cost=about["cost"],
-        cached=about["cached"],
+        usage=Usage(**about["usage"]),
         dropped=tuple(about["dropped"]),
-        group=about.get("group"),
-        groups=about.get("groups"),
         candidates=tuple(task.output.label_value(label) for label in about.get("candidates", ())),
         examples=tuple(shots[name] for name in about["examples"] if name in shots),
-        task=about["task"],
-        inputs=about["inputs"],
-        row=about["row"],
     )
 
 
 def _each(task: Predictor[Any], value: Mapping[str, Any]) -> dict[str, Result[Any]]:
-    """Read the results of several tasks."""
     if value.keys() != task.output.parts.keys():
         raise InputError(f"there must be one of each of {', '.join(task.output.parts)}")
     return {m.name: result_of(json.dumps({**value[m.name], "inputs": {}}).encode(), m) for m in task.members}

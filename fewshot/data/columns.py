@@ -32,21 +32,9 @@ __all__ = [
     "read_rows",
 ]
 
-ANSWERS = (
-    *(
-        "output",
-        "label_text",
-        "label_name",
-        "label",
-        "answers",
-        "answer",
-        "references",
-        "reference",
-        "accept",
-        "target",
-    ),
-    *("gold", "gold_label", "ideal", "expected", "completion", "category", "class", "labels", "summary", "response"),
-    *("spans", "entities"),
+ANSWERS = tuple(
+    "output label_text label_name label answers answer references reference accept target gold gold_label ideal "  # noqa: SIM905
+    "expected completion category class labels summary response spans entities".split()
 )
 """Names that hold the answer of a labelled row where none is named, the surest first."""
 INPUTS = ("text", "input", "question", "query", "prompt", "sentence")

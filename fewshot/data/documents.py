@@ -221,7 +221,6 @@ def _pandas(value: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[int, Any]]
 
 
 def _viewed(value: Mapping[str, Any], where: str) -> Iterator[tuple[int, Any]]:
-    """Read a page of the Hugging Face data set viewer."""
     kinds = {feature["name"]: feature.get("type") for feature in value["features"]}
     names = class_names(kinds)
     for place, row in enumerate(value["rows"], start=1):

@@ -49,7 +49,6 @@ def each_row(path: Path) -> Iterator[tuple[int, dict[str, Any] | TaskError]]:
 
 
 def _of_author(error: InputError, path: Path, line: int | None) -> TaskError:
-    """Give what is wrong with an author's file as an author's error."""
     message = str(error).removeprefix(f"{path}").lstrip(": ")
     number, colon, rest = message.partition(":")
     if colon and number.isdecimal():
@@ -118,7 +117,6 @@ def made_example(
 
 
 def _given(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Give what a row says of these inputs."""
     places = {name: place for name in names if (place := column(row, name)) is not None}
     return {name: plain_input(name, row[place]) for name, place in places.items() if row[place] is not None}
 

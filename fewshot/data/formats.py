@@ -114,7 +114,6 @@ def _role(turn: Mapping[str, Any]) -> str:
 
 
 def _said(turn: Mapping[str, Any]) -> Any:
-    """Give the text of a turn, which may come in parts."""
     content = turn.get("content", turn.get("value"))
     if isinstance(content, list):
         if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in content):

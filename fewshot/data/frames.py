@@ -17,7 +17,7 @@ from fewshot.data.columns import Columns
 from fewshot.errors import InputError
 from fewshot.result import Result, plain
 
-__all__ = ["COLUMNS", "facts", "frame_records", "is_frame", "map_frame", "own_value", "renamed_frame"]
+__all__ = ["COLUMNS", "cells", "facts", "frame_records", "is_frame", "map_frame", "own_value", "renamed_frame"]
 
 COLUMNS: Mapping[str, type | None] = {
     "value": None,
@@ -122,22 +122,15 @@ def renamed_frame(frame: Any, columns: Mapping[str, str]) -> Any:
 
 def facts(result: Result[Any]) -> dict[str, Any]:
     """Give what `COLUMNS` tell of a result."""
-    about = result.to_dict()
-    return {
-        "value": about["value"],
-        "confidence": result.confidence,
-        "abstained": result.abstained,
-        "error": None if result.error is None else f"{type(result.error).__name__}: {result.error}",
-        "warnings": "; ".join(result.warnings) or None,
-        "probabilities": about["probabilities"],
-        "method": result.method,
-        "model": result.model,
-        "task": result.task,
-        "input_tokens": result.usage.input_tokens,
-        "output_tokens": result.usage.output_tokens,
-        "cost": result.cost,
-        "cached": result.cached,
-    }
+    about = cells(result.to_dict())
+    return {name: about[name] for name in COLUMNS}
+
+
+def cells(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what a line of results holds in parts (see `Result.to_dict`) as one cell each: error, warnings, usage."""
+    error = line["error"] and f"{line['error']['type']}: {line['error']['message']}"
+    warnings = "; ".join(line.get("warnings") or ()) or None
+    return {**line, **(line.get("usage") or {}), "error": error, "warnings": warnings}
 
 
 def own_value(value: Any) -> Any:
@@ -210,24 +203,13 @@ def _series(library: Any, task: Any, results: Iterable[Result[Any]], index: Any)
 
 def _column(library: Any, name: str, values: list[Any], kind: type | None) -> Any:
     """Make a column of Polars or Arrow; `kind` None leaves its type to what comes."""
-    native = library.to_native_namespace()
-    if library.is_polars():
-        types: dict[Any, Any] = {
-            list: native.List(native.String),
-            str: native.String,
-            bool: native.Boolean,
-            int: native.Int64,
-            float: native.Float64,
-        }
-        return native.Series(name, values, dtype=types.get(kind), strict=False)
-    types = {
-        list: native.list_(native.string()),
-        str: native.string(),
-        bool: native.bool_(),
-        int: native.int64(),
-        float: native.float64(),
-    }
-    return native.array(values, type=types.get(kind))
+    import narwhals as nw
+
+    if kind is None and library.is_polars():  # which may be of several types
+        return library.to_native_namespace().Series(name, values, strict=False)
+    types: dict[Any, Any] = {list: nw.List(nw.String()), str: nw.String(), bool: nw.Boolean()}
+    types |= {int: nw.Int64(), float: nw.Float64()}
+    return nw.new_series(name, values, types.get(kind), backend=library).to_native()
 
 
 def _kind(task: Any, name: str) -> type | None:

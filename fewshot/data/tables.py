@@ -14,7 +14,7 @@ from typing import Any
 
 from fewshot._environment import missing
 from fewshot._storage import write_atomic
-from fewshot.data.frames import COLUMNS
+from fewshot.data.frames import COLUMNS, cells
 from fewshot.data.readers import read
 from fewshot.errors import ConfigError, InputError
 from fewshot.result import as_text
@@ -91,7 +91,6 @@ def write_table(path: Path, lines: Callable[[], Iterable[bytes]]) -> None:
 
 
 def _theirs(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what the user's row held, under the user's names."""
     names = line.get("names") or {}
     found = {"id": line["id"]} if "id" in line else {}
     found |= {names.get(name, name): value for name, value in (line.get("inputs") or {}).items()}
@@ -99,8 +98,7 @@ def _theirs(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(line: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:
-    error = line["error"] and f"{line['error']['type']}: {line['error']['message']}"
-    about = {**line, "error": error, "warnings": "; ".join(line.get("warnings") or ()) or None}
+    about = cells(line)
     if line.get("method") == "together" and about["value"]:  # each task's value, and not all about its call
         about["value"] = {name: result["value"] for name, result in about["value"].items()}
     return _theirs(line) | {place: about.get(name) for name, place in ours.items()}
@@ -167,7 +165,6 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def _result(row: dict[str, Any], place: int, ending: str) -> dict[str, Any] | None:
-    """Read one row of results; None if it is something else."""
     is_line = isinstance(row.get("error"), dict) or isinstance(row.get("inputs"), dict) or "usage" in row
     if is_line and ending not in _TABLES:
         if not {"value", "error", "abstained"} <= row.keys():
@@ -201,7 +198,6 @@ def _bare(text: str) -> str:
 
 
 def _read(cell: Any, name: str, *, guarded: bool) -> Any:
-    """Read a cell of one of our columns as what was written there."""
     if not isinstance(cell, str):
         return cell
     if not cell:

@@ -32,6 +32,8 @@ from fewshot.types import Usage
 __all__ = ["Mistake", "Point", "Report", "comparison_table"]
 
 _FORMAT = 1
+_AS_WRITTEN = ("task", "kind", "model", "form", "select", "k", "cost", "seconds")
+"""What stands in a saved report as it does here."""
 _TRIES = re.compile(r" \(after \d+ requests\)")
 
 
@@ -159,18 +161,11 @@ class Report:
         """Give everything as plain JSON values, the rows too unless `predictions` is False."""
         found: dict[str, Any] = {
             "format": _FORMAT,
-            "task": self.task,
-            "kind": self.kind,
-            "model": self.model,
-            "form": self.form,
-            "select": self.select,
-            "k": self.k,
+            **{name: getattr(self, name) for name in _AS_WRITTEN},
             "rows": self.rows,
             "failed": self.failed,
             "metrics": {name: figure.to_dict() for name, figure in self.metrics.items()},
             "usage": self.usage.to_dict(),
-            "cost": self.cost,
-            "seconds": self.seconds,
             "spent": dict(self.spent),
             "methods": dict(self.methods),
             "labels": list(self.labels),
@@ -196,9 +191,8 @@ class Report:
         if isinstance(data, Mapping) and data.get("format", _FORMAT) != _FORMAT:
             raise InputError(f"a report of format {data['format']!r} was written by another version: evaluate again")
         try:
-            same = ("task", "kind", "model", "form", "select", "k", "cost", "seconds", "spent", "methods")
             return cls(
-                **{name: data[name] for name in same},
+                **{name: data[name] for name in (*_AS_WRITTEN, "spent", "methods")},
                 labels=tuple(data["labels"]),
                 metrics={name: Figure(**figure) for name, figure in data["metrics"].items()},
                 predictions=tuple(map(Prediction.from_dict, data["predictions"])),
@@ -251,7 +245,6 @@ class Report:
             raise ConfigError(f"{path} cannot be written: {reason}; name another place") from error
 
     def _text(self, suffix: str) -> str:
-        """Write it in the form that a file's ending asks for."""
         if suffix in (".html", ".htm"):
             return self.to_html()
         if suffix == ".svg":
@@ -340,7 +333,6 @@ def comparison_table(comparisons: Mapping[str, Comparison]) -> str:
 
 
 def _of_part(name: str, about: Mapping[str, Any]) -> str:
-    """Write the figures of one label or field in a line."""
     shown = "  ".join(f"{n} {value:.3f}" for n, value in about.items() if n != "rows" and value is not None)
     return f"  {name!r}: {shown}  ({about['rows']} rows)"
 

@@ -113,7 +113,6 @@ def _plain(value: Any) -> str:
 
 
 def _plots(report: Any) -> Iterator[Plot]:
-    """Draw what there is to be drawn: reliability, accuracy by coverage, the score over the number of shots."""
     if report.chances:
         confidences, right = [c for c, _ in report.chances], [right for _, right in report.chances]
         bins = reliability(confidences, right, bins=10)

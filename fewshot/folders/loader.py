@@ -151,7 +151,6 @@ def _read_once(folder: Path, stamps: tuple[object, ...], kind: type[Any]) -> Any
 
 
 def _made(folder: Path, spec: Spec, kind: type[Any]) -> Any:
-    """Make the task of one output."""
     assert spec.output is not None  # noqa: S101 - nothing is wrong with it
     template = Template.read(folder / "prompt.jinja")
     template.check(spec.inputs, spec.parameters)
@@ -180,7 +179,6 @@ def examples_file(folder: Path) -> Path | None:
 
 
 def _with_fit(task: Predictor[Any], path: Path) -> Predictor[Any]:
-    """Put the fit in force that stands beside a task, where there is one."""
     if not is_there(path):
         return task
     try:

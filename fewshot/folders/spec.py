@@ -87,7 +87,6 @@ def read_spec(folder: Path) -> tuple[Spec, list[Finding]]:
 
 
 def _outputs(spec: Spec, folder: Path) -> tuple[dict[str, Spec], list[Finding]]:
-    """Read each of several outputs, and find all that is wrong with them."""
     found: dict[str, Spec] = {}
     wrong: list[Finding] = []
     several, path = spec.said.get("outputs", {}), spec.path
@@ -139,7 +138,6 @@ def _default(value: Any) -> Any:
 
 
 def _names(declared: Iterable[str], spec: Spec) -> Iterator[Finding]:
-    """Find inputs that a template could not use under their names."""
     for name in declared:
         line = spec.line(name, after="inputs")
         if not _is_usable(name):
@@ -204,7 +202,6 @@ def _labels(labels: list[Any], said: Mapping[str, Any], path: Path, after: str |
 
 
 def _settings(given: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[Finding]]:
-    """Read the settings one by one; give the valid ones, and what is wrong with the others."""
     known, valid, found = table(Settings), {}, []
     for name, value in given.items():
         if name in known and not known[name].in_folder:

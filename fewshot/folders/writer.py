@@ -156,7 +156,6 @@ def save(task: Predictor[Any], folder: str | os.PathLike[str]) -> Path:
 
 
 def _write_parts(task: Predictor[Any], folder: Path) -> None:
-    """Write the files of a task that was made in code."""
     if any(default is not REQUIRED for default in task.inputs.values()):
         raise InputError(f"{task.name} has optional inputs, which are not written: make the folder by hand")
     folder.mkdir()
@@ -174,7 +173,6 @@ def _fit_of(task: Predictor[Any]) -> str:
 
 
 def _spec_of(task: Predictor[Any]) -> str:
-    """Write a `task.toml`."""
     output: Any = list(task.output.labels) if task.output.labels is not None else task.output.kind
     output = {"any_of": output} if task.output.several else output
     output = {group: list(of) for group, of in getattr(task.output, "groups", {}).items()} or output
@@ -220,7 +218,6 @@ def with_settings(source: str, changes: Mapping[str, Any]) -> str:
 
 
 def _new_files(folder: Path, on_disk: Predictor[Any], chosen: Predictor[Any], by: str) -> Iterator[tuple[str, str]]:
-    """Give name and text of each file that changes."""
     if _content(chosen) != _content(on_disk):
         yield "examples.jsonl", _examples(folder, on_disk, chosen, by)
     if chosen.template.source != on_disk.template.source:

@@ -72,7 +72,6 @@ def verdict(value: Any, probabilities: Mapping[str, float], sure: float | None) 
 
 
 def _begins(phrase: str, position: TokenLogprob) -> float:
-    """Sum the probability of the tokens that begin a phrase."""
     tree = LabelTree({NONE: phrase})
     tree.add(position)
     return tree.coverage

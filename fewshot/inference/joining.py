@@ -189,7 +189,6 @@ async def _is_cut(member: Any, inputs: Mapping[str, Any], connection: Connection
 
 
 def _of_task(name: str, error: FewshotError) -> FewshotError:
-    """Say in an error of which task it is."""
     error.args = (f"{name}: {error}", *error.args[1:])
     return error
 

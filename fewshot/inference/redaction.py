@@ -105,7 +105,6 @@ def redact(inputs: Mapping[str, Any], detectors: Iterable[Detector]) -> tuple[di
 
 
 def _redact_in(value: Any, detectors: tuple[Detector, ...], kept: Redacted) -> Any:
-    """Redact a text, or every text in a list or a dict, its keys too."""
     if isinstance(value, str):
         return _redact_text(value, detectors, kept)
     if isinstance(value, Mapping):

@@ -170,7 +170,6 @@ class Prompts:
 
 
 def _length(example: Example) -> int:
-    """Estimate the tokens of an example and of the words round it in the prompt."""
     return estimated_tokens(" ".join(map(str, (*example.inputs.values(), example.output)))) + 8
 
 

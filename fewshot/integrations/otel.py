@@ -126,7 +126,6 @@ class TracedClient(ClientWrapper):
                 self._duration.record(time.perf_counter() - started, about)
 
     def _about(self, request: Request) -> dict[str, Any]:
-        """Give what spans and metrics have in common."""
         parts = urlsplit(self.endpoint.base_url or "")
         about: dict[str, Any] = {
             "gen_ai.operation.name": _operation(request),
@@ -177,7 +176,6 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _asked(request: Request) -> dict[str, str]:
-    """Give the prompt in the form that the conventions want."""
     if request.text is not None:
         return {"gen_ai.input.messages": json.dumps([_message("user", request.text)], ensure_ascii=False)}
     turns = request.chat

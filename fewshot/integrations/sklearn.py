@@ -142,7 +142,6 @@ class FewshotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return self
 
     def _sets_in(self, y: Any) -> tuple[NDArray[Any], list[list[Any]]]:
-        """Give the labels there are, and those of each text."""
         if self.multilabel_ == "lists":
             sets = [list(labels) for labels in y]
             return np.unique([label for labels in sets for label in labels]), sets

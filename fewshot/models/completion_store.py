@@ -255,7 +255,6 @@ def _bytes(store: sqlite3.Connection) -> int:
 
 
 def _evict(store: sqlite3.Connection, max_bytes: int) -> None:
-    """Delete the entries that were used longest ago, until the rest has room."""
     while _bytes(store) > max_bytes:
         (count,) = store.execute("select count(*) from answers").fetchone()
         oldest = "delete from answers where key in (select key from answers order by used limit ?)"

@@ -240,7 +240,6 @@ class Limits:
             raise
 
     async def _turn_of(self, ticket: Ticket) -> None:
-        """Wait for the turn of a row that was asked before."""
         needs_slot, begun = not ticket.has_slot, self._clock()
         try:
             ticket.expected = await self._turn(needs_slot=needs_slot)
@@ -264,14 +263,12 @@ class Limits:
         return self._typical_tokens if token_rates else 0.0
 
     def _give_back(self, tokens: float) -> None:
-        """Undo the counting of a request that was not sent after all."""
         for rate in self._rates("requests"):
             rate.give()
         for rate in self._rates("tokens"):
             rate.give(tokens)
 
     def _pump(self) -> None:
-        """Let go all whose turn has come, and set the alarm for the next."""
         while (self._next or self._waiting) and not self._closed:
             queue = self._next or self._waiting
             needs_slot = queue is self._waiting

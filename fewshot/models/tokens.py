@@ -70,6 +70,5 @@ def _turn_tokens(turn: Message) -> Span:
 
 
 def _characters(text: str) -> tuple[int, int]:
-    """Count ASCII characters and others."""
     plain = len(text.encode("ascii", "ignore"))
     return plain, len(text) - plain

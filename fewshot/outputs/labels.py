@@ -68,7 +68,6 @@ class LabelReader:
         return f"answer with exactly one of: {', '.join(self._shown[:20])}{more}"
 
     def _lookup(self, text: str) -> str | None:
-        """Give the label that a text is, its wrapping aside."""
         if len(text) > 10_000:
             return None
         folded = self._fold(text)
@@ -165,7 +164,6 @@ class _RefusedError(Exception):
 
 
 def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Make a mapping of the keys that lead to one value only."""
     values: dict[str, set[str]] = {}
     for key, value in pairs:
         values.setdefault(key, set()).add(value)

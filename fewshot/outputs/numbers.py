@@ -63,7 +63,6 @@ _LATEX_FRACTION = re.compile(r"\\[dt]?frac\{(-?\d{1,20})\}\{(\d{1,20})\}")
 
 
 def _simplify(text: str) -> str:
-    """Write the LaTeX and markdown round numbers as plain text."""
     text = _LATEX_FRACTION.sub(r"\1/\2", text).replace("{,}", ",").replace("\\,", "").replace("\u2044", "/")
     for mark in ("**", "__", "`", "\\(", "\\)", "\\[", "\\]", "\\$", "\\%"):
         text = text.replace(mark, mark[1] if mark in ("\\$", "\\%") else " ")
@@ -113,7 +112,6 @@ def _values(text: str) -> set[Value]:
 
 
 def _only(text: str) -> Value:
-    """Give the one number of a short text."""
     values = _values(text)
     if len(values) != 1 or denies(text):
         raise _UnclearError("the answer holds no single number")

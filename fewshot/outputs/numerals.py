@@ -115,7 +115,6 @@ def _negative(value: Value) -> Value:
 
 
 def _times(value: Value, factor: int) -> Value:
-    """Multiply without losing digits."""
     too_long = value.adjusted() > MAX_DIGITS if isinstance(value, Decimal) else abs(value) >= 10**MAX_DIGITS
     if too_long:
         raise ValueError(f"the number has more than {MAX_DIGITS:,} digits")

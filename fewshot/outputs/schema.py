@@ -112,7 +112,6 @@ class Schema(Output[M]):
         return source.partition(":")[2].rstrip()[:-1].strip()
 
     def _source(self, text: str, cue: str) -> str:
-        """Find the JSON of an answer."""
         if self.root == "string":
             return json.dumps(read_text(text, cue))
         if self.root in ("integer", "number"):
@@ -303,7 +302,6 @@ def _check_written(adapter: Any, described: Mapping[str, Any]) -> None:
 
 
 def _dicts(value: Any) -> Any:
-    """Give every dict in a nest of dicts and lists."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():

@@ -211,7 +211,6 @@ def _policy(page: str) -> str:
 
 
 def _digest(page: str, tag: str) -> str:
-    """Give the CSP hash of the one inline element of a kind."""
     found = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
     assert found is not None  # noqa: S101 - the page is ours
     return "sha256-" + base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()

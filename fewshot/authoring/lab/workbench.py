@@ -181,7 +181,6 @@ class Workbench:
         return folder not in self._own.values() and ships(folder)
 
     def _draft(self, task: str, files: Files) -> Path:
-        """Write a draft beside the other files of its task."""
         folder = self._folder(task)
         _refuse_other_files(files, folder)
         draft = Path(self._drafts.name) / _stamp(files) / folder.name
@@ -209,7 +208,6 @@ def model_of(task: str | Path | Task[Any], **options: Any) -> str:
 
 
 def _files_of(folder: Path) -> dict[str, str]:
-    """Read the files that are edited."""
     paths = [folder / "task.toml", folder / "prompt.jinja", examples_file(folder) or folder / EXAMPLE_FILES[0]]
     return {path.name: read_file(path) if is_there(path) else "" for path in paths}
 

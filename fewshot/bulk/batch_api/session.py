@@ -234,7 +234,6 @@ class Session:
             path.unlink(missing_ok=True)
 
     async def _take(self, line: Line, asked: Asked, part: Part) -> None:
-        """Take one line as the outcome of its request."""
         error = line.error
         reply = None if line.reply is None else as_answer(line.reply)
         if reply is not None and reply.status == 200:
@@ -307,7 +306,6 @@ class Session:
         return replace(result, row=position, cost=replay.cost())
 
     def _bound(self, row: Any) -> tuple[Predictor[Any], Mapping[str, Any]]:
-        """Bind a row as a bulk run does."""
         if isinstance(row, InputError):
             raise row
         return self.task._bind_row(row)

@@ -254,22 +254,12 @@ class BatchStore:
     def asked(self, *, key: str | None = None, name: str | None = None) -> Asked | None:
         """Give a request by its key or by its custom id."""
         column, value = ("key", key) if name is None else ("name", name)
-        columns = "key, name, row, part, tries, dropped, reply, error, live"
-        found = self._db.execute(f"select {columns} from asked where {column} = ?", (value,)).fetchone()
-        if found is None:
+        names = Asked.__dataclass_fields__
+        row = self._db.execute(f"select {', '.join(names)} from asked where {column} = ?", (value,)).fetchone()
+        if row is None:
             return None
-        key, name, row, part, tries, dropped, reply, error, live = found
-        return Asked(
-            key=key,
-            name=name,
-            row=row,
-            part=part,
-            tries=tries,
-            dropped=tuple(json.loads(dropped)),
-            reply=reply,
-            error=error,
-            live=bool(live),
-        )
+        found = dict(zip(names, row, strict=True))
+        return Asked(**found | {"dropped": tuple(json.loads(found["dropped"])), "live": bool(found["live"])})
 
     def name_for(self, run: str, row: int) -> str:
         """Give the next custom id for a request that a row wants first."""
@@ -318,9 +308,9 @@ class BatchStore:
 
     def parts(self, *states: State) -> list[Part]:
         """Give the parts in these states, or all, in order."""
-        columns = "number, state, requests, known, file_id, batch_id, status, problem"
-        found = self._db.execute(f"select {columns} from parts order by number").fetchall()
-        parts = [Part(**dict(zip(columns.split(", "), values, strict=True))) for values in found]
+        names = Part.__dataclass_fields__
+        found = self._db.execute(f"select {', '.join(names)} from parts order by number").fetchall()
+        parts = [Part(**dict(zip(names, values, strict=True))) for values in found]
         return [part for part in parts if not states or part.state in states]
 
     def new_part(self) -> int:
