@@ -112,12 +112,7 @@ class OutputError(FewshotError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        reason: OutputReason = "invalid",
-        raw: str = "",
-        completions: tuple[Completion, ...] = (),
+        self, message: str, *, reason: OutputReason = "invalid", raw: str = "", completions: tuple[Completion, ...] = ()
     ) -> None:
         super().__init__(message)
         self.reason = reason

@@ -255,12 +255,7 @@ def classify_sentiment(text: str, **options: Unpack[Options]) -> Call[Sentiment]
 
 @OfLabels
 def classify(
-    text: str,
-    labels: As[L],
-    *,
-    several: bool = False,
-    examples: Shots = (),
-    **options: Unpack[Options],
+    text: str, labels: As[L], *, several: bool = False, examples: Shots = (), **options: Unpack[Options]
 ) -> Call[L]:
     """Tell which of your labels fits a text, or with `several` all that fit.
 

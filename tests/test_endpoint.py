@@ -131,8 +131,7 @@ def test_plain_http_is_fine_on_ones_own_network(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host",
-    ["134744072", "0x8080808", "010.8.8.8", "8.8.2056", "8.8.8.8", "[::ffff:8.8.8.8]", "[2001:4860:4860::8888]"],
+    "host", ["134744072", "0x8080808", "010.8.8.8", "8.8.2056", "8.8.8.8", "[::ffff:8.8.8.8]", "[2001:4860:4860::8888]"]
 )
 def test_a_public_address_in_any_spelling_is_no_network_of_ones_own(host: str) -> None:
     with pytest.raises(ConfigError, match="unencrypted"):

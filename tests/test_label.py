@@ -71,12 +71,7 @@ def test_each_label_is_in_a_private_file_before_the_next_text_comes(mood: Task[A
         before = work.next()
         work.label(right(work), note=f"no {count}")
         kept = list(read_labels(Path("labels.jsonl")).values())
-        assert [len(kept), kept[-1].key, kept[-1].note, kept[-1].annotator] == [
-            count,
-            before.key,
-            f"no {count}",
-            "ann",
-        ]
+        assert [len(kept), kept[-1].key, kept[-1].note, kept[-1].annotator] == [count, before.key, f"no {count}", "ann"]
         assert (kept[-1].by, kept[-1].chance) == (before.by, before.chance)
     if os.name == "posix":
         assert stat.S_IMODE(Path("labels.jsonl").stat().st_mode) == 0o600

@@ -50,11 +50,7 @@ def new(*words: str) -> int:
         (["--labels", "bug, question"], "Bug.", "bug"),
         (["--output", "text", "--inputs", "passage,reader_age"], "Short.", "Short."),
         (["--output", "number"], "It is 7.", 7),
-        (
-            ["--labels", "très bon,mauvais", "--description", 'Say "how" {{ was }}, in % {% too'],
-            "mauvais",
-            "mauvais",
-        ),
+        (["--labels", "très bon,mauvais", "--description", 'Say "how" {{ was }}, in % {% too'], "mauvais", "mauvais"),
     ],
 )
 def test_the_folder_works_at_once(flags: list[str], said: str, value: object):
@@ -147,10 +143,7 @@ def test_the_kind_of_output_is_seen_from_the_rows(rows: list[tuple[str, Any]], o
         (["mine", "--from", "rows.csv"], "--map output=COLUMN: message, team, when"),
         (["mine", "--from", "rows.csv", "--map", "output=taem"], "no column 'taem' (did you mean 'team'?)"),
         (["mine", "--from", "rows.csv", "--map", "output"], "must be NAME=COLUMN"),
-        (
-            ["mine", "--from", "rows.csv", *MAP, "--hold-out", "6"],
-            "leaves no example",
-        ),
+        (["mine", "--from", "rows.csv", *MAP, "--hold-out", "6"], "leaves no example"),
     ],
 )
 def test_what_cannot_be_made_is_said_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]):

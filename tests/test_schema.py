@@ -131,12 +131,7 @@ def test_an_object_that_gives_one_key_two_values_is_refused(wrapped: str) -> Non
 
 @pytest.mark.parametrize(
     "output",
-    [
-        *map(Schema, (Order, Node, Part, Open, Ratio)),
-        Schema(PERSON),
-        Labels(("a", "b")),
-        Number(),
-    ],
+    [*map(Schema, (Order, Node, Part, Open, Ratio)), Schema(PERSON), Labels(("a", "b")), Number()],
     ids=lambda output: getattr(getattr(output, "model", None), "__name__", output.kind),
 )
 def test_the_service_accepts_the_strict_schema(output: Schema[Any], service: ModuleType) -> None:
@@ -145,10 +140,7 @@ def test_the_service_accepts_the_strict_schema(output: Schema[Any], service: Mod
     service.check_strict(json.loads(text))
 
 
-@pytest.mark.parametrize(
-    "output",
-    [Schema(Free), Schema(Anything), Text(), Labels(tuple(map(str, range(2000))))],
-)
+@pytest.mark.parametrize("output", [Schema(Free), Schema(Anything), Text(), Labels(tuple(map(str, range(2000))))])
 def test_what_strict_schemas_cannot_say_has_none(output: Schema[Any]) -> None:
     assert output.schema() is None
 

@@ -22,16 +22,7 @@ from fewshot.errors import InputError
 from fewshot.outputs.kinds import Output
 from fewshot.types import Example
 
-__all__ = [
-    "GoldRows",
-    "Labelled",
-    "LabelledRows",
-    "as_examples",
-    "gold_rows",
-    "in_file",
-    "read_labelled",
-    "target_of",
-]
+__all__ = ["GoldRows", "Labelled", "LabelledRows", "as_examples", "gold_rows", "in_file", "read_labelled", "target_of"]
 
 _LABELS = ("label_text", "label_name", "label", "gold_label", "category", "class")
 _log = logging.getLogger("fewshot")

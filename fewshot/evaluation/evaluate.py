@@ -185,11 +185,7 @@ def _report(run: Run, arm: Arm, points: tuple[Point, ...], steadiness: Mapping[s
         usage=sum((result.usage for result in results), Usage()),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         seconds=arm.seconds,
-        spent={
-            **run.usage.to_dict(),
-            "cost": run.cost,
-            "seconds": time.monotonic() - run.started,
-        },
+        spent={**run.usage.to_dict(), "cost": run.cost, "seconds": time.monotonic() - run.started},
         methods=dict(Counter(result.method for result in results if result.error is None)),
         curve=points,
         calibration=_calibration(arm),

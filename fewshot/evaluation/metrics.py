@@ -15,17 +15,7 @@ from typing import Any
 
 from fewshot.errors import InputError
 
-__all__ = [
-    "Bin",
-    "auroc",
-    "brier_of",
-    "confusion",
-    "ece",
-    "macro_f1",
-    "nll_of",
-    "over",
-    "reliability",
-]
+__all__ = ["Bin", "auroc", "brier_of", "confusion", "ece", "macro_f1", "nll_of", "over", "reliability"]
 
 Chances = Mapping[str, float]
 

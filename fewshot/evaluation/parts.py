@@ -7,16 +7,7 @@ from typing import Any
 
 from fewshot.evaluation.metrics import auroc, ece
 
-__all__ = [
-    "by_label",
-    "label_ece",
-    "macro_f1_of_sets",
-    "micro_f1",
-    "of_field",
-    "overlap_f1",
-    "row_f1",
-    "spans_in",
-]
+__all__ = ["by_label", "label_ece", "macro_f1_of_sets", "micro_f1", "of_field", "overlap_f1", "row_f1", "spans_in"]
 
 Sets = Sequence[Collection[str]]
 Entity = tuple[str, int, int]

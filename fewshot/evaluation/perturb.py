@@ -88,11 +88,7 @@ def _punctuated(text: str) -> str:
     return bare[:-1].rstrip() if bare.endswith(".") and bare[:-1].strip() else f"{bare}."
 
 
-HARMLESS: Mapping[str, Callable[[str], str]] = {
-    "case": _without_case,
-    "spaces": _spaced,
-    "punctuation": _punctuated,
-}
+HARMLESS: Mapping[str, Callable[[str], str]] = {"case": _without_case, "spaces": _spaced, "punctuation": _punctuated}
 """Changes to an input that should not change the answer: small letters, more white space, a full stop more or less."""
 
 

@@ -33,13 +33,7 @@ from fewshot.narrowing.weighing import fit_weights
 if TYPE_CHECKING:
     from fewshot.models.connection import Connection
 
-__all__ = [
-    "fit_answerable",
-    "fit_calibration",
-    "own_calibration",
-    "score_all",
-    "unlabelled_calibration",
-]
+__all__ = ["fit_answerable", "fit_calibration", "own_calibration", "score_all", "unlabelled_calibration"]
 
 _ENOUGH = ENOUGH
 """Unlabelled inputs that batch calibration needs (arXiv 2309.17249, section 4.3: about ten)."""

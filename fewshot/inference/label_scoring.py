@@ -202,11 +202,7 @@ def _joined(first: Completion, again: Completion) -> Completion:
     """Give the first completion with the tokens of the second, and what both took."""
     paid = [one.usage for one in (first, again) if not one.cached]
     return replace(
-        first,
-        tokens=again.tokens,
-        usage=sum(paid, Usage()),
-        cached=not paid,
-        attempts=first.attempts + again.attempts,
+        first, tokens=again.tokens, usage=sum(paid, Usage()), cached=not paid, attempts=first.attempts + again.attempts
     )
 
 

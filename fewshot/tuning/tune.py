@@ -118,12 +118,7 @@ async def tune(
     split = _parted(task, usable, budget, seed)
     plain = task if calibrate else task._uncalibrated()
     allowance = Allowance(connection.client)
-    space = Space(
-        ks=_counts(k, task),
-        forms=_forms(forms, task, connection),
-        draws=draws,
-        seed=seed,
-    )
+    space = Space(ks=_counts(k, task), forms=_forms(forms, task, connection), draws=draws, seed=seed)
     own = _own_calibration(plain, connection)
     allowance.limit = _for_search(budget, _BOTH * len(split.held_out) + own)
     start = replace(_through(plain._uncalibrated(), connection, allowance, calibrate=False), fitted=None, promise=None)

@@ -197,11 +197,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument(
-        "--ways",
-        default=WAYS,
-        help="besides these: selected, tuned, and steady scored or calibrated",
-    )
+    parser.add_argument("--ways", default=WAYS, help="besides these: selected, tuned, and steady scored or calibrated")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, metavar="FILE", help="print what --out wrote there as tables")
     args = parser.parse_args()

@@ -267,11 +267,7 @@ def on_the_command_line(luck: random.Random, folder: Path) -> tuple[Callable[[],
 
     def call() -> Any:
         told, said = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace")
-        with (
-            contextlib.redirect_stderr(told),
-            contextlib.redirect_stdout(said),
-            contextlib.suppress(SystemExit),
-        ):
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
             main(words)
         assert "Traceback" not in told.getvalue()
         assert not {"\x07", "\u202e"} & {*told.getvalue()}, told.getvalue()

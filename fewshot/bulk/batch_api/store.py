@@ -290,8 +290,7 @@ class BatchStore:
         """Take whatever has no outcome out of a part, to be asked again; gives how many there were."""
         where = "part = ? and reply is null and error is null"
         return self._db.execute(
-            f"update asked set part = null, problem = ?, tries = tries + ? where {where}",
-            (problem, counts, number),
+            f"update asked set part = null, problem = ?, tries = tries + ? where {where}", (problem, counts, number)
         ).rowcount
 
     def give_up(self, most: int) -> int:
@@ -326,10 +325,7 @@ class BatchStore:
     def move(self, number: int, state: State, **changes: str | None) -> None:
         """Write down that a part has come further."""
         columns = "".join(f", {name} = ?" for name in changes)
-        self._db.execute(
-            f"update parts set state = ?{columns} where number = ?",
-            (state, *changes.values(), number),
-        )
+        self._db.execute(f"update parts set state = ?{columns} where number = ?", (state, *changes.values(), number))
 
     def part_file(self, number: int) -> Path:
         """Name the file of a part that is to be uploaded."""

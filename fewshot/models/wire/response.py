@@ -11,16 +11,7 @@ from typing import Any, NoReturn
 from fewshot.errors import ServiceError
 from fewshot.types import Completion, Request, TokenLogprob, Usage
 
-__all__ = [
-    "PACKED",
-    "Reply",
-    "as_meant",
-    "read_completion",
-    "read_json",
-    "read_usage",
-    "read_vectors",
-    "rubbish",
-]
+__all__ = ["PACKED", "Reply", "as_meant", "read_completion", "read_json", "read_usage", "read_vectors", "rubbish"]
 
 _PUT_BEFORE = 4096
 """Tokens that a gateway may put before what was sent."""

@@ -32,11 +32,7 @@ from fewshot.models.wire.wrapped import arguments, create_of, mocks_blocking_cli
 if TYPE_CHECKING:
     import openai
 
-__all__ = [
-    "PlainWire",
-    "is_proxied",
-    "wire_for",
-]
+__all__ = ["PlainWire", "is_proxied", "wire_for"]
 
 
 def wire_for(
