@@ -27,7 +27,7 @@ from fewshot.authoring.lab.server import LabServer
 from fewshot.authoring.lab.workbench import Workbench
 from fewshot.authoring.labelling.labelling import Labelling
 from fewshot.authoring.labelling.records import agreement, read_labels
-from fewshot.authoring.labelling.rows import by_doubt, text_of, texts_of
+from fewshot.authoring.labelling.rows import texts_of
 from fewshot.cli.main import main
 from fewshot.models.scripted import ScriptedClient
 
@@ -229,15 +229,18 @@ def test_a_text_becomes_one_thing_and_equal_texts_are_asked_once(mood: Task[Any]
     assert [text.key for text in texts] == [text.key for text in texts_of(mood, ROWS[::-1])[0]]
 
 
-def test_the_random_part_is_the_random_order_whatever_is_chosen_by_doubt(mood: Task[Any]):
-    work = labelled(mood, 60)
-    order = [text.key for text in work.texts if text.part != "shot"]
-    taken = [label for label in work.labels.values() if label.by == "random"]
-    assert [label.key for label in taken] == order[: len(taken)]
-    assert [label.chance for label in taken] == [1 / (len(order) - place) for place in range(len(taken))]
-    doubted = [label for label in work.labels.values() if label.by == "doubt"]
-    assert len(doubted) == 8
-    assert all(0 < label.chance <= 1 and label.guess["confidence"] == 0.9 for label in doubted)
+def test_texts_come_in_the_random_order_and_shots_until_there_are_enough(mood: Task[Any]):
+    work = labelled(mood, 90)
+    order = [text.key for text in work.texts]
+    taken = list(work.labels.values())
+    shots = [label for label in taken if label.part == "shot"]
+    assert len(shots) == 8
+    first = taken.index(shots[-1]) + 1
+    assert [label.key for label in taken[:first]] == order[:first]
+    assert [label.chance for label in taken[:first]] == [1 / (150 - place) for place in range(first)]
+    rest = [text.key for text in work.texts[first:] if text.part != "shot"]
+    assert [label.key for label in taken[first:]] == rest[: 90 - first]
+    assert {label.by for label in taken} == {"random"}
 
 
 def test_a_random_order_has_the_mean_of_all_texts():
@@ -250,25 +253,16 @@ def test_a_random_order_has_the_mean_of_all_texts():
     assert sum(shares) / 200 == pytest.approx(0.75, abs=0.01)
 
 
-def test_doubt_and_unlike_words_make_a_text_likelier():
-    task = Task.of("Good or bad?", ["good", "bad"])
-    sure, torn, same = (text_of(task, {"input": words}, 1) for words in ("a b c", "d e f", "x y z"))
-    doubt = {sure.key: 0.01, torn.key: 0.5, same.key: 0.5}
-    drawn = [by_doubt([sure, torn, same], lambda text: doubt[text.key], [same], turn) for turn in range(50)]
-    assert Counter(one.inputs["input"] for one in drawn)["d e f"] > 45
-    assert sum({one.key: one.chance for one in drawn}.values()) <= 1 + 1e-9
-    assert by_doubt([sure, torn], lambda _: 0.5, [], 3) == by_doubt([sure, torn], lambda _: 0.5, [], 3)
-
-
 def test_labelling_goes_on_where_the_model_cannot_be_asked(mood: Task[Any]):
     def refuse(_: Any) -> Any:
         raise ServiceError("the service is down")
 
     client = ScriptedClient(refuse)
     work = labelled(mood.using(client=client), 12)
-    assert [len(work.labels), work.problem] == [12, "the service is down"]
-    assert len(client.requests) <= 24
-    assert work.guess() is None
+    assert [len(work.labels), len(client.requests)] == [12, 0]
+    assert [work.guess(), work.problem] == [None, "the service is down"]
+    work.label(right(work))
+    assert len(work.labels) == 13
 
 
 # -- what it buys -----------------------------------------------------------------------------------------------------

@@ -29,9 +29,7 @@ class Desk:
             "labels": list(output.labels) if output.labels else None,
             "several": output.several,
             "wants": output.gives_what,
-            "text": None
-            if now is None
-            else {"key": now.key, "inputs": {name: _shown(value) for name, value in now.inputs.items()}, "by": now.by},
+            "text": now and {"key": now.key, "inputs": {name: _shown(value) for name, value in now.inputs.items()}},
             "said": len(work.labels),
             "total": len({text.key for text in work.texts} | work.labels.keys()),
             "problem": work.problem,

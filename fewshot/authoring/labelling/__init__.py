@@ -1,4 +1,4 @@
-"""From a pile of texts to labelled rows: which to label next, what the labels have bought, and their files."""
+"""From a pile of texts to labelled rows: a random order, what the labels have bought, and their files."""
 
 from fewshot.authoring.labelling.labelling import Labelling
 from fewshot.authoring.labelling.records import agreement, read_labels

@@ -15,7 +15,7 @@ from fewshot._checks import check_kind
 from fewshot.authoring.labelling.label_tools import Tool, exported
 from fewshot.authoring.labelling.learned import Learned, parts_of
 from fewshot.authoring.labelling.records import Label, LabelFile, Status, Text
-from fewshot.authoring.labelling.rows import by_doubt, text_of, texts_of
+from fewshot.authoring.labelling.rows import text_of, texts_of
 from fewshot.calibration.abstention import check_promise
 from fewshot.data.examples import answer_in
 from fewshot.data.formats import flat, gold
@@ -29,13 +29,11 @@ from fewshot.task import Task
 __all__ = ["Labelling"]
 
 _log = logging.getLogger("fewshot")
-_CANDIDATES = 24
-"""Texts that are asked about for a choice by doubt."""
 _MOST_SHOTS = 32
 
 
 class Labelling:
-    """Label the texts that say most, one after the other; stop whenever, and go on with the same arguments.
+    """Label texts one after the other, in a random order; stop whenever, and go on with the same arguments.
 
     >>> session = Labelling(task, "texts.csv", "labels.jsonl")  # doctest: +SKIP
     >>> session.next().inputs, session.label("positive"), session.figures()  # doctest: +SKIP
@@ -94,7 +92,7 @@ class Labelling:
     def next(self) -> Text | None:
         """Give the text to label now, the same until something is said of it; None when none is left.
 
-        Two of three come at random, the third by doubt and diversity, until there are shots enough. A skipped text
+        They come in a random order; when there are shots enough, without those that would become one. A skipped text
         comes again when all others are done.
         """
         with self._lock:
@@ -231,22 +229,13 @@ class Labelling:
             return exported(tool, self.task.output, zip(texts.values(), guesses, strict=True))
 
     def _choose(self) -> Text | None:
+        shots = sum(label.status == "label" and label.part == "shot" for label in self.labels.values())
+        enough = shots >= min(_MOST_SHOTS, max(8, 4 * len(self.task.output.labels or ())))
         left = [text for text in self.texts if text.key not in self.labels]
-        drawn, others = ([text for text in left if (text.part == "shot") == shot] for shot in (False, True))
-        shots = [label for label in self.labels.values() if label.status == "label" and label.part == "shot"]
-        wanted = min(_MOST_SHOTS, max(8, 4 * len(self.task.output.labels or ())))
-        turn = len(self.labels)
-        if others and (not drawn or (turn % 3 == 2 and len(shots) < wanted)):
-            if not self.problem:
-                self._ask(others[:_CANDIDATES])
-            return by_doubt(others[:_CANDIDATES], self._doubt, shots, turn)
-        if drawn:
-            return replace(drawn[0], chance=1 / len(drawn))
+        wanted = [text for text in left if not (enough and text.part == "shot")] or left
+        if wanted:
+            return replace(wanted[0], chance=1 / len(wanted))
         return next((_text(label) for label in self.labels.values() if label.status == "skip"), None)
-
-    def _doubt(self, text: Text) -> float:
-        sure = (self._guesses.get(text.key) or {}).get("confidence")
-        return 1.0 if sure is None else 1.0 - sure
 
     def _ask(self, texts: Sequence[Text]) -> None:
         """Have the model's answers for texts; why it cannot be asked is told in `problem`, and labelling goes on."""

@@ -34,7 +34,7 @@ class Text:
     id: str
     inputs: Mapping[str, Any]
     by: str = "random"
-    """How it was chosen: `random`, `doubt`, or `import` for a label from elsewhere."""
+    """How it was chosen: `random`, or `import` for a label from elsewhere."""
     chance: float | None = None
     """The probability of that choice among the texts that were left; None before it, and for a label from elsewhere."""
 

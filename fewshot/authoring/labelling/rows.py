@@ -1,8 +1,7 @@
-"""Which texts there are, in which order they come, and the chance with which one is chosen.
+"""Which texts there are, and in which random order they come: their hashes fix it, and what each becomes.
 
-Three of four texts are for calibration and tests, and come in a random order that their hashes fix: those that are
-labelled are a simple random sample whenever one stops, so that figures on them are unbiased. The others may become
-shots, and are chosen where the model doubts and where they are unlike those that are labelled.
+Whenever one stops, those that are labelled are a simple random sample, so that figures on them are unbiased. Choosing
+by the model's doubt was tried, and took more labels to the same promise (`tests/benchmarks/choice_of_rows.py`).
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +20,9 @@ from fewshot.data.frames import frame_records, is_frame
 from fewshot.errors import InputError
 from fewshot.evaluation.rows_to_judge import asked
 from fewshot.prompts.prompt import check_characters
-from fewshot.prompts.similarity import words
 from fewshot.task import Task
 
-__all__ = ["by_doubt", "text_of", "texts_of"]
-
-_LEAST = 1e-4
-"""The weight of a text that the model is sure of: any may be chosen."""
+__all__ = ["text_of", "texts_of"]
 
 
 def texts_of(
@@ -82,28 +75,6 @@ def text_of(task: Task[Any], inputs: Mapping[str, Any], name: object) -> Text:
     """Give inputs as a text with its key."""
     pairs: Any = asked(task, inputs)
     return Text(key=_digest(*sorted(map(str, pairs))), id=str(name), inputs=dict(inputs))
-
-
-def by_doubt(texts: Sequence[Text], doubt: Callable[[Text], float], labelled: Sequence[Text], turn: int) -> Text:
-    """Draw one of some texts: the more doubt, and the fewer words it shares with those that are labelled, the likelier.
-
-    The draw is seeded with the turn and what may be drawn, so that it comes out the same when one goes on later.
-    """
-    known = [_words(text) for text in labelled]
-    unlike = [1 - max((_alike(_words(text), one) for one in known), default=0.0) for text in texts]
-    weights = [_LEAST + (doubt(text) * new) ** 2 for text, new in zip(texts, unlike, strict=True)]
-    luck = random.Random(_digest(str(turn), *(text.key for text in texts)))  # noqa: S311 - no secret
-    place = luck.choices(range(len(texts)), weights)[0]
-    return replace(texts[place], by="doubt", chance=weights[place] / sum(weights))
-
-
-def _words(text: Text) -> frozenset[str]:
-    return frozenset(words(" ".join(map(str, text.inputs.values()))))
-
-
-def _alike(one: frozenset[str], other: frozenset[str]) -> float:
-    """Give the share of the words of two texts that both have (Jaccard)."""
-    return len(one & other) / max(len(one | other), 1)
 
 
 def _digest(*parts: str) -> str:

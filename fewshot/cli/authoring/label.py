@@ -1,4 +1,4 @@
-"""`fewshot label TASK --data texts.csv`: label the texts that say most on a local page; see what that buys."""
+"""`fewshot label TASK --data texts.csv`: label texts on a local page, by one key each; see what that buys."""
 
 from __future__ import annotations
 
