@@ -71,6 +71,11 @@ def test_a_failed_answer_is_no_judgement(tmp_path: Path) -> None:
     found = judge(file, task)
     assert [(j.value, j.doubt) for j in found.judgements if j.value != "first"] == [(None, False)]
     assert found.shares["first"].value == 1
+    assert "11 of 12 judged, 0 in doubt" in str(found)
+    assert "1 of 24 requests got no answer, the first: " in str(found)
+    none = judge(PAIRS, judging(lambda _: "who knows").using(max_repairs=0), people=None)
+    assert (none.shares, none.steady, none.position) == ({}, None, None)
+    assert "0 of 12 judged" in str(none)
 
 
 def test_ratings_lean_as_far_above_peoples_as_they_are() -> None:
@@ -82,10 +87,14 @@ def test_ratings_lean_as_far_above_peoples_as_they_are() -> None:
     assert found.position is None
     assert found.agreement is not None
     assert found.agreement.value == 0.5
+    assert judge(rows[:9], judging(lambda _: "5", "rate"), people="stars").lean is None
 
 
 def test_a_task_that_cannot_judge_is_refused() -> None:
     with pytest.raises(InputError, match="a judge gives labels"):
         judge(PAIRS, Task.of("Say.", "text", inputs=["first", "second"], client=ScriptedClient("x")))
+    both = Task.of("Which?", ["first", "second"], inputs={"first": ..., "second": ""}, client=ScriptedClient("first"))
+    with pytest.raises(InputError, match="row 1 does not hold two answers"):
+        judge([{"first": "a"}], both)
     with pytest.raises(InputError, match="row 1 has no column 'request'"):
         judge([{"first": "a", "second": "b"}], judging(fair))

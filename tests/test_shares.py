@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fewshot import InputError, Request, ScriptedClient, ServiceError, Task
+from fewshot import Completion, InputError, Request, ScriptedClient, ServiceError, Task
 from fewshot.cli.main import main
 from fewshot.estimation.prediction_powered import LabelledRow, Stratum, difference, mid_p, share_in
 from fewshot.estimation.shares import Shares
@@ -113,6 +113,37 @@ def test_a_chance_that_is_none_is_refused_by_its_row(chance: Any) -> None:
     rows[6]["chance"] = chance
     with pytest.raises(InputError, match=r"row 7: a chance of being chosen is above 0 and at most 1"):
         task().share(unlabelled(population()), rows, chance="chance")
+
+
+@pytest.mark.parametrize(("chance", "rows", "told"), [(1, 30, 30), (0.05, 60, 1200), (0.9, 40, 44)])
+def test_chances_that_belong_to_another_corpus_are_refused(chance: float, rows: int, told: int) -> None:
+    corpus = [{"text": f"a bug {n}"} for n in range(90)]
+    sample = [{**row, "output": "bug", "p": chance} for row in corpus[:rows]]
+    first = task()
+    with pytest.raises(InputError, match=f"about {told:,} rows, and it has 90"):
+        first.share(corpus, sample, chance="p")
+    assert first.settings.client.requests == []
+
+
+def test_rows_that_were_abstained_from_are_counted() -> None:
+    def torn(request: Request) -> Completion:
+        sure = 0.55 if "3" in str(request.chat[-1].content) else 0.95
+        return Completion(text="", probabilities={"bug": sure, "praise": 1 - sure})
+
+    corpus = [{"text": f"a bug {n}"} for n in range(40)]
+    first = task(torn).using(decisions=True, scoring=True, calibrate=False, min_confidence=0.9)
+    found = first.share(corpus, [{**row, "output": "bug"} for row in corpus[:20]])
+    held = sum("3" in row["text"] for row in corpus)
+    assert f"{held} rows were abstained from: they count by the model's probabilities" in found.notes
+
+
+def test_a_group_that_is_missing_or_unknown_is_named() -> None:
+    corpus = [{"text": f"a bug {n}", "month": float("nan") if n == 7 else 1} for n in range(30)]
+    sample = [{"text": f"a bug {n}", "month": 2, "output": "bug"} for n in range(15)]
+    with pytest.raises(InputError, match="row 8 of the corpus has nothing in 'month'"):
+        task().share(corpus, sample, by="month")
+    with pytest.raises(InputError, match="the corpus has no group '2'; it has '1'"):
+        task().share([row for n, row in enumerate(corpus) if n != 7], sample, by="month")
 
 
 def test_a_row_that_failed_counts_by_what_people_said() -> None:

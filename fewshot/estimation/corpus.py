@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -92,6 +93,8 @@ async def share(
     rows, digest = _source(task, corpus, columns, encoding)
     places = _places(task, rows(), by, {row.key for row in usable})
     apart = _apart(usable, places)
+    if not apart:
+        _check_chances(usable, len(places))
     tally = _Tally(task, usable)
     every = [*places, *((row.group, row.key) for row in apart)]
     facts = {**run.get("facts", {}), "input": digest}
@@ -164,7 +167,10 @@ def _apart(sample: list[_Sampled], places: list[_Place | None]) -> list[_Sampled
     for place, count in Counter((row.group, row.key) for row in sample).items():
         row = next(row for row in sample if (row.group, row.key) == place)
         if row.group not in groups:
-            raise InputError(f"labelled row {row.id}: the corpus has no group {row.group!r}", field="by")
+            known = ", ".join(sorted(map(repr, groups))[:8])
+            raise InputError(
+                f"labelled row {row.id}: the corpus has no group {row.group!r}; it has {known}", field="by"
+            )
         if 0 < there[place] < count:
             message = f"labelled row {row.id} has {count} labels, and is {there[place]} times in the corpus"
             raise InputError(f"{message}: keep one for each")
@@ -176,7 +182,7 @@ def _group(record: Mapping[str, Any], by: str | None, where: str) -> str | None:
     if by is None:
         return None
     value = None if (place := column(record, by)) is None else value_at(record, place)
-    if value is None or not str(value).strip():
+    if value is None or value != value or not str(value).strip():  # a number that is none is not itself
         there = ", ".join(record) or "no columns"
         raise InputError(f"{where} has nothing in {by!r}, the column of the groups; it has {there}", field="by")
     return str(value).strip()
@@ -197,6 +203,17 @@ def _chance(record: Mapping[str, Any], name: str | None, where: str) -> float | 
     return chance
 
 
+def _check_chances(sample: Sequence[_Sampled], rows: int) -> None:
+    """Raise InputError where the chances say of a corpus of a very different size that it was chosen from."""
+    inverse = [1 / row.chance for row in sample if row.chance is not None]
+    told, spread = sum(inverse), math.sqrt(sum(one * (one - 1) for one in inverse))
+    if inverse and abs(told - rows) > 5 * spread + rows / 4:
+        message = f"the chances of the {len(inverse)} labelled rows say that the corpus has about {told:,.0f} rows"
+        raise InputError(
+            f"{message}, and it has {rows:,}: give the probability of each of being labelled", field="chance"
+        )
+
+
 class _Tally:
     """All answers of a run summed up, and those on labelled rows."""
 
@@ -208,7 +225,7 @@ class _Tally:
         self._strata: dict[tuple[str | None, str, bool], Stratum] = defaultdict(Stratum)
         """For each group and label the rows of which the model said it, and the others."""
         self._judged = Counter(row.group for row in sample)
-        self._failed = self._unread = 0
+        self._failed = self._unread = self._abstained = 0
         self._usage, self._model = Usage(), ""
         self._cost: float | None = 0.0
 
@@ -220,6 +237,7 @@ class _Tally:
             self._unread += 1
             return
         self._failed += result.error is not None
+        self._abstained += result.abstained
         self._model = self._model or result.model
         chances, said = _said(result, several=self._task.output.several)
         judged = self._wanted.pop(place, ())
@@ -249,6 +267,7 @@ class _Tally:
             "each labelled row counts by the inverse of its chance of being chosen": sample[0].chance,
             f"not estimated, for want of labelled rows: {', '.join(bare)}": bare,
             f"{self._unread} rows could not be read, and are not a part of the corpus": self._unread,
+            f"{self._abstained} rows were abstained from: they count by the model's probabilities": self._abstained,
             f"{self._failed} rows got no answer: they count by what the labelled rows say": self._failed,
         }
         return Shares(

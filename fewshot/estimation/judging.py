@@ -20,6 +20,8 @@ from fewshot.result import Result, label_of
 __all__ = ["Judgement", "Judgements", "ajudge", "judge"]
 
 _SWAPPED = {"first": "second", "second": "first"}
+_LEAST = 10
+"""Ratings from which on their mean has an interval: fewer that are alike would have one without any width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ class Judgements:
     kappa: Figure | None
     """Cohen's kappa with them: agreement beyond chance."""
     lean: Figure | None
-    """Of ratings how much higher they are than people's, in the mean."""
+    """Of ten ratings or more how much higher they are than people's, in the mean."""
     cost: float | None
+    failed: str = ""
+    """How many requests got no answer, and why the first did not; empty where none failed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
@@ -63,11 +67,13 @@ class Judgements:
     def __str__(self) -> str:
         names = ("steady", "position", "agreement", "kappa", "lean")
         figures = {**self.shares, **{name: figure for name in names if (figure := getattr(self, name)) is not None}}
-        lines = [f"{self.task}: {len(self.judgements)} judged, {sum(j.doubt for j in self.judgements)} in doubt"]
+        told = sum(j.value is not None for j in self.judgements)
+        doubted = sum(j.doubt for j in self.judgements)
+        lines = [f"{self.task}: {told} of {len(self.judgements)} judged, {doubted} in doubt"]
         for name, f in figures.items():
             value = f.difference if isinstance(f, Comparison) else f.value
             lines.append(f"  {name:<12}{value:6.3f}  [{f.low:.3f}, {f.high:.3f}]")
-        return "\n".join(lines)
+        return "\n".join([*lines, *[self.failed] * bool(self.failed)])
 
 
 def judge(rows: Any, task: Predictor[Any] | None = None, **options: Any) -> Judgements:
@@ -112,6 +118,8 @@ async def ajudge(
     else:
         labelled = read_labelled(task, rows, target=people, columns=columns, encoding=encoding)
         given, truths = [dict(row.inputs) for row in labelled], [row.truth for row in labelled]
+    if paired and (lacking := [n for n, row in enumerate(given, 1) if not _SWAPPED.keys() <= row.keys()]):
+        raise InputError(f"row {lacking[0]} does not hold two answers: give first and second", row=lacking[0])
     asked = [way for row in given for way in ((row, _turned(row)) if paired else (row,))]
     run["ordered"] = True
     results = [result async for result in amap(task, asked, **run)]
@@ -137,7 +145,7 @@ def _measured(
     values = [judgement.value for judgement in judgements if judgement.value is not None]
     pairs = [(j.value, j.people) for j in judgements if j.value is not None and j.people is not None]
     rated = [float(one) - float(other) for one, other in pairs if one.isdecimal() and other.isdecimal()]
-    costs = [result.cost for result in results]
+    costs, errors = [result.cost for result in results], [result.error for result in results if result.error]
     second, first = ([float(pair == (label, label)) for pair in twice] for label in ("second", "first"))
     return Judgements(
         task=f"{task.name}@{task.version}",
@@ -147,6 +155,7 @@ def _measured(
         position=compare(second, first) if twice else None,
         agreement=average([float(one == other) for one, other in pairs]) if pairs else None,
         kappa=kappa(pairs),
-        lean=bootstrap(rated) if len(rated) > 1 else None,
+        lean=bootstrap(rated) if len(rated) >= _LEAST else None,
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+        failed=f"{len(errors)} of {len(results)} requests got no answer, the first: {errors[0]}" if errors else "",
     )
