@@ -637,7 +637,7 @@ def test_a_report_says_when_how_and_of_what_it_was_made_and_what_its_figures_mea
     assert main(words) == 0
     table = capsys.readouterr().out
     assert "\n  nll: negative log-likelihood in nats; lower is better\n" in table
-    assert "\n  ece_by_chance: what `ece` would be if every confidence were exactly right" in table
+    assert "\n  ece_by_chance: the ece of confidences that are exactly right: few rows never give 0" in table
     made = Report.load(out).made
     assert (made["data"], made["command"]) == (str(data), f"fewshot {' '.join(words)}")
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", made["date"])

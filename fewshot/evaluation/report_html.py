@@ -32,7 +32,7 @@ ABOUT = {
     "chrf": "chrF of all rows together, 0 to 100",
     "coverage": "share of rows that were not held back",
     "ece": "how far confidence is from accuracy; lower is better",
-    "ece_by_chance": "what `ece` would be if every confidence were exactly right: few rows never give 0",
+    "ece_by_chance": "the ece of confidences that are exactly right: few rows never give 0",
     "entity_f1": "F1 of all spans together: label and both ends are right",
     "entity_f1_overlap": "the same, where a right label and a common character are enough",
     "exact_match": "share of answers equal to a reference",
