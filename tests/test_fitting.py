@@ -49,7 +49,7 @@ def test_what_was_tried_is_reported_with_the_choice_best():
     fitted = fit(*world(100, bias=3.0))
     report = fitted.to_dict()
     tried = {trial["name"]: trial["nll"] for trial in report["tried"]}
-    assert {"none", "temperature", "batch", "batch+temperature", "bias+temperature"} < set(tried)
+    assert {"none", "temperature", "batch", "bias+temperature"} <= set(tried)
     assert tried[report["chosen"]] == min(tried.values())
     assert report["rows"] == len(fitted.held_out) == 100
 

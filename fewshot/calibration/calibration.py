@@ -68,10 +68,18 @@ class Calibration:
     """Of a record a calibration for each closed field, whose labels are its values as JSON writes them."""
     rows: int = 0
     """Labelled rows that it was fitted on: nothing is surer than so many can tell. 0 where no row was labelled."""
+    encoder: str = ""
+    """The sentence encoder whose vectors are among the features, where one is: no other's fit."""
 
     def holds_at(self, share: float) -> bool:
         """Tell whether it was fitted near this share of the probability, as the labels hold it now."""
         return self.shares is None or self.shares[0] - _NEAR <= share <= self.shares[1] + _NEAR
+
+    @property
+    def other_encoder(self) -> str:
+        """Say why it is not used where another sentence encoder is installed, or none."""
+        what = f"it was fitted with the sentence encoder {self.encoder}, which is not here"
+        return f"{what}: install fewshot[encoder], or calibrate again"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -148,6 +156,7 @@ class Calibration:
         about: dict[str, Any] = {"name": self.name, "shares": self.shares}
         about |= {"independent": True} if self.independent else {}
         about |= {"rows": self.rows} if self.rows else {}
+        about |= {"encoder": self.encoder} if self.encoder else {}
         about |= {"parts": {name: json.loads(part.to_json()) for name, part in self.parts}} if self.parts else {}
         return json.dumps(about | {"outputs": outputs}, ensure_ascii=False)
 
@@ -161,7 +170,8 @@ class Calibration:
             shares = (float(least), float(most)) if data.get("shares") else None
             parts = ((str(n), cls.from_json(json.dumps(part))) for n, part in (data.get("parts") or {}).items())
             rows = max(0, int(data.get("rows", 0)))
-            return cls(str(data["name"]), outputs, shares, data.get("independent") is True, tuple(parts), rows)
+            independent, encoder = data.get("independent") is True, str(data.get("encoder", ""))
+            return cls(str(data["name"]), outputs, shares, independent, tuple(parts), rows, encoder)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"This is not a calibration ({error!r}); fit it again.") from error
 

@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fewshot.calibration import logistic
@@ -27,14 +28,20 @@ _BIAS = 2.0
 """Standard deviation expected of a label's bias, in nats: a label eight times too frequent is nothing unusual."""
 _LAST = 0.3
 """Standard deviation expected of the logarithm of the last temperature, which few rows should not move far."""
-_MATRIX = 8
-"""Most labels for which each label's score may depend on all others': more take long, and more rows than there are."""
-_ROWS_A_WEIGHT = 5
-"""Rows for each weight of a vector or a matrix; with fewer, which one is chosen is luck."""
 _FEW, _VERY_FEW = 40, 16
 """Below the first the simplest recipe within one standard error is taken, below the second no temperature is fitted."""
-_PREFERRED = ("batch", "half batch", "contextual", "temperature", "batch+temperature", "bias+temperature")
+_PREFERRED = (
+    "batch+encoder",
+    "batch",
+    "half batch",
+    "contextual",
+    "temperature",
+    "batch+temperature",
+    "bias+temperature",
+)
 """Among few rows, what is taken before what: the mean over real inputs tells more of a bias than inputs like "N/A"."""
+_LIKENESS = 4.0
+"""How much a sentence encoder's readout counts, in nats, where rows are too few to tell: the best of 2, 4 and 8."""
 _REMARK = "scores of the chosen one are too good by what the choice among them gained: up to 5 points at 60 rows"
 
 
@@ -103,11 +110,11 @@ def fit(
     blocks = [Ridge(table, answers, names) for table in tables]
     plain, (scores, readouts) = scores, _read_out(scores, names, blocks)
     everything = [{label: row[label] for label in names} for row in (*scores, *unlabelled)]
-    extra = tuple(name for name in scores[0] if name not in names)
-    recipes = _recipes(names, extra, everything, content_free, answers if simple else (), len(answers))
+    extra = _groups([name for name in scores[0] if name not in names], readouts)
+    recipes = _recipes(names, extra, everything, content_free, answers if simple else ())
     if len(set(answers)) < 2:
         recipes = {"none": recipes["none"]}
-    parts = [[row] for row in range(len(answers))] if simple else _parts(answers, seed)
+    parts = _twins(tables, len(answers)) if simple else _parts(answers, seed)
     views = [_read_out(plain, names, blocks, part)[0] for part in parts]
     tried = {name: _hold_out(recipe, views, answers, parts) for name, recipe in recipes.items()}
     trials = [_trial(name, tried[name], answers) for name in recipes]
@@ -153,7 +160,7 @@ def regress(
     )
     outputs = []
     for place, label in enumerate(labels):
-        slopes = {label: weights.sharpness + weights.own[place]}
+        slopes = {label: weights.sharpness}
         bias = weights.bias[place] - (slopes[label] * own[place].mean if widths.bias else 0.0)
         for feature, column, weight in zip(features, shared, weights.across[place], strict=False):
             slopes[feature] = slopes.get(feature, 0.0) + weight / column.spread
@@ -183,11 +190,10 @@ class _Standard:
 
 def _recipes(
     labels: tuple[str, ...],
-    extra: tuple[str, ...],
+    extra: Mapping[str, tuple[str, ...]],
     everything: Sequence[Scores],
     content_free: Sequence[Scores],
     few_answers: Sequence[str],
-    rows: int,
 ) -> dict[str, Recipe]:
     """Name the ways to calibrate, the simplest first.
 
@@ -201,40 +207,43 @@ def _recipes(
     def prior(_scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
         return batch(everything, prior=shares(answers))
 
-    def half(_scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
-        outputs = prior(_scores, answers).outputs
-        return Calibration("half batch", tuple(replace(o, bias=o.bias / 2) for o in outputs))
-
-    def prior_and_temperature(scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
-        first = prior(scores, answers)
-        then = regress([first.scores(row) for row in scores], answers, labels=labels, features=(), widths=Widths())
-        return first.sharpened(then.outputs[0].weights[0][1])
-
-    def regression(features: tuple[str, ...] = (), **widths: float) -> Recipe:
-        def recipe(scores: Sequence[Scores], answers: Sequence[str]) -> Calibration:
-            return regress(scores, answers, labels=labels, features=features, widths=Widths(**widths))
-
-        return recipe
-
     recipes: dict[str, Recipe] = {"none": lambda _scores, _answers: temperature(labels)}
     if content_free:
         recipes["contextual"] = lambda _scores, answers: contextual(content_free, prior=shares(answers))
-    recipes |= {"batch": prior, "half batch": half}
-    if few_answers:
-        return recipes
-    recipes |= {
-        "temperature": regression(),
-        "batch+temperature": prior_and_temperature,
-        "bias+temperature": regression(bias=_BIAS),
-    }
-    count = len(labels)
-    if rows >= _ROWS_A_WEIGHT * (2 * count + 1):
-        recipes |= {f"vector {own}": regression(bias=_BIAS, own=own) for own in (0.3, 1.0)}
-    if 2 < count <= _MATRIX and rows >= _ROWS_A_WEIGHT * (count * count + count + 1):
-        recipes |= {f"matrix {w}": regression(labels, bias=_BIAS, across=w) for w in (0.3, 1.0)}
-    if extra:
-        recipes |= {f"features {w}": regression(extra, bias=_BIAS, across=w) for w in (0.3, 1.0, 3.0)}
-    return recipes
+    recipes |= {"batch": prior, "half batch": lambda scores, answers: _halved(prior(scores, answers))}
+    if "encoder" in extra:
+        readout = extra["encoder"][-len(labels) :]
+        recipes["batch+encoder"] = lambda scores, answers: _likened(prior(scores, answers), readout, shares(answers))
+    return recipes if few_answers else recipes | _regressions(labels, extra)
+
+
+def _halved(calibration: Calibration) -> Calibration:
+    return Calibration("half batch", tuple(replace(o, bias=o.bias / 2) for o in calibration.outputs))
+
+
+def _likened(calibration: Calibration, readout: Sequence[str], shares: Mapping[str, float]) -> Calibration:
+    """Add what an encoder's readout has above the share of each label."""
+    outputs = [
+        replace(o, bias=o.bias - _LIKENESS * shares[o.label], weights=(*o.weights, (feature, _LIKENESS)))
+        for o, feature in zip(calibration.outputs, readout, strict=True)
+    ]
+    return Calibration("batch+encoder", tuple(outputs))
+
+
+def _regressions(labels: tuple[str, ...], extra: Mapping[str, tuple[str, ...]]) -> dict[str, Recipe]:
+    def regression(features: tuple[str, ...] = (), **widths: float) -> Recipe:
+        return partial(regress, labels=labels, features=features, widths=Widths(**widths))
+
+    wide = {f"{name} {w}": regression(extra[name], bias=_BIAS, across=w) for name in extra for w in (0.3, 1.0, 3.0)}
+    return {"temperature": regression(), "bias+temperature": regression(bias=_BIAS), **wide}
+
+
+def _groups(extra: Sequence[str], readouts: Mapping[str, tuple[Readout, int]]) -> dict[str, tuple[str, ...]]:
+    """Name the sets of further features that are worth weighing: all of them, and each block beside those given."""
+    kinds = {name: readouts[name][0].kind if name in readouts else "" for name in extra}
+    blocks = dict.fromkeys(filter(None, kinds.values()))
+    found = {kind: tuple(name for name in extra if kinds[name] in ("", kind)) for kind in blocks}
+    return found | ({"+".join(blocks) or "features": tuple(extra)} if extra else {})
 
 
 def _read_out(
@@ -286,6 +295,14 @@ def _hold_out(
     return predicted
 
 
+def _twins(blocks: Sequence[Features], count: int) -> list[list[int]]:
+    """Leave out rows one by one, but together those that a block cannot tell apart: a shot with and without itself."""
+    found: dict[bytes, list[int]] = {}
+    for row in range(count):
+        found.setdefault(b"".join(block.rows[row].tobytes() for block in blocks) or b"%d" % row, []).append(row)
+    return list(found.values())
+
+
 def _parts(answers: Sequence[str], seed: int) -> list[list[int]]:
     """Deal the rows into folds, more often when they are few."""
     repeats = max(1, min(5, 100 // len(answers)))
@@ -313,6 +330,8 @@ def _by_merit(trials: Sequence[Trial], surprises: Mapping[str, Sequence[float]],
     ranked = sorted((t for t in others if _no_worse(t, than=plain)), key=lambda t: t.nll)
     if ranked and (simple or len(surprises["none"]) < _FEW):
         best = surprises[ranked[0].name]
+        without = next(t.nll for t in trials if t.name == "batch")
+        ranked = [t for t in ranked if t.name != "batch+encoder" or t.nll < without]
         near = [t for t in ranked if t.name in _PREFERRED and _near(surprises[t.name], best)]
         near.sort(key=lambda t: _PREFERRED.index(t.name))
         ranked = [*near, *(t for t in ranked if t not in near)]

@@ -1,6 +1,6 @@
 """Multinomial logistic regression without dependencies, small enough to read, quick enough for a thousand rows.
 
-The score of label j is `sharpness * x_j + own_j * x_j + sum_f across_jf * u_f + bias_j`: x are the label's own scores,
+The score of label j is `sharpness * x_j + sum_f across_jf * u_f + bias_j`: x are the label's own scores,
 u are features that all labels share. Every weight has a normal prior round the point where only the sharpness is left,
 so that few rows move it little. Data are kept as columns, which lets the inner loops run in C.
 """
@@ -24,7 +24,6 @@ class Widths:
 
     sharpness: float = 0.7
     """Of the logarithm: a temperature of a half or of two is nothing unusual."""
-    own: float = 0.0
     across: float = 0.0
     bias: float = 0.0
 
@@ -34,7 +33,6 @@ class Weights:
     """What was fitted, one entry a label (and in `across` one a feature within)."""
 
     sharpness: float
-    own: tuple[float, ...]
     bias: tuple[float, ...]
     across: tuple[tuple[float, ...], ...]
 
@@ -46,7 +44,7 @@ def fit(scores: Sequence[Column], features: Sequence[Column], targets: Sequence[
     """
     count, width = len(scores), len(features) if widths.across else 0
     hot = [[float(target == label) for target in targets] for label in range(count)]
-    prior = [widths.sharpness] + [widths.own] * count + [widths.bias] * count + [widths.across] * (count * width)
+    prior = [widths.sharpness] + [widths.bias] * count + [widths.across] * (count * width)
     free = [place for place, deviation in enumerate(prior) if deviation]
     precision = [1 / prior[place] ** 2 for place in free]
     rows = max(len(targets), 1)
@@ -55,11 +53,10 @@ def fit(scores: Sequence[Column], features: Sequence[Column], targets: Sequence[
         full = [0.0] * len(prior)
         for place, value in zip(free, point, strict=True):
             full[place] = value
-        across = full[1 + 2 * count :]
+        across = full[1 + count :]
         return Weights(
             sharpness=math.exp(min(max(full[0], -12.0), 12.0)),
-            own=tuple(full[1 : 1 + count]),
-            bias=tuple(full[1 + count : 1 + 2 * count]),
+            bias=tuple(full[1 : 1 + count]),
             across=tuple(tuple(across[j * width : (j + 1) * width]) for j in range(count)),
         )
 
@@ -70,8 +67,7 @@ def fit(scores: Sequence[Column], features: Sequence[Column], targets: Sequence[
         wrong = [
             [p - y for p, y in zip(chance, truth, strict=True)] for chance, truth in zip(chances, hot, strict=True)
         ]
-        own = [_dot(r, x) for r, x in zip(wrong, scores, strict=True)]
-        slope = [weights.sharpness * sum(own), *own, *map(sum, wrong)]
+        slope = [weights.sharpness * sum(map(_dot, wrong, scores)), *map(sum, wrong)]
         slope += [_dot(r, u) for r in wrong for u in features[:width]]
         penalty = sum(p * v * v for p, v in zip(precision, point, strict=True)) / 2
         gradient = [slope[place] + p * v for place, p, v in zip(free, precision, point, strict=True)]
@@ -83,9 +79,8 @@ def fit(scores: Sequence[Column], features: Sequence[Column], targets: Sequence[
 def probabilities(weights: Weights, scores: Sequence[Column], features: Sequence[Column]) -> list[Vector]:
     """Give the probability of each label for each row, as columns."""
     columns = []
-    for x, own, bias, across in zip(scores, weights.own, weights.bias, weights.across, strict=True):
-        slope = weights.sharpness + own
-        column = [slope * value + bias for value in x]
+    for x, bias, across in zip(scores, weights.bias, weights.across, strict=True):
+        column = [weights.sharpness * value + bias for value in x]
         for weight, feature in zip(across, features, strict=False):
             column = [value + weight * u for value, u in zip(column, feature, strict=True)]
         columns.append(column)

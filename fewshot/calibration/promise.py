@@ -66,6 +66,8 @@ class Promise:
             reason = f"{what} {self._other(now)}: calibrate again"
         elif asked != self.asked:
             reason = f"{what} other settings ({self.asked}, not {asked}): calibrate again"
+        elif self.calibration is not None and self.calibration.encoder and calibration is None:
+            reason = self.calibration.other_encoder
         elif calibration != self.calibration:
             reason = "the calibration that it was fitted with is not in force: calibrate again"
         elif parts > 1:

@@ -41,6 +41,12 @@ class Readout:
     weights: tuple[tuple[float, ...], ...]
     biases: tuple[float, ...]
 
+    @property
+    def kind(self) -> str:
+        """What the features are: what stands before the colon in their names, and "features" of tokens."""
+        kind, colon, _ = self.features[0].partition(":")
+        return kind if colon and kind != "token" else "features"
+
 
 class Features:
     """A block of features, the same for all rows, and what solves a regression on it: the same for whatever labels."""

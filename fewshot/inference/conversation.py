@@ -11,7 +11,6 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fewshot.calibration.ridge import token_features
 from fewshot.errors import OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
 from fewshot.inference.field_scoring import decided_record, fitted, read_fields
@@ -248,12 +247,7 @@ def _judged(
     if calibration is None:
         probabilities, name = {label: math.exp(p) for label, p in logprobs.items()}, "none"
     else:
-        probabilities, name = (
-            calibration.apply(
-                {**logprobs, **token_features(top, calibration.features), **(reading.features if reading else {})}
-            ),
-            calibration.name,
-        )
+        probabilities, name = calibration.apply({**logprobs, **question.features(top)}), calibration.name
     value = max(probabilities, key=probabilities.__getitem__)
     return Answer(
         value=value, method=method, probabilities=probabilities, confidence=probabilities[value], calibration=name

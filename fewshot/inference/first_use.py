@@ -16,6 +16,7 @@ from fewshot.calibration.calibration import Calibration, batch, both_ways, conte
 from fewshot.calibration.drift import figures_of
 from fewshot.calibration.fitting import Fitted, fit, judged_rows
 from fewshot.calibration.goal import Goal
+from fewshot.calibration.promise import text_of
 from fewshot.calibration.ridge import can_fit, token_features, vocabulary
 from fewshot.calibration.set_fitting import fit_set
 from fewshot.errors import ConfigError, InputError, OutputError, ServiceError
@@ -26,6 +27,7 @@ from fewshot.inference.question import Answer, Question
 from fewshot.inference.shots import ENOUGH, FEWEST
 from fewshot.models.cache import cached_client
 from fewshot.models.drive import drive
+from fewshot.models.local.encoder import encoder, features_of
 from fewshot.models.rate_limits import beside_rows
 from fewshot.models.tokens import estimated_tokens
 from fewshot.narrowing.weighing import fit_weights
@@ -209,6 +211,8 @@ async def _fitted(
     tops = [question.top for question in questions]
     tokens = vocabulary(tops) if len(tops) >= _ENOUGH_WIDE and not simple else ()
     blocks = [[token_features(top, tokens) for top in tops]] if tokens and can_fit() else []
+    if encoding := await asyncio.to_thread(encoder):
+        blocks.append(await asyncio.to_thread(features_of, [text_of(question.inputs) for question in questions]))
     fitted = (
         await asyncio.to_thread(partial(fit_set, labels=output.labels or (), wide=blocks, goal=goal), scores, answers)
         if output.several
@@ -216,7 +220,9 @@ async def _fitted(
             fit, scores, answers, wide=blocks, content_free=content_free, unlabelled=unlabelled, simple=simple
         )
     )
-    if tokens and not blocks:
+    if encoding and any(name.startswith("encoder:") for name in fitted.calibration.features):
+        fitted = replace(fitted, calibration=replace(fitted.calibration, encoder=encoding))
+    if tokens and not can_fit():
         name = f"{fitted.calibration.name}, labels only: numpy is not installed"
         _log.warning("calibrated on the labels' own tokens only, which is less accurate: pip install numpy")
         fitted = replace(fitted, calibration=replace(fitted.calibration, name=name))

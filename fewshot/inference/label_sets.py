@@ -15,7 +15,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fewshot.calibration.calibration import both_ways
-from fewshot.calibration.ridge import token_features
 from fewshot.errors import OutputError
 from fewshot.inference.field_scoring import decisions_of_fields
 from fewshot.inference.label_scoring import Weighed, count_all, rest_of, send, settle, tree_of
@@ -103,7 +102,7 @@ def judged_set(
     calibration = question.calibration
     name, given = "none", written or ()
     if calibration is not None:
-        chances = calibration.apply({**token_features(top, calibration.features), **both_ways(chances)})
+        chances = calibration.apply({**question.features(top), **both_ways(chances)})
         name, given = calibration.name, calibration.given(chances)
     confidence = math.prod(p if label in given else 1 - p for label, p in chances.items())
     return Answer(value=given, method=method, probabilities=dict(chances), confidence=confidence, calibration=name)

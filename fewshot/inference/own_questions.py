@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 from fewshot._checks import REQUIRED
 from fewshot.calibration.calibration import Calibration
+from fewshot.calibration.promise import OFF
 from fewshot.inference.first_use import own_calibration
 from fewshot.inference.fits import failed, kept
 from fewshot.inference.question import Question
@@ -45,10 +47,16 @@ async def _fitted_for(
 ) -> Calibration | None:
     if not (task.output.classes or task.output.closed_fields) or not task.settings.scoring:
         return None
+    fits = task.settings.fits_at_first_use(local=connection.local)
     if key in task.calibrations or task.settings.calibrate is False:  # a fit made on purpose holds all the same
-        return task.calibrations.get(key)  # type: ignore[no-any-return]
-    if (found := kept(key)) or not task.settings.fits_at_first_use(local=connection.local):
-        return found.calibration if found else None
+        given = task.calibrations.get(key)
+        return given if await _in_force(given) else None
+    found = kept(key)
+    if found and await _in_force(found.calibration):
+        return found.calibration
+    if not fits:
+        failed.update({key: f"{OFF[1]}{found.calibration.other_encoder}"} if found else {})
+        return None
     unasked = not task.settings.candidate_rows and isinstance(prompt, NarrowedPrompt)
     if key in failed or task.output.labels is None or unasked:  # few examples cannot tell when nothing answers
         return None
@@ -60,6 +68,15 @@ async def _fitted_for(
     _log.info("%s: %s", task.name, task._prompts.plan(inputs))
     about, free = {"task": task.name, "model": connection.model}, free_questions(task, inputs, prompt, connection)
     return await own_calibration(key, labelled, free, connection, simple=simple, about=about)
+
+
+async def _in_force(calibration: Calibration | None) -> bool:
+    """Tell whether what a fit reads of a text is there: the vectors of one sentence encoder, and of no other."""
+    if calibration is None or not calibration.encoder:
+        return True
+    from fewshot.models.local.encoder import encoder
+
+    return calibration.encoder == await asyncio.to_thread(encoder)
 
 
 class Asks(Protocol):

@@ -5,6 +5,7 @@ It is a frozen value: it binds inputs, makes the question, has it answered, and 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import math
@@ -194,6 +195,8 @@ class Predictor(Generic[T]):
         calibration = await calibration_for(self, key, inputs, prompt, connection)
         deadline += time.monotonic() - started  # fitting at first use is not charged to the call that comes first
         question = await sized(self._question(inputs, prompt, connection, calibration), connection)
+        if calibration is not None and calibration.encoder:
+            await asyncio.to_thread(getattr, question, "vector")  # takes long enough to hold up other calls
         try:
             found = await drive(answered(question), connection.client, deadline=deadline)
             found = restored(found, private, self.output, inputs, given) if private else found
@@ -320,7 +323,7 @@ class Predictor(Generic[T]):
         """Say why the fit that was wanted is not there, or is one on fewer examples; another call may not want one."""
         if key not in failed:
             return ()
-        wanted = self.settings.fits_at_first_use(local=connection.local) or calibration != "none"
+        wanted = self.settings.fits_at_first_use(local=connection.local) or calibration != "none" or kept(key)
         return (failed[key],) if wanted else ()
 
     def _fit_told(self, key: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from fewshot.calibration.ridge import Top
+from fewshot.calibration.promise import text_of
+from fewshot.calibration.ridge import Top, token_features
 from fewshot.inference.answerable import LISTED, refusal_of
 from fewshot.narrowing.head import Reading
 from fewshot.narrowing.prompt import NarrowedPrompt
@@ -115,6 +116,24 @@ class Question:
     def top(self) -> Top:
         """The likeliest tokens where the answer begins; known when it was asked."""
         return self.completions[0].tokens[0].top if self.completions and self.completions[0].tokens else ()
+
+    def features(self, top: Top) -> dict[str, float]:
+        """Give what its calibration reads beside the labels' own probabilities.
+
+        Arguments:
+            top: the likeliest tokens where the answer begins.
+        """
+        calibration = self.calibration
+        of_head = self.reading.features if self.reading else {}
+        of_text = self.vector if calibration and calibration.encoder else {}
+        return {**token_features(top, calibration.features if calibration else ()), **of_head, **of_text}
+
+    @cached_property
+    def vector(self) -> dict[str, float]:
+        """What the sentence encoder makes of the inputs, under names of their own."""
+        from fewshot.models.local.encoder import features_of
+
+        return features_of([text_of(self.inputs)])[0]
 
     @property
     def listed_with_answers(self) -> int | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["encode", "encoder"]
+__all__ = ["encode", "encoder", "features_of"]
 
 _LONGEST = 2000
 """Characters that are read of a text: about the 512 tokens that the model was made for."""
@@ -79,6 +79,11 @@ def encode(texts: Sequence[str], *, keep: bool = False) -> NDArray[np.float32]:
                     store.write(key, b"", vector)
             bar.show(start + len(part), len(missing))
     return np.frombuffer(b"".join(known[key] for key in keys), dtype=np.float32).reshape(len(texts), -1)
+
+
+def features_of(texts: Sequence[str]) -> list[dict[str, float]]:
+    """Give the vectors of texts as features of a calibration."""
+    return [{f"encoder:{place}": float(x) for place, x in enumerate(row)} for row in encode(texts)]
 
 
 def _vector(text: str) -> bytes:
