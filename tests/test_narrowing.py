@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from fewshot import Task, classify, load
 from fewshot.bulk.records import line_of, result_of
-from fewshot.errors import InputError
+from fewshot.errors import InputError, OutputError
 from fewshot.models.scripted import ScriptedClient
+from fewshot.narrowing import fitting, likeness
 from fewshot.narrowing import head as heads
-from fewshot.narrowing.head import Head, fit_head
+from fewshot.narrowing import prompt as prompts
+from fewshot.narrowing.fitting import fit_head
+from fewshot.narrowing.head import Head
+from fewshot.narrowing.likeness import kind_of_head
 from fewshot.narrowing.prompt import restricted
 from fewshot.narrowing.weighing import HEAD_ALONE, fit_weights, pooled
 from fewshot.outputs.kinds import output_of
@@ -35,7 +38,7 @@ EXAMPLES = [(said.format(thing), label) for thing, label in zip(THINGS, LABELS, 
 def head(labels: tuple[str, ...] = LABELS) -> Head:
     pairs = [pair for pair in EXAMPLES if pair[1] in labels]
     names = tuple(label.replace("_", " ") for label in labels)
-    return fit_head(tuple(text for text, _ in pairs), tuple(label for _, label in pairs), labels, names)
+    return fit_head(tuple(text for text, _ in pairs), tuple(label for _, label in pairs), labels, names, kind_of_head())
 
 
 class Says(ScriptedClient):
@@ -60,18 +63,19 @@ def task(client: Any = None, **options: Any) -> Task[str]:
 
 
 @pytest.fixture(autouse=True)
-def _fitted_anew_without_numpy(request: pytest.FixtureRequest) -> Iterator[None]:
-    if "monkeypatch" in request.fixturenames:
-        fit_head.cache_clear()
-    yield
-    if "monkeypatch" in request.fixturenames:
-        fit_head.cache_clear()
+def _no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likeness, "encoder", lambda: None)
+
+
+def without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fitting, likeness, prompts):
+        monkeypatch.setattr(module, "can_fit", lambda: False)
 
 
 @pytest.mark.parametrize("pure", [True, False])
 def test_the_head_knows_texts_that_it_has_not_seen(pure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if pure:
-        monkeypatch.setattr(heads, "can_fit", lambda: False)
+        without_numpy(monkeypatch)
     readings = {label: head().read(f"My {thing} is broken") for thing, label in zip(THINGS, LABELS, strict=True)}
     assert {label: reading.likeliest for label, reading in readings.items()} == {label: label for label in LABELS}
     for reading in readings.values():
@@ -81,11 +85,83 @@ def test_the_head_knows_texts_that_it_has_not_seen(pure: bool, monkeypatch: pyte
 
 def test_without_numpy_the_head_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numpy")
-    ridge = head()
-    fit_head.cache_clear()
-    monkeypatch.setattr(heads, "can_fit", lambda: False)
-    assert isinstance(head().weights, list)
-    assert not isinstance(ridge.weights, list)
+    ridge, key = head(), task()._fingerprint
+    without_numpy(monkeypatch)
+    assert (hasattr(ridge.weights, "shape"), hasattr(head().weights, "shape")) == (True, False)
+    assert task()._fingerprint != key
+
+
+@pytest.mark.parametrize("pure", [True, False])
+@pytest.mark.parametrize("text", ["?!?!", "12345", "😀", "완전히 다른 말", "Ωμέγα"])
+def test_where_no_label_is_likelier_than_all_others_none_is_given(
+    text: str, pure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pure:
+        without_numpy(monkeypatch)
+    result = task(candidate_rows=0).run(text)
+    assert (result.value, result.abstained, result.method) == (None, True, "head")
+    assert result.warnings[0] == "held back: by the examples no label is likelier than all others"
+
+
+@pytest.mark.parametrize("pure", [True, False])
+def test_examples_that_share_nothing_and_two_labels_with_the_same_examples_decide_nothing(
+    pure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pure:
+        without_numpy(monkeypatch)
+    signs = [(sign, label) for sign, label in zip("😀😁😂🤣", "ppqq", strict=True)]
+    twice = [(text, label) for text in ("one thing", "two things") for label in "pq"]
+    for examples, text in ((signs, "🤣🤣"), (twice, "one thing"), (twice, "two things?")):
+        asked = Task.of("Which?", ["p", "q"], examples, candidates=True, candidate_rows=0, client=ScriptedClient())
+        result = asked.run(text)
+        assert (result.abstained, result.value) == (True, None)
+        assert result.probabilities == pytest.approx({"p": 0.5, "q": 0.5})
+
+
+@pytest.mark.parametrize("pure", [True, False])
+def test_what_differs_by_case_and_punctuation_is_left_out_together(pure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pure:
+        without_numpy(monkeypatch)
+    copies = [("Where is my apple?", "about_bread"), ("where is  my APPLE", "about_cheese")]
+    asked = task().using(examples=[*EXAMPLES, *copies])
+    shelf = asked._prompts.shelf({"text": "x"})
+    found = asked._prompts._narrowing(shelf)
+    assert found is not None
+    for said in ("Where is my apple?", "WHERE is my apple!!"):
+        reading = found.head.read(said, leave_out=True)
+        assert [value for value in reading.alike if value < 0] == [-1.0] * 3
+        assert reading.likeliest == "about_apple"
+
+
+def test_a_head_is_fitted_once_and_the_next_process_has_the_same_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path))
+    fits: list[int] = []
+
+    def next_process() -> Head:
+        fit_head.cache_clear()
+        return head(LABELS[:4])
+
+    for name in ("_fitted", "_fitted_without_numpy"):
+        fit = getattr(fitting, name)
+        monkeypatch.setattr(fitting, name, lambda *given, fit=fit: (fits.append(1), fit(*given))[1])
+    texts = [text for text, _ in EXAMPLES[:9]] + ["Is the piano sold?", "완전히"]
+    for pure in (False, True):
+        fits.clear()
+        if pure:
+            without_numpy(monkeypatch)
+        first = [next_process().read(text) for text in texts]
+        assert (len(fits), [next_process().read(text) for text in texts]) == (1, first)
+        [kept] = [path for path in (tmp_path / "heads").iterdir() if path.stat().st_mtime_ns]
+        content = kept.read_bytes()
+        for spoilt in (content[:-8], content[:-1] + bytes([content[-1] ^ 1]), b"", b"{}\n", content[:40]):
+            kept.write_bytes(spoilt)
+            caplog.clear()
+            assert [next_process().read(text) for text in texts] == first
+            assert "it is fitted again" in caplog.text
+        kept.unlink()
+    assert head(LABELS[1:5]).read(texts[0]) != first[0]
 
 
 def test_held_out_the_right_label_is_among_the_candidates_in_98_percent() -> None:
@@ -105,7 +181,7 @@ def test_the_limit_is_the_one_that_98_of_100_do_not_exceed_and_of_few_rows_there
 
 
 def test_only_the_candidates_and_their_nearest_shots_are_asked_about() -> None:
-    client = Says(**{f"{letter} about_piano": 0.3 for letter in "ABC"})
+    client = Says(about_piano=0.9)
     result = task(client, candidates=3, scoring=False).run("Is the piano sold?")
     assert (result.value, result.method, len(result.candidates)) == ("about_piano", "answer", 3)
     assert "about_piano" in result.candidates
@@ -128,6 +204,45 @@ def test_candidates_that_begin_alike_get_a_letter_that_one_token_tells_apart() -
     )
 
 
+@pytest.mark.parametrize(
+    ("labels", "codes"),
+    [
+        (["A", "a", "B"], "CDE"),
+        (["ab", "abc", "b"], "ACD"),
+        (["1xa", "1xb", "A", "b2"], "BCDE"),
+        (["aa", "AA"], "AB"),
+        (["yes", "no"], ""),
+        ([f"label {n}" for n in range(36)], ""),
+    ],
+)
+def test_the_letter_alone_stands_for_its_label_and_for_no_other(labels: list[str], codes: str) -> None:
+    output = restricted(output_of(labels), labels)
+    assert "".join(output.codes.values()) == codes
+    for label, code in output.codes.items():
+        assert [output.parse(said) for said in (code, f"({code})", f"{code}.", f"{code} {label}", label)] == 5 * [label]
+        others = [other for other in labels if other != label and other.casefold() != label.casefold()]
+        for said in (*(f"{code} {other}" for other in others), f"There are {code} of them"):
+            with pytest.raises(OutputError):
+                output.parse(said)
+    for label in labels:
+        assert output.parse(label) == label
+
+
+def test_a_stated_letter_is_the_only_short_form() -> None:
+    with pytest.raises(OutputError):
+        output_of(["C: Cardiology", "D: Dermatology"]).parse("C")
+    for form in ("chat", "text"):
+        result = task(Says(B=0.8, A=0.1), candidates=3, form=form).run("Is the piano sold?")
+        assert (result.value, result.method) == ("about_piano", "logprobs")
+    result = task(ScriptedClient("A"), candidates=3).run("Is the piano sold?")
+    assert result.value in result.candidates
+
+
+def test_the_head_alone_reads_a_long_text_whole() -> None:
+    result = task(candidate_rows=0, context_tokens=100).run("Is the piano sold? " * 100)
+    assert (result.value, result.parts, result.attempts) == ("about_piano", 1, 0)
+
+
 def test_labels_are_narrowed_by_themselves_only_where_they_are_many_with_examples_of_each() -> None:
     few = [pair for pair in EXAMPLES if pair[1] in LABELS[:20]]
     assert task()._prompts.by_question({"text": "x"})
@@ -148,8 +263,14 @@ def test_labels_are_narrowed_by_themselves_only_where_they_are_many_with_example
 def test_what_cannot_be_narrowed_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Task.of("What?", LABELS, EXAMPLES[::4], client=ScriptedClient(), **options).run("Is the piano sold?")
-    with pytest.raises(InputError, match="needs labels as output"):
-        Task.of("What?", "text", candidates=3, client=ScriptedClient()).run("Is the piano sold?")
+    for output, right in (
+        ("text", "x"),
+        (dict[str, int], {"a": 1}),
+        (["one"], "one"),
+        (list[Literal["one", "two"]], ["one"]),
+    ):
+        with pytest.raises(InputError, match="needs labels as output, two or more, one of which is given"):
+            Task.of("What?", output, [("a", right), ("b", right)], candidates=3, client=ScriptedClient()).run("x")
 
 
 def test_with_no_rows_to_weigh_the_model_on_the_head_answers_alone_and_says_so() -> None:

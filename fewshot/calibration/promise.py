@@ -54,7 +54,7 @@ class Promise:
 
         Arguments:
             key: the question's own.
-            now: `labels`, `model`, `place` and `prompt` of the question, to name the one that differs.
+            now: `labels`, `model`, `place`, `head` and `prompt` of the question, to name the one that differs.
             asked: the settings in force.
             text: the inputs.
             calibration: the one that the answer went through.
@@ -87,9 +87,10 @@ class Promise:
             "labels": "other labels, or another order of them",
             "model": f"another model ({known.get('model')}, not {now['model']})",
             "place": "another address, other fields of the request, or another model file",
+            "head": "another head of the examples: it has to do with NumPy, the sentence encoder and the version",
             "prompt": "another prompt (template, parameters, examples, k or the way of selecting)",
         }
-        found = [told for name, told in names.items() if name in known and known[name] != now[name]]
+        found = [told for name, told in names.items() if known.get(name, now[name]) != now[name]]
         return found[0] if found else "another kind of input, or another way of asking"
 
     @property

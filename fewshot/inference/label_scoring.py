@@ -82,9 +82,11 @@ def weigh(question: Question) -> Generator[tuple[Request, ...], tuple[Completion
 
 def tree_of(question: Question, words: Mapping[str, str]) -> LabelTree:
     """Give what collects the mass of some words; where tokenizers part digits, a text has a blank before them."""
+    codes = getattr(question.output, "codes", {})
     if question.form == "chat":
-        return LabelTree(words)
-    return LabelTree(words, blanks=b" " if any(word.strip()[:1].isdigit() for word in words.values()) else b"")
+        return LabelTree(words, codes=codes)
+    blanks = b" " if any(word.strip()[:1].isdigit() for word in words.values()) else b""
+    return LabelTree(words, blanks=blanks, codes=codes)
 
 
 def settle(
@@ -244,17 +246,22 @@ def _after(
 def known_answer(question: Question) -> Answer | None:
     """Give what the head says where the model adds nothing to it or the question is out of scope; else None."""
     reading, least = question.reading, question.settings.out_of_scope
-    outside = reading is not None and least is not None and reading.scope <= least
-    if reading is None or not (outside or (question.calibration and question.calibration.name == HEAD_ALONE)):
+    if reading is None:
+        return None
+    alone = question.calibration is not None and question.calibration.name == HEAD_ALONE
+    outside, tied = least is not None and reading.scope <= least, alone and reading.tied
+    if not (outside or alone):
         return None
     chances = {label: math.exp(logprob) for label, logprob in reading.logprobs.items()}
-    less = f"only {reading.scope:.1%} of the examples are as unlike every label, held out"
+    why = f"out of scope: only {reading.scope:.1%} of the examples are as unlike every label, held out"
+    if tied:
+        why = "by the examples no label is likelier than all others"
     return Answer(
         value=reading.likeliest,
         method="head",
         probabilities=chances,
         confidence=chances[reading.likeliest],
         calibration=HEAD_ALONE,
-        out_of_scope=outside,
-        warnings=(f"held back: out of scope: {less}",) if outside else (),
+        out_of_scope=outside or tied,
+        warnings=(f"held back: {why}",) if outside or tied else (),
     )

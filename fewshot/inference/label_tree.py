@@ -24,6 +24,7 @@ _LEADING = b" \t\r\n"
 _WRAPPING = _LEADING + b"\"'`*_#>([{<-"
 """What models put before an answer, and tokenizers into one token with its beginning."""
 _ENDS = frozenset(b" \t\r\n.,;:!?\"'`*)]}<")
+_CODE = b" \t\r\n.:*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class LabelTree:
     Arguments:
         words: for each label the string that the model is to write.
         blanks: what may stand before it.
+        codes: what may be all that is written for a label, its word's beginning.
     """
 
     words: Mapping[str, str]
@@ -49,6 +51,7 @@ class LabelTree:
     floor: float = 0.0
     """Upper bound of the mass of anything that was not listed."""
     blanks: bytes = _LEADING
+    codes: Mapping[str, str] = field(default_factory=dict)
     blank: float = 0.0
     """Mass of tokens that are nothing but blanks: any label may follow these."""
 
@@ -110,7 +113,7 @@ class LabelTree:
         if len(labels) != 1:
             return True
         word = self._spelled[labels[0]]
-        if cut and word.startswith(whole):
+        if (cut and word.startswith(whole)) or self.fold(self.codes.get(labels[0], "").encode()) == whole.strip(_CODE):
             return True
         return whole.startswith(word) and (
             len(whole) == len(word) or whole[len(word)] in _ENDS or whole[len(word)] > 127

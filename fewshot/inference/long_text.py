@@ -18,6 +18,7 @@ from typing import Any
 
 from fewshot.errors import InputError, OutputError, ServiceError
 from fewshot.inference.conversation import ask
+from fewshot.inference.label_scoring import known_answer
 from fewshot.inference.question import Answer, Question, Talk, left_out
 from fewshot.inference.voting import surest
 from fewshot.models.connection import Connection
@@ -65,7 +66,8 @@ Answers = Sequence[tuple[Part, Answer]]
 def may_be_long(question: Question) -> bool:
     """Tell whether a text is long enough for it to matter how many tokens the model holds."""
     settings = question.settings
-    return settings.long == "cut" and bool(settings.context_tokens or len(_longest(question.inputs)[1]) >= _MATTERS)
+    long = bool(settings.context_tokens or len(_longest(question.inputs)[1]) >= _MATTERS)
+    return settings.long == "cut" and long and known_answer(question) is None
 
 
 async def sized(question: Question, connection: Connection) -> Question:

@@ -37,6 +37,7 @@ from fewshot.inference.shots import Prompts
 from fewshot.models.connection import Connection, connect
 from fewshot.models.drive import drive
 from fewshot.models.pricing import cost_of_all
+from fewshot.narrowing.likeness import kind_of_head
 from fewshot.narrowing.prompt import narrows
 from fewshot.outputs.kinds import Output
 from fewshot.prompts.prompt import Prompt
@@ -234,10 +235,15 @@ class Predictor(Generic[T]):
         )
 
     @cached_property
+    def _head(self) -> str:
+        """The kind of head that draws candidates among the labels; empty where all are asked about."""
+        return kind_of_head() if narrows(self.output, self.examples, self.settings) else ""
+
+    @cached_property
     def _fingerprint(self) -> str:
         """Content hash of everything that decides the prompt and the reading of answers: 12 hex digits."""
         shots = [[dict(e.inputs), self.output.render(e.output)] for e in self.examples]
-        narrowed = [self.settings.candidates] if narrows(self.output, self.examples, self.settings) else []
+        narrowed = [self.settings.candidates, head] if (head := self._head) else []
         decided = [repr(self.output), dict(self.parameters), shots, self.settings.deciding_the_prompt, *narrowed]
         content = json.dumps([self.template.source, *decided], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -351,7 +357,13 @@ class Predictor(Generic[T]):
     def _fitted_for(self, connection: Connection) -> dict[str, Any]:
         """Give what a fit is for, as plain JSON values, so that what differs later can be named."""
         labels, place = self.output.labels and list(self.output.labels), place_of(connection, self.settings)
-        return {"labels": labels, "model": connection.model, "prompt": self._fingerprint, "place": place}
+        return {
+            "labels": labels,
+            "model": connection.model,
+            "prompt": self._fingerprint,
+            "place": place,
+            "head": self._head,
+        }
 
     def _result(self, question: Question, connection: Connection, **answered: Any) -> Result[T]:
         completions = tuple(completion.brief() for completion in question.completions)

@@ -10,7 +10,9 @@ from typing import Any
 from fewshot.calibration.calibration import Calibration
 from fewshot.calibration.ridge import can_fit
 from fewshot.errors import InputError
-from fewshot.narrowing.head import Head, Reading, fit_head
+from fewshot.narrowing.fitting import fit_head
+from fewshot.narrowing.head import Head, Reading
+from fewshot.narrowing.likeness import kind_of_head, plain
 from fewshot.narrowing.weighing import pooled
 from fewshot.outputs.closed import Labels
 from fewshot.outputs.output import Output
@@ -49,12 +51,12 @@ def narrows(output: Output[Any], examples: Sequence[Example], settings: Settings
     many = isinstance(output, Labels) and len(output.labels) > _MANY
     if not wants and (not many or settings.candidates is False):
         return False
-    counts = Counter(example.output for example in examples)
+    counts = Counter(str(example.output) for example in examples)
     lacking = next((label for label in output.labels or () if counts[label] < _FEWEST), None)
     if settings.candidates is False:
         why = "needs candidates, which are switched off"
-    elif not isinstance(output, Labels):
-        why = "needs labels as output, one of which is given"
+    elif not isinstance(output, Labels) or len(output.labels) < 2:
+        why = "needs labels as output, two or more, one of which is given"
     elif lacking is not None:
         why = f"needs {_FEWEST} examples of each label, and {lacking!r} has {counts[lacking]}"
     else:
@@ -82,7 +84,7 @@ class Narrowing:
     def __init__(self, output: Output[Any], examples: Sequence[Example], texts: Sequence[str]) -> None:
         assert isinstance(output, Labels)  # noqa: S101 - `narrows` looked
         text_of = {id(example): text for example, text in zip(examples, texts, strict=True)}
-        once = {(text_of[id(example)], example.output): example for example in reversed(examples)}
+        once = {(plain(text_of[id(example)]), example.output): example for example in reversed(examples)}
         most = _MOST if can_fit() else _MOST_WITHOUT_NUMPY
         self._examples = choose([*once.values()][::-1], most, "balanced")
         names = ((la, output.word(la), output.descriptions.get(la, "")) for la in output.labels)
@@ -91,6 +93,7 @@ class Narrowing:
             tuple(str(example.output) for example in self._examples),
             output.labels,
             tuple(" ".join(dict.fromkeys(said)).replace("_", " ") for said in names),
+            kind_of_head(),
         )
         self._output = output
 
@@ -103,13 +106,13 @@ class Narrowing:
             leave_out: a text that is an example is read, and its shots chosen, without it.
         """
         wanted = settings.candidates
-        count = None if wanted is None or isinstance(wanted, bool) else wanted
-        reading = self.head.read(text, count=count, leave_out=leave_out)
+        most = None if wanted is None or isinstance(wanted, bool) else wanted
+        reading = self.head.read(text, most=most, leave_out=leave_out)
         left = dict.fromkeys(reading.candidates, _SHOTS_A_LABEL)
-        most, shots = len(reading.candidates) if settings.k is None else settings.k, list[Example]()
+        k, shots = len(reading.candidates) if settings.k is None else settings.k, list[Example]()
         for place in sorted(range(len(self._examples)), key=reading.alike.__getitem__, reverse=True):
             label = str(self._examples[place].output)
-            if len(shots) < most and left.get(label) and reading.alike[place] >= 0:
+            if len(shots) < k and left.get(label) and reading.alike[place] >= 0:
                 left[label] -= 1
                 shots.append(self._examples[place])
         output = restricted(self._output, reading.candidates)
@@ -119,13 +122,17 @@ class Narrowing:
 def restricted(output: Labels, candidates: Sequence[str]) -> Labels:
     """Give the output with some of the labels only, in its own order.
 
-    Where two begin alike, each gets a letter or a digit before it, so that one token of the answer tells them apart.
+    Where two begin alike, each gets a letter or a digit before it, so that one token of the answer tells them apart;
+    none of these is a label itself.
     """
     labels = tuple(label for label in output.labels if label in set(candidates))
     words = {label: output.word(label) for label in labels}
-    if len({word[:_ALIKE].casefold() for word in words.values()}) < len(words):
-        words |= {label: f"{code} {words[label]}" for label, code in zip(labels, _CODES, strict=False)}
+    taken = {name.casefold() for name in (*output.labels, *words.values())}
+    free = [code for code in _CODES if code.casefold() not in taken]
+    alike = len({word[:_ALIKE].casefold() for word in words.values()}) < len(words) <= len(free)
+    codes = dict(zip(labels, free, strict=False)) if alike else {}
+    words |= {label: f"{code} {words[label]}" for label, code in codes.items()}
     descriptions, values = (
         {label: own[label] for label in labels if label in own} for own in (output.descriptions, output.values)
     )
-    return Labels(labels, words, descriptions, values)
+    return Labels(labels, words, descriptions, values, codes=codes)

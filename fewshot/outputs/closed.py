@@ -32,6 +32,7 @@ class Labels(Output[str]):
         descriptions: for a label what it means.
         values: for a label what a call gives, where that is not the label itself: an enum's member, a boolean.
         groups: the labels of each group, where they stand in a tree of two levels.
+        codes: for a label the letter that its word begins with and that stands for it by itself, as the prompt shows.
     """
 
     labels: tuple[str, ...]
@@ -39,6 +40,7 @@ class Labels(Output[str]):
     descriptions: Mapping[str, str] = field(default_factory=dict, hash=False)
     values: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
+    codes: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     kind: ClassVar[Kind] = "labels"
 
     def __post_init__(self) -> None:
@@ -66,7 +68,7 @@ class Labels(Output[str]):
 
     @cached_property
     def _reader(self) -> LabelReader:
-        return LabelReader({label: self.word(label) for label in self.labels})
+        return LabelReader({label: self.word(label) for label in self.labels}, self.codes)
 
     def parse(self, text: str, *, cue: str = "") -> str:
         """Read a label; raises OutputError for none, several, or one that is denied."""

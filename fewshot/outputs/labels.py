@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from fewshot._wording import (
     MAX_ANSWER,
@@ -38,9 +39,10 @@ class LabelReader:
 
     Arguments:
         shown: for each label the word that the model is asked for. Both are understood, the word first.
+        codes: what stands for a label where it is all of an answer, and may not stand before another one.
     """
 
-    def __init__(self, shown: Mapping[str, str]) -> None:
+    def __init__(self, shown: Mapping[str, str], codes: Mapping[str, str] = MappingProxyType({})) -> None:
         self._shown = tuple(shown.values())
         self.literal = {word: label for label, word in shown.items()}
         for label in shown:
@@ -49,8 +51,10 @@ class LabelReader:
         self._folded: dict[str, str] = {}
         for form, label in self.literal.items():
             self._folded.setdefault(self._fold(form), label)
-        self._bare = _unambiguous((bare(form), label) for form, label in self._folded.items())
         self._in_prose = tuple(form for form in self._folded if any(map(str.isalnum, form)))
+        self._codes = {self._fold(code): label for label, code in codes.items()}
+        self._folded = self._codes | self._folded
+        self._bare = _unambiguous((bare(form), label) for form, label in self._folded.items())
 
     def read(self, text: str, cue: str) -> str:
         """Give the label that an answer names; raises OutputError when it names none, several or a denied one."""
@@ -58,7 +62,10 @@ class LabelReader:
         if not answer:
             raise OutputError("the answer is empty; " + self._wanted(), reason="empty", raw=text)
         try:
-            return self._lookup(answer) or self._on_first_line(answer) or self._searched(answer, cue)
+            found = self._lookup(answer) or self._on_first_line(answer) or self._searched(answer, cue)
+            if self._codes.get(bare(self._fold(answer.split(maxsplit=1)[0])), found) != found:
+                raise _RefusedError("the answer has the letter of one label and the name of another", ambiguous=True)
+            return found
         except _RefusedError as refused:
             message = f"{refused.why}: {excerpt(tidy(text))}; {self._wanted()}"
             raise OutputError(message, reason="ambiguous" if refused.ambiguous else "invalid", raw=text) from None
