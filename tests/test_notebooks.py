@@ -41,8 +41,8 @@ def test_a_notebook_runs_from_top_to_bottom_in_a_fresh_kernel(path: Path) -> Non
     assert {file.name for file in EXAMPLES.iterdir()} == before
 
 
-def test_the_eight_notebooks_are_there() -> None:
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 9)]
+def test_the_nine_notebooks_are_there() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 10)]
 
 
 @each_notebook
