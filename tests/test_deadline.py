@@ -57,8 +57,7 @@ def test_without_a_pause_a_deadline_is_kept(quick: None) -> None:
     async def main() -> float:
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
-            async with Deadline(begun + 0.05).kept():
-                await asyncio.Event().wait()
+            await Deadline(begun + 0.05).keep(asyncio.Event().wait())
         return time.monotonic() - begun
 
     assert asyncio.run(main()) >= 0.05
@@ -66,8 +65,7 @@ def test_without_a_pause_a_deadline_is_kept(quick: None) -> None:
 
 def test_what_is_over_before_it_begins_ends_at_once() -> None:
     async def main() -> None:
-        async with Deadline(time.monotonic() - 1).kept():
-            await asyncio.Event().wait()
+        await Deadline(time.monotonic() - 1).keep(asyncio.Event().wait())
 
     with pytest.raises(TimeoutError):
         asyncio.run(main())

@@ -20,7 +20,7 @@ from fewshot._checks import called
 from fewshot.bulk.checkpoint import Saved
 from fewshot.bulk.plan import Plan
 from fewshot.bulk.progress import Display, Tally
-from fewshot.bulk.records import copy_of, facts_of, key_of_row, result_of
+from fewshot.bulk.records import facts_of, given_again, key_of_row, result_of, said_by
 from fewshot.bulk.saver import Finished, Keeper
 from fewshot.data.columns import Row
 from fewshot.errors import ConfigError, FewshotError, InputError, ServiceError
@@ -91,7 +91,7 @@ class Run(Generic[T]):
         self._workers = self._idle = 0
         self._queue: asyncio.Queue[_Row] = asyncio.Queue()
         self._flights: dict[bytes, _Row] = {}
-        self._remembered: dict[bytes, Result[T]] = {}
+        self._remembered: dict[bytes, tuple[Any, ...]] = {}
         self._ready: dict[int, Result[T]] = {}
         self._moved = asyncio.Event()
         self._news = asyncio.Event()
@@ -247,9 +247,10 @@ class Run(Generic[T]):
         elif row.error is not None:
             self._settle(row, Result(error=row.error, inputs=row.inputs, row=row.position, task=self._task.name))
         elif (known := self._remembered.get(row.key)) is not None:
-            self._keeper.keep([_finished(row, copy_of(known, row.position))])
+            self._keeper.keep([_finished(row, given_again(known, row.position))])
         elif equal is not None:
-            self._keeper.keep([_finished(row, copy_of(result_of(equal.line, row.task), row.position))])
+            said = said_by(result_of(equal.line, row.task))
+            self._keeper.keep([_finished(row, given_again(said, row.position))])
         elif (ahead := self._flights.get(row.key)) is not None:
             ahead.equals.append(row)
         else:
@@ -294,7 +295,8 @@ class Run(Generic[T]):
             result = await answer_in_turn(task, row.inputs, self._connection)
         except InputError as problem:
             result = Result(error=_in_row(row.position, problem), inputs=row.inputs, task=task.name)
-        return replace(result, row=row.position)
+        object.__setattr__(result, "row", row.position)  # nobody else has it yet, and a copy of 30 fields costs
+        return result
 
     def _is_held(self, error: FewshotError | None, waited: float) -> bool:
         """Tell whether a row failed only since the run was held up: by the rate, by files, or it `waited` too long."""
@@ -315,8 +317,8 @@ class Run(Generic[T]):
             self._stop(self._told(error, ""), grace=self._patience)
             return
         if error is None:
-            self._remember(row.key, result)
-        equals = [_finished(r, copy_of(result, r.position)) for r in row.equals]
+            self._remember(row.key, said_by(result))
+        equals = [_finished(r, given_again(said_by(result), r.position)) for r in row.equals]
         self._keeper.keep([_finished(row, result), *equals])
         self._judge(error)
 
@@ -344,10 +346,10 @@ class Run(Generic[T]):
         told.args = (f"{why}{error}. The run stopped after {self.tally.done:,} rows{go_on}",)
         return told
 
-    def _remember(self, key: bytes, result: Result[T]) -> None:
+    def _remember(self, key: bytes, said: tuple[Any, ...]) -> None:
         if len(self._remembered) >= _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[key] = replace(result, completions=())
+        self._remembered[key] = said
 
     # -- out ------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from fewshot.data.columns import Row
@@ -22,7 +23,7 @@ from fewshot.models.connection import Connection
 from fewshot.result import Field, Result, label_of
 from fewshot.types import Usage
 
-__all__ = ["copy_of", "facts_of", "key_of_row", "line_of", "result_of"]
+__all__ = ["facts_of", "given_again", "key_of_row", "line_of", "result_of", "said_by"]
 
 _VOLATILE = ("attempts", "usage", "cost", "cached")
 _AS_WRITTEN = (
@@ -30,6 +31,8 @@ _AS_WRITTEN = (
     "groups task inputs row".split()
 )
 """What stands in a line as it does in a result."""
+_SAID = tuple(f.name for f in fields(Result) if f.name not in ("row", "usage", "cached", "attempts", "completions"))
+_as_json = json.JSONEncoder(default=str).encode  # made once: `json.dumps` makes one for each row
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN = 60
 _ERRORS: Mapping[str, type[FewshotError]] = {e.__name__: e for e in (InputError, OutputError, ServiceError)}
@@ -104,16 +107,19 @@ def _each(task: Predictor[Any], value: Mapping[str, Any]) -> dict[str, Result[An
     return {m.name: result_of(json.dumps({**value[m.name], "inputs": {}}).encode(), m) for m in task.members}
 
 
-def copy_of(result: Result[Any], position: int) -> Result[Any]:
-    """Give the result of an equal row to another one: nothing was asked for it, so nothing was paid."""
-    cost = None if result.cost is None else 0.0
-    return replace(result, row=position, usage=Usage(), cost=cost, cached=True, attempts=0, completions=())
+said_by: Callable[[Result[Any]], tuple[Any, ...]] = attrgetter(*_SAID)
+"""Gives what of a result an equal row has too, without what was paid and came for it: small enough to remember."""
+
+
+def given_again(said: tuple[Any, ...], position: int) -> Result[Any]:
+    """Make of `said_by` the result of an equal row: nothing was asked for it, so nothing was paid."""
+    about = dict(zip(_SAID, said, strict=True))
+    return Result(**about | {"cost": None if about["cost"] is None else 0.0, "row": position, "cached": True})
 
 
 def key_of_row(task: Predictor[Any], inputs: Mapping[str, Any]) -> bytes:
     """Give the digest of everything in which one row of a run can differ from another: 16 bytes."""
-    content = json.dumps([task._fingerprint, inputs], default=str)
-    return hashlib.blake2b(content.encode(), digest_size=16).digest()
+    return hashlib.blake2b(_as_json([task._fingerprint, inputs]).encode(), digest_size=16).digest()
 
 
 def facts_of(task: Predictor[Any], connection: Connection) -> dict[str, str]:

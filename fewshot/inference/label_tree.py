@@ -8,8 +8,9 @@ it to any label strings). What the labels hold together before renormalising is 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from fewshot.types import TokenLogprob
 
@@ -56,14 +57,7 @@ class LabelTree:
     """Mass of tokens that are nothing but blanks: any label may follow these."""
 
     def __post_init__(self) -> None:
-        self.words = {label: word.strip() for label, word in self.words.items()}
-        self._spelled = {label: _fold(word.encode()) for label, word in self.words.items()}
-        if len(set(self._spelled.values())) < len(self._spelled):  # labels that differ only by case
-            self._spelled = {label: word.encode() for label, word in self.words.items()}
-            self.fold = _same
-        else:
-            self.fold = _fold
-        self._begins = frozenset(form[:1] for word in self._spelled.values() for form in (word, self._capital(word)))
+        self.words, self._spelled, self.fold, self._begins = _spelling(tuple(self.words.items()))
         self.mass = dict.fromkeys(self.words, 0.0)
 
     def add(
@@ -171,7 +165,7 @@ class LabelTree:
     @property
     def coverage(self) -> float:
         """Probability mass that the labels hold together, from 0 to 1."""
-        return min(1.0, math.fsum(self.mass.values()) + math.fsum(o.mass for o in self.open))
+        return min(1.0, math.fsum(self.mass.values()) + (math.fsum(o.mass for o in self.open) if self.open else 0.0))
 
     @property
     def likeliest(self) -> str:
@@ -210,19 +204,14 @@ class LabelTree:
         self.open.append(Open(text, mass))
 
     def _begun_by(self, text: bytes) -> list[str]:
-        whole = text.decode("utf-8", "ignore").encode()
+        whole = text if text.isascii() else text.decode("utf-8", "ignore").encode()
         part = text[len(whole) :]
         return [
             label
             for label, word in self._spelled.items()
             if word.startswith(text)
-            or (part and word.startswith(whole) and self._capital(word[len(whole) :]).startswith(part))
+            or (part and word.startswith(whole) and _capital(word[len(whole) :], self.fold).startswith(part))
         ]
-
-    def _capital(self, word: bytes) -> bytes:
-        """Give the first character as a capital where case does not count: a part of one differs, and is not folded."""
-        first = word.decode("utf-8", "ignore")[:1]
-        return (first if self.fold is _same else first.upper()).encode()
 
     def _finished(self, text: bytes) -> str | None:
         """Find the longest label that the text has written out in full before ending or going on with other words."""
@@ -234,8 +223,29 @@ class LabelTree:
         return max(done, key=lambda label: len(self._spelled[label]), default=None)
 
 
+@lru_cache(maxsize=256)
+def _spelling(
+    words: tuple[tuple[str, str], ...],
+) -> tuple[dict[str, str], dict[str, bytes], Callable[[bytes], bytes], frozenset[bytes]]:
+    """Give labels as they are written and as they are compared, how that is done, and how they begin; for all calls."""
+    written = {label: word.strip() for label, word in words}
+    spelled, fold = {label: _fold(word.encode()) for label, word in written.items()}, _fold
+    if len(set(spelled.values())) < len(spelled):  # labels that differ only by case
+        spelled, fold = {label: word.encode() for label, word in written.items()}, _same
+    begins = frozenset(form[:1] for word in spelled.values() for form in (word, _capital(word, fold)))
+    return written, spelled, fold, begins
+
+
+def _capital(word: bytes, fold: Callable[[bytes], bytes]) -> bytes:
+    """Give the first character as a capital where case does not count: a part of one differs, and is not folded."""
+    first = word.decode("utf-8", "ignore")[:1]
+    return (first if fold is _same else first.upper()).encode()
+
+
 def _fold(token: bytes) -> bytes:
     """Fold case without touching a token that is only a part of a character."""
+    if token.isascii():
+        return token.lower()
     return token.decode("utf-8", "surrogateescape").casefold().encode("utf-8", "surrogateescape")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,11 +164,15 @@ class Question:
 
     def request(self, **changes: Any) -> Request:
         """Build the request for the question itself, which is rendered once."""
-        return replace(self.plain, **changes) if changes else self.plain
+        return Request(**self._asked | changes)
 
     @cached_property
     def plain(self) -> Request:
         """The request for the question itself."""
+        return self.request()
+
+    @cached_property
+    def _asked(self) -> dict[str, Any]:
         settings = self.settings
         chosen_anew = settings.select in BY_QUESTION and self.reading is None
         common: dict[str, Any] = {
@@ -190,7 +194,7 @@ class Question:
             }
         if self.reading is not None:  # the labels and the shots are those of this question alone
             common["shared"] = ()
-        return Request(**common)
+        return common
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,8 +100,7 @@ class CachedClient(ClientWrapper):
 async def _follow(ahead: asyncio.Future[Completion], deadline: float | None) -> Completion | None:
     """Wait for an equal request; None when nothing came of it, so that this call must ask itself."""
     try:
-        async with Deadline(math.inf if deadline is None else deadline).kept():
-            await asyncio.wait([ahead])
+        await Deadline(math.inf if deadline is None else deadline).keep(asyncio.wait([ahead]))
     except TimeoutError:
         raise ServiceError(
             "an equal request was in flight and not answered in time: ask again later", transient=True

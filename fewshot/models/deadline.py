@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 __all__ = ["Deadline"]
+
+T = TypeVar("T")
 
 _BEAT = 0.5
 _LATE = 1.0
@@ -61,7 +63,8 @@ class Deadline:
     def __init__(self, at: float) -> None:
         """Set it, as a `time.monotonic()` value."""
         self.given = at
-        self._pulse = _pulses.setdefault(asyncio.get_running_loop(), _Pulse())
+        loop = asyncio.get_running_loop()
+        self._pulse = _pulses.get(loop) or _pulses.setdefault(loop, _Pulse())
         self._before = self._pulse.lost
 
     @property
@@ -74,9 +77,10 @@ class Deadline:
         """Seconds until then."""
         return self.at - time.monotonic()
 
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        """Raise TimeoutError where what is inside takes longer."""
+    async def keep(self, doing: Awaitable[T]) -> T:
+        """Wait for something; raises TimeoutError where it takes longer."""
+        if self.given == math.inf:
+            return await doing
         loop, pulse = asyncio.get_running_loop(), self._pulse
         pulse.begin()
         pulse.watched += 1
@@ -86,14 +90,13 @@ class Deadline:
 
                 def end() -> None:
                     nonlocal alarm
-                    left = self.left
-                    if left <= 0:
+                    if (left := self.left) <= 0:
                         limit.reschedule(loop.time())
-                    elif left < math.inf:
+                    else:
                         alarm = loop.call_later(left, end)
 
                 end()
-                yield
+                return await doing
         finally:
             pulse.watched -= 1
             if alarm is not None:

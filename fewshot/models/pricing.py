@@ -18,7 +18,7 @@ from fewshot.types import Completion, Usage
 __all__ = ["Price", "cost_of", "cost_of_all", "price_of", "spending"]
 
 _SHIPPED = Path(__file__).with_name("prices.json")
-_DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
+_DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}(?=$|/decisions$)")
 _KNOWN = ("input", "output", "cached_input", "batch")
 
 Own = tuple[float, float] | None
@@ -90,9 +90,14 @@ def price_of(model: str, *, decisions: bool = False, own: Own = None) -> Price |
     """
     if own is not None:
         return Price(*own)
-    table = _table(os.environ.get("FEWSHOT_PRICES"))
-    names = (f"{name}/decisions" if decisions else name for name in (model, _DATED.sub("", model)))
-    return next((table[name] for name in names if name in table), None)
+    return _listed(f"{model}/decisions" if decisions else model, os.environ.get("FEWSHOT_PRICES"))
+
+
+@lru_cache(maxsize=256)
+def _listed(name: str, own: str | None) -> Price | None:
+    """Find a name in the table, as it is or without its date."""
+    table = _table(own)
+    return table.get(name) or table.get(_DATED.sub("", name))
 
 
 @lru_cache(maxsize=8)

@@ -116,13 +116,14 @@ class DirectWire:
         loop, host = asyncio.get_running_loop(), self._endpoint.host
         staggered: Any = {"happy_eyeballs_delay": _HEAD_START, "interleave": 1}  # uvloop has neither
         try:
-            async with deadline.kept():
-                _, connection = await loop.create_connection(
+            _, connection = await deadline.keep(
+                loop.create_connection(
                     lambda: _Connection(host, cast("_Head", self._head), self._history),
                     *self._address,
                     ssl=self._tls,
                     **(staggered if isinstance(loop, asyncio.BaseEventLoop) else {}),
                 )
+            )
         except TimeoutError:
             failed = lost(f"no connection to {host} within {limit:.3g} s: is the server up, and base_url right?")
         except OSError as error:

@@ -26,7 +26,17 @@ PACKED = ("gzip", "x-gzip", "deflate")
 _EVENTS = re.compile(rb"\s*(?::[^\n]*\s+)*(?:data|event|id|retry):")
 """How a stream of events begins, perhaps with comments that keep the connection alive."""
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
-_MARKED = re.compile(rb"\xc4[\xa0\x8a]|\xe2\x96\x81|\\u0120|\\u010a|\\u2581|token_id:|<0x", re.IGNORECASE)
+_MARKS = (
+    b"\xc4\xa0",
+    b"\xc4\x8a",
+    b"\xe2\x96\x81",
+    rb"\u0120",
+    rb"\u010a",
+    rb"\u010A",
+    rb"\u2581",
+    b"token_id:",
+    b"<0x",
+)
 """What gives away that tokens are listed as the vocabulary spells them and not as text."""
 _ENDED = {
     "stop": "stop eos eos_token eos_token_id end_turn stop_sequence complete completed finish finished end done normal "
@@ -76,7 +86,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
         thinking=_thinking(choices[0].get("message")),
         finish_reason=finish_reason,
         texts=tuple(answer for answer, _ in answers),
-        tokens=_tokens(choices[0].get("logprobs"), marked=bool(_MARKED.search(reply.body))),
+        tokens=_tokens(choices[0].get("logprobs"), marked=any(mark in reply.body for mark in _MARKS)),
         model=_text(envelope.get("model")),
         id=_text(envelope.get("id")),
         request_id=reply.headers.get("x-request-id"),
@@ -138,7 +148,9 @@ def read_usage(envelope: Mapping[str, Any], request: Request) -> Usage:
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     sent = _count(usage.get("prompt_tokens") or usage.get("input_tokens"))
     written = _count(usage.get("completion_tokens") or usage.get("output_tokens"))
-    most = request.most_tokens + _PUT_BEFORE if request.chat or request.text else _MOST_UNKNOWN
+    most = _PUT_BEFORE
+    if sent > most:  # only then is it worth counting what was sent
+        most = request.most_tokens + _PUT_BEFORE if request.chat or request.text else _MOST_UNKNOWN
     if sent > most or written > request.n * ((request.max_tokens or 0) + _MOST_WRITTEN):
         return Usage()
     return Usage(sent, written, min(_count(details.get("cached_tokens")), sent) if isinstance(details, dict) else 0)

@@ -37,7 +37,8 @@ async def persist(once: Callable[[], Awaitable[T]], deadline: Deadline, *, host:
     Raises:
         ServiceError: the last failure. TimeoutError: the deadline came while it was tried.
     """
-    async with deadline.kept():
+
+    async def tried() -> T:
         try:
             return await once()
         except ServiceError as error:  # only then is there something to try again, and a policy worth making
@@ -49,6 +50,8 @@ async def persist(once: Callable[[], Awaitable[T]], deadline: Deadline, *, host:
             return await once()
 
         return await retrying(host, max_retries=max_retries, left=lambda: deadline.left)(again)
+
+    return await deadline.keep(tried())
 
 
 def retrying(host: str, *, max_retries: int, left: Callable[[], float]) -> AsyncRetrying:

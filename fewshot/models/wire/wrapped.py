@@ -36,6 +36,7 @@ _TRANSPORT = (
     ("httpcore2", "AsyncConnectionPool", "handle_async_request"),
     ("httpcore2", "ConnectionPool", "handle_request"),
 )
+_PLACES = _CLIENT + _TRANSPORT
 _RAW = {"X-Stainless-Raw-Response": "true"}
 """Asks `create` for the reply as it came; this is all that `with_raw_response` adds, and it works under mocks too."""
 
@@ -47,7 +48,11 @@ def switched() -> tuple[str, bool]:
 
 def is_wrapped() -> bool:
     """Tell whether a method of the official client or of its transport is not its own."""
-    return any(map(_replaced, _CLIENT + _TRANSPORT))
+    for place in _PLACES:
+        there = getattr(sys.modules.get(place[0]), place[1], None)  # what is not imported nobody has wrapped
+        if there is not None and getattr(there, place[2]) is not _OWN.get(place) and _replaced(place):
+            return True
+    return False
 
 
 def mocks_blocking_client() -> bool:
