@@ -153,6 +153,10 @@ class Settings:
         "text", "cut", "a text longer than the model holds is cut into parts, or refused by the service as it comes",
         choices=("cut", "refuse"), near=("long_text", "truncate", "truncation", "chunk", "chunking", "overflow"),
     )  # fmt: skip
+    any_part: str | None = setting(
+        "text", None, "the label that a text in parts has as soon as one part has it; by default it is the parts' mean",
+        near=("any", "any_label", "wins"),
+    )  # fmt: skip
     context_tokens: int | None = setting(
         "whole", None, "tokens that the model holds, question and answer together; by default what its service says",
         least=1, near=("context_length", "context_size", "context_window", "max_context", "max_model_len", "n_ctx",
@@ -242,6 +246,7 @@ class Options(TypedDict, total=False):
     min_confidence: float | Mapping[str, float] | None
     price: tuple[float, float] | None
     long: Literal["cut", "refuse"]
+    any_part: str | None
     context_tokens: int | None
     cache: bool
     redact: Any

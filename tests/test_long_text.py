@@ -17,6 +17,7 @@ from fault_server import FaultServer, error
 from pydantic import BaseModel
 
 from fewshot import (
+    InputError,
     OutputError,
     ScriptedClient,
     ServiceError,
@@ -25,6 +26,7 @@ from fewshot import (
     calculate,
     classify,
     classify_sentiment,
+    detect_injection,
     extract,
     find,
     summarize,
@@ -152,6 +154,37 @@ def test_labels_are_those_of_the_mean_of_log_odds_and_a_part_that_says_otherwise
     assert torn.confidence is not None
     assert torn.confidence < 0.55
     assert torn.warnings[1] == f"1 of {torn.parts} parts say another label"
+
+
+@pytest.mark.parametrize(
+    ("chance", "given"),
+    [
+        (lambda text: 0.8 if "Number5 " in text else 0.1, ("injection", 0.8, 0.8)),
+        (lambda text: 0.4 if "Number5 " in text else 0.1, ("benign", 0.6, 0.4)),
+        (lambda _: 0.1, ("benign", 0.9, 0.1)),
+        (lambda _: 0.9, ("injection", 0.9, 0.9)),
+    ],
+)
+def test_a_label_of_any_part_wins_as_soon_as_one_part_has_it(
+    chance: Callable[[str], float], given: tuple[str, float, float]
+) -> None:
+    client = weighing(chance, "injection", "benign")
+    result = detect_injection.run(LONG, client=client, context_tokens=HOLDS, calibrate=False)
+    assert (result.value, result.parts > 1) == (given[0], True)
+    assert (result.confidence, result.probabilities["injection"]) == pytest.approx(given[1:])
+    written = counting(lambda text: "injection" if chance(text) > 0.5 else "benign")
+    assert detect_injection(LONG, client=written, context_tokens=HOLDS) == given[0]
+
+
+def test_a_label_of_any_part_must_be_one_of_the_labels() -> None:
+    for call, message in (
+        (lambda: classify("x", ["a", "b"], any_part="c", client=ScriptedClient("a")), "'c' is none of the labels"),
+        (lambda: classify("x", ["a", "b"], several=True, any_part="a", client=ScriptedClient("a")), "needs labels"),
+        (lambda: summarize("x", any_part="a", client=ScriptedClient("a")), "needs labels as output"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+    assert classify("x", ["a", "b"], any_part="b", client=ScriptedClient("a")) == "a"
 
 
 def test_labels_without_probabilities_are_those_of_most_parts() -> None:

@@ -72,6 +72,7 @@ def may_be_long(question: Question) -> bool:
 
 async def sized(question: Question, connection: Connection) -> Question:
     """Give a question with how many tokens its model holds, where that may matter."""
+    _label_of_any_part(question)
     if not may_be_long(question):
         return question
     facts, window = connection.facts, question.settings.context_tokens or EMBEDDED_CONTEXT * connection.local
@@ -273,10 +274,18 @@ def _labels(question: Question, answers: Answers) -> Answer:
     if len(every) < len(given):
         said = [answer.value for answer in given]
         every = [{label: said.count(label) / len(said) for label in question.output.labels or ()}]
+    wins = _label_of_any_part(question)
+    if wins is not None and (said := [answer for answer in given if answer.value == wins]):
+        surest_one = max(said, key=lambda answer: answer.confidence or 0.0)
+        return replace(surest_one, warnings=(f"{len(said)} of {len(given)} parts say {wins!r}",))
     means = {label: fmean(math.log(max(p[label], _TINY)) for p in every) for label in every[0]}
     total = math.fsum(map(math.exp, means.values()))
     shares = {label: math.exp(mean) / total for label, mean in means.items()}
-    value = max(shares, key=shares.__getitem__)
+    if wins is not None:  # no part says it: it is as likely as where it is likeliest, and the others share the rest
+        top = max(p[wins] for p in every)
+        rest = (1 - top) / max(1 - shares[wins], _TINY)
+        shares = {label: top if label == wins else share * rest for label, share in shares.items()}
+    value = max((label for label in shares if label != wins), key=shares.__getitem__)
     own = max(p[value] for p in every)
     other = max((p[label] for p in every for label in shares if label != value), default=0.0)
     sure = min(shares[value], own / (own + other))
@@ -285,6 +294,24 @@ def _labels(question: Question, answers: Answers) -> Answer:
     others = sum(answer.value != value for answer in given)
     disagree = (f"{others} of {len(given)} parts say another label",) if others else ()
     return replace(given[0], value=value, probabilities=shares, confidence=sure, warnings=disagree)
+
+
+def _label_of_any_part(question: Question) -> str | None:
+    """Give the label that a text has as soon as a part has it, if there is one.
+
+    Raises:
+        InputError: it is none of the labels, or the output is not one of some labels.
+    """
+    wanted, output = question.settings.any_part, question.output
+    if wanted is None:
+        return None
+    if output.labels is None or output.several or len(output.labels) < 2:
+        raise InputError(f"any_part={wanted!r} needs labels as output, one of which is given", field="any_part")
+    try:
+        found: str = output.check(wanted)
+    except InputError as error:
+        raise InputError(f"any_part: {error}", field="any_part") from error
+    return found
 
 
 def _set(question: Question, answers: Answers) -> Answer:
