@@ -205,3 +205,43 @@ def test_a_cascade_is_evaluated_as_a_whole() -> None:
     report = ready().evaluate(labelled(60, seed=5))
     alone = cheap().evaluate(labelled(60, seed=5))
     assert report.metrics["accuracy"].value > alone.metrics["accuracy"].value + 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"model": "tiny"}, "it was fitted for another model (small, not tiny)"),
+        ({"examples": SHOTS[:1]}, "it was fitted for another prompt"),
+        ({"examples": [*SHOTS, ("It is fine.", "praise")]}, "it was fitted for another prompt"),
+    ],
+)
+def test_a_fit_of_another_model_or_prompt_leaves_every_row_to_the_strong_task(
+    changes: dict[str, Any], why: str
+) -> None:
+    changed = ready().using(**changes)
+    single, awaited = changed.run("2|bug|bug|0.99"), asyncio.run(changed.arun("2|bug|bug|0.99"))
+    for result in (single, awaited, *changed.map(["2|bug|bug|0.99", "3|bug|bug|0.99"])):
+        assert (result.value, result.model) == ("bug", "large")
+        assert any(why in warning for warning in result.warnings)
+
+
+def test_rows_that_the_strong_task_does_not_answer_are_counted_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    def picky(request: Request) -> Completion:
+        number, *_ = parts(request)
+        if int(number) % 10 == 0:
+            return Completion(text="I will not say.", model="large", finish_reason="refusal")
+        return strong_answer(request)
+
+    cascade = fitted(second=strong(picky, max_repairs=0))
+    assert "the promise leaves out the rows that strong does not answer, 12 of 120 here" in caplog.text
+    assert cascade.fitted.rows == 108
+
+
+def test_a_cheap_task_that_gives_no_valid_answer_is_followed() -> None:
+    def mute(request: Request) -> Completion:
+        return Completion(text="", model="small", finish_reason="refusal")
+
+    first = ready()
+    silent = first.using(client=ScriptedClient(mute))
+    result = silent.run("1|bug|praise|0.99")
+    assert (result.value, result.model) == ("bug", "large")

@@ -31,7 +31,7 @@ from fewshot.inference.predictor import Predictor
 from fewshot.result import Result
 from fewshot.settings import Settings
 
-__all__ = ["BulkOptions", "amap", "map", "prepared", "rows_of"]
+__all__ = ["BulkOptions", "amap", "many_rows", "map", "prepared", "rows_of"]
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def map(task: Predictor[T], rows: Iterable[Any], **options: Unpack[BulkOptions])
     if is_frame(rows):
         frame: Iterator[Result[T]] = map_frame(task, rows, **options)
         return frame
-    return _results(task, iter(_checked(task, rows)), _plan(rows, options))
+    return _results(task, iter(many_rows(task, rows)), _plan(rows, options))
 
 
 def amap(
@@ -96,7 +96,7 @@ def amap(
         return _stream(Run(task, _Awaited(rows), plan))
     if isinstance(rows, Stream):
         return _stream(Run(task, rows, plan))
-    return _stream(Run(task, _Iterated(iter(_checked(task, rows))), plan))
+    return _stream(Run(task, _Iterated(iter(many_rows(task, rows))), plan))
 
 
 def prepared(task: Predictor[T], options: Mapping[str, Any]) -> tuple[Predictor[T], BulkOptions]:
@@ -131,14 +131,15 @@ def rows_of(task: Predictor[Any], rows: Any, columns: Mapping[str, str] | None, 
     known = Columns(task, columns or {})
     if _is_path(rows):
         return read_rows(Path(rows), known, encoding=encoding)
-    return (known.row(row) if isinstance(row, Mapping) else row for row in _checked(task, rows))
+    return (known.row(row) if isinstance(row, Mapping) else row for row in many_rows(task, rows))
 
 
 def _is_path(rows: Any) -> bool:
     return isinstance(rows, os.PathLike) or (isinstance(rows, str) and bool(Path(rows).suffix) and Path(rows).is_file())
 
 
-def _checked(task: Predictor[Any], rows: Any) -> Iterable[Any]:
+def many_rows(task: Predictor[Any], rows: Any) -> Iterable[Any]:
+    """Give the rows of a file, or others as they come; raises InputError for what is not many rows."""
     if _is_path(rows):
         return read_rows(Path(rows), task._columns)
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fewshot._checks import brief, check_kind
-from fewshot.bulk.map import amap, prepared, rows_of
+from fewshot.bulk.map import amap, many_rows, prepared, rows_of
 from fewshot.data.columns import Columns, Row, column, digest_of, read_rows, value_at
 from fewshot.data.frames import frame_records, is_frame
 from fewshot.data.labelled import gold_rows, in_file, read_labelled
@@ -129,10 +129,8 @@ def _source(
     if isinstance(corpus, _FILE):
         path = Path(corpus)
         return lambda: read_rows(path, Columns(task, columns or {}), encoding=encoding), digest_of(path)[0]
-    if isinstance(corpus, bytes | Mapping) or not (is_frame(corpus) or isinstance(corpus, Iterable)):
-        raise InputError(f"the corpus must be many rows, not {brief(corpus)}: give a file, a list, or a data frame")
     given = rows_of(task, corpus, columns)
-    kept = frame_records(given) if is_frame(given) else list(given)
+    kept = frame_records(given) if is_frame(given) else list(many_rows(task, given))
     return lambda: kept, f"{len(kept):,} rows"
 
 

@@ -328,9 +328,8 @@ def handing_on(task: Any, other: Any, agree: float | None, right: float | None) 
     step = Fallback(other, agree, right)
     for share in step.promises.values():
         check_promise(1 - share, 0.5)
-    if step.promises:
-        pass
-    elif task.settings.min_confidence is None and (task.promise is None or task.promise.threshold is None):
+    own = task.settings.min_confidence is not None or (task.promise is not None and task.promise.threshold is not None)
+    if not step.promises and not own:
         message = f"nothing says when {task.name} is sure enough: give agree=0.95 (or right=), or a min_confidence"
         raise InputError(f"{message}, or calibrate it with a risk first", field="agree")
     return replace(task, fallback=step)

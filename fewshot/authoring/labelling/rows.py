@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import brief, check_kind
+from fewshot._checks import brief
 from fewshot.authoring.labelling.records import Text
-from fewshot.data.columns import Columns, Row, read_rows
+from fewshot.bulk.map import many_rows, rows_of
+from fewshot.data.columns import Row
 from fewshot.data.frames import frame_records, is_frame
 from fewshot.errors import InputError
 from fewshot.evaluation.rows_to_judge import asked
@@ -36,25 +36,18 @@ def texts_of(
     Raises:
         InputError: the file cannot be read or lacks an input, or there is nothing in it that can be asked.
     """
-    check_kind("columns", columns, Mapping, type(None), what="a dict of names and columns")
-    known = Columns(task, columns or {})
-    if encoding is not None and not isinstance(rows, str | os.PathLike):
-        raise InputError("encoding= says how a file is read, and the rows are not one: leave it out", field="encoding")
-    if isinstance(rows, Mapping | bytes) or not (isinstance(rows, Iterable | os.PathLike) or is_frame(rows)):
-        raise InputError(f"rows={brief(rows)}: give a file, texts, dicts or a data frame", field="rows")
-    if isinstance(rows, str | os.PathLike):
-        rows = read_rows(Path(rows), known, encoding=encoding)
+    rows = rows_of(task, Path(rows) if isinstance(rows, str) else rows, columns, encoding)
     taken = {asked(task, example.inputs) for example in task.examples}
     found: list[Text] = []
     left: list[str] = []
-    for number, row in enumerate(frame_records(rows) if is_frame(rows) else rows, start=1):
+    for number, row in enumerate(frame_records(rows) if is_frame(rows) else many_rows(task, rows), start=1):
         try:
             if isinstance(row, InputError):
                 raise row
             if not isinstance(row, str | Mapping):
                 raise InputError(f"it is neither a text nor a dict: {brief(row)}")
-            given = {next(iter(task.inputs)): row} if isinstance(row, str) else row
-            given = given if isinstance(row, str | Row) else known.row(given)
+            row = {next(iter(task.inputs)): row} if isinstance(row, str) else row
+            given = row if isinstance(row, Row) else task._columns.row(row)
             text = text_of(task, {n: value for n, value in given.items() if n != "id"}, given.get("id", number))
             task._bind_row(text.inputs)
             check_characters("".join(map(str, text.inputs.values())))
