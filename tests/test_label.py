@@ -205,6 +205,31 @@ def test_a_value_goes_through_the_page_as_it_was_typed(tmp_path: Path):
     assert desk.say(desk.state()["text"]["key"], status="label", value=None)["said"] == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process are POSIX's")
+def test_where_the_disk_is_full_no_label_is_taken_and_none_is_lost(mood: Task[Any]):
+    before = dict(labelled(mood, 3).labels)
+    code = """
+import resource, signal, sys
+from fewshot import ConfigError, ScriptedClient, Task
+from fewshot.authoring.labelling import Labelling
+work = Labelling(Task.of("?", ["good", "bad"], inputs=["text"], client=ScriptedClient()), "texts.jsonl", "labels.jsonl")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+size = work._file.path.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, size + 20))
+for act in (lambda: work.label("good"), lambda: work.undo()):
+    try:
+        act()
+    except ConfigError as error:
+        assert "so nothing was labelled" in str(error), error
+    else:
+        sys.exit("it was taken")
+assert len(work.labels) == 3 and work._file.path.stat().st_size == size
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_labels("labels.jsonl") == before
+
+
 def test_answers_of_other_kinds_are_labelled_too(tmp_path: Path):
     client = ScriptedClient(lambda _: "3")
     number = Task.of("How many?", "number", client=client)
