@@ -1,10 +1,13 @@
 """Accuracy by the number of labelled rows, defaults only, beside plain methods on the very same rows.
 
     python tests/benchmarks/few_rows.py DATA_FOLDER [--rows 8,64,all] [--draws 2] [--limit 100] [--sets a,b] [--out F]
+    python tests/benchmarks/few_rows.py --table F [F ...]
 
 DATA_FOLDER holds `NAME.jsonl` (test) and `NAME.train.jsonl` (pool), rows with `text` and `label`. Each draw shuffles
 the pool and takes its first rows, balanced over the labels where the draw is even; the task is the plainest there is:
-`Task.of("Classify ...", labels, rows, model="local")`. Answers are kept, so that a run that was stopped goes on.
+`Task.of("Classify ...", labels, rows, model="local")`. Answers are kept, so a run that was stopped goes on; what is
+in F already is not measured again, but plain methods that it lacks are added, as they need no model. `--table` prints
+means over sets, and the spread over draws; of several files each has a column of its own.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import json
 import random
 import sys
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from accuracy import SETS, rows_of
 
 from fewshot import Task
 from fewshot.evaluation.metrics import ece, macro_f1
+from fewshot.models.local.encoder import encode, encoder
 from fewshot.prompts.selection import choose
 from fewshot.types import Example
 
@@ -63,7 +68,22 @@ def plain(rows: list[Row], test: list[Row]) -> dict[str, Any]:
     pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
     model = make_pipeline(make_union(words, pieces), LogisticRegression(C=10, max_iter=1000))
     model.fit([row["text"] for row in rows], [row["output"] for row in rows])
-    chances = model.predict_proba([row["text"] for row in test])
+    return _figures(model, [row["text"] for row in test], test)
+
+
+def encoded(rows: list[Row], test: list[Row]) -> dict[str, Any]:
+    """Do the same on the vectors of the sentence encoder, from their mean and as long as 1 on average."""
+    from sklearn.linear_model import LogisticRegression
+
+    known, asked = (encode([row["text"] for row in some], keep=True) for some in (rows, test))
+    mean = known.mean(axis=0)
+    spread = float(((known - mean) ** 2).sum(axis=1).mean()) ** 0.5
+    model = LogisticRegression(C=10, max_iter=1000).fit((known - mean) / spread, [row["output"] for row in rows])
+    return _figures(model, (asked - mean) / spread, test)
+
+
+def _figures(model: Any, asked: Any, test: list[Row]) -> dict[str, Any]:
+    chances = model.predict_proba(asked)
     said = [str(model.classes_[row.argmax()]) for row in chances]
     right = [value == row["output"] for value, row in zip(said, test, strict=True)]
     return {
@@ -73,28 +93,65 @@ def plain(rows: list[Row], test: list[Row]) -> dict[str, Any]:
     }
 
 
+def table(paths: list[Path]) -> None:
+    """Print accuracy by the number of rows, of each file ours, then the plain methods: means over sets and draws."""
+    files = [json.loads(path.read_text()) for path in paths]
+    keys = [key for key in files[0] if all(key in file for file in files)]
+    columns = [(path.stem, file, "ours") for path, file in zip(paths, files, strict=True)]
+    columns += [(what, files[0], what) for what in ("tfidf", "encoder")]
+    print("| rows | draws | " + " | ".join(name for name, *_ in columns) + " |")
+    print("|---:|---:|" + "---:|" * len(columns))
+    for count in dict.fromkeys(key.split()[1] for key in keys):
+        its = [key for key in keys if key.split()[1] == count]
+        sets = {key.split()[0] for key in its}
+        draws = [
+            d for d in dict.fromkeys(k.split()[2] for k in its) if sum(k.endswith(f" {d}") for k in its) == len(sets)
+        ]
+        cells = []
+        for _, file, what in columns:
+            found = [[file[f"{name} {count} {d}"].get(what, {}) for name in sets] for d in draws]
+            if not all(cell for of_draw in found for cell in of_draw):
+                cells.append("")
+                continue
+            means = {
+                figure: [fmean(cell[figure] for cell in of_draw) for of_draw in found]
+                for figure in ("accuracy", "macro_f1", "ece")
+            }
+            spread = f" ± {stdev(means['accuracy']):.1%}" if len(draws) > 1 else ""
+            cells.append(
+                f"{fmean(means['accuracy']):.1%}{spread}, {fmean(means['macro_f1']):.1%}, {fmean(means['ece']):.3f}"
+            )
+        print(f"| {count} | {len(draws)} | " + " | ".join(cells) + " |")
+
+
 def main() -> int:
     """Measure and print one line for each set, number of rows and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--table", type=Path, nargs="+")
     parser.add_argument("--rows", default="8,16,32,64,128,all")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if args.table:
+        table(args.table)
+        return 0
     found: dict[str, Any] = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
     for draw in range(args.draws):
         for count in args.rows.split(","):
             for name in args.sets.split(","):
                 key = f"{name} {count} {draw}"
-                if key in found:
+                if key in found and "encoder" in found[key]:
                     continue
                 pool, test = rows_of(args.folder / f"{name}.train.jsonl"), rows_of(args.folder / f"{name}.jsonl")
                 test = random.Random(7).sample(test, len(test))[: args.limit]
                 labels = sorted({row["output"] for row in pool})
                 rows = drawn(pool, draw)[: None if count == "all" else int(count)]
-                found[key] = {"ours": ours(name, labels, rows, test), "tfidf": plain(rows, test), "rows": len(test)}
+                if key not in found:
+                    found[key] = {"ours": ours(name, labels, rows, test), "tfidf": plain(rows, test), "rows": len(test)}
+                found[key] |= {"encoder": encoded(rows, test)} if encoder() else {}
                 print(key, json.dumps(found[key]), flush=True)
                 if args.out:
                     args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
