@@ -12,14 +12,14 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
 
 from fewshot.errors import ConfigError
 
-__all__ = ["cache_dir", "digested", "is_whole", "open_sqlite", "use_digests", "write_atomic", "write_private"]
+__all__ = ["cache_dir", "digested", "is_whole", "open_sqlite", "saying", "transaction", "write_atomic", "write_private"]
 
 
 def cache_dir(*parts: str) -> Path:
@@ -111,6 +111,40 @@ def open_sqlite(
         store.close()
         raise
     return store
+
+
+@contextlib.contextmanager
+def transaction(store: sqlite3.Connection) -> Iterator[None]:
+    """Make everything inside durable together, or nothing of it."""
+    store.execute("begin immediate")
+    try:
+        yield
+        store.execute("commit")
+    except BaseException:
+        if store.in_transaction:  # a full disk has SQLite undo it by itself
+            store.execute("rollback")
+        raise
+
+
+@contextlib.contextmanager
+def saying(what: str, *, locked: str, broken: Callable[[BaseException], ConfigError]) -> Iterator[None]:
+    """Turn what SQLite and the disk say into one of our errors.
+
+    Arguments:
+        what: what cannot be done, as `write results.jsonl`, where there is no room or no permission.
+        locked: the message where another process has the file open.
+        broken: makes the error of a file that cannot be understood.
+    """
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:
+        if isinstance(error, sqlite3.Error) and "locked" in str(error):
+            raise ConfigError(locked) from error
+        reason = getattr(error, "strerror", None) or error
+        advice = "see that the folder is there, can be written and has room"
+        raise ConfigError(f"cannot {what}: {reason}; {advice}") from error
+    except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:  # its own messages quote what is damaged
+        raise broken(error) from error
 
 
 def use_digests(store: sqlite3.Connection, key: bytes = b"") -> None:

@@ -19,6 +19,7 @@ from fault_server import Fault
 from fewshot import ConfigError, InputError, ScriptedClient, ServiceError, Task
 from fewshot.bulk.batch_api.files import lines_of
 from fewshot.bulk.batch_api.run import BatchRun
+from fewshot.bulk.batch_api.store import BatchStore
 from fewshot.cli.main import main
 from fewshot.data.columns import Columns, read_rows
 from fewshot.data.tables import read_results, write_table
@@ -278,6 +279,23 @@ def test_a_run_of_another_version_is_refused_before_anything_is_asked(service: S
         state.execute("pragma user_version = 1")
     with pytest.raises(ConfigError, match="another version of fewshot: finish it with that one"):
         BatchRun(sentiment(service), tmp_path).fetch()
+
+
+def fill(folder: Path) -> None:
+    """Store more rows than there is room for."""
+    with BatchStore(folder) as store, store.transaction():
+        store._db.execute("pragma max_page_count = 20")
+        store.add_rows("a text that fills the disk" for _ in range(10_000))
+
+
+def test_a_place_that_cannot_be_and_a_disk_that_is_full_are_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match=r"cannot open the batch run in .*file.run: Not a directory; see that"):
+        BatchStore(tmp_path / "file" / "run")
+    with pytest.raises(ConfigError, match=r"cannot write the batch run .*disk is full; see that .* has room"):
+        fill(tmp_path / "run")
+    with BatchStore(tmp_path / "run") as store:  # which can be gone on with
+        assert store.count() == 0
 
 
 def test_what_cannot_be_batched_is_said(tmp_path: Path, service: Service) -> None:

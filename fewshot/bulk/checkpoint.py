@@ -17,10 +17,11 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot._storage import digested, is_whole, open_sqlite, write_atomic
+from fewshot._storage import digested, is_whole, open_sqlite, saying, transaction, write_atomic
 from fewshot.errors import ConfigError
 
 __all__ = ["Checkpoint", "Saved", "record_of"]
@@ -151,7 +152,7 @@ class Checkpoint:
             ConfigError: the disk is full or cannot be written; what was saved before is safe.
         """
         with self._telling("write"):
-            with self._transaction():
+            with transaction(self._store):
                 values = [(r.position, r.key, r.line, r.failed, r.cost) for r in rows]
                 self._store.executemany(_OLD_COST, [(row.position,) for row in rows])
                 self._store.executemany(_INSERT, values)
@@ -202,7 +203,7 @@ class Checkpoint:
     def _prepare(self, facts: Mapping[str, str], *, fresh: bool) -> None:
         """Take the lock, which ends with the process however it ends; then make tables and compare the facts."""
         self._store.text_factory = bytes  # damaged text may not be UTF-8
-        with self._transaction():
+        with transaction(self._store):
             if fresh:
                 for table in ("rows", "besides", "facts", "sound"):
                     self._store.execute(f"drop table if exists {table}")
@@ -250,36 +251,15 @@ class Checkpoint:
                 "Name another output, or start over with --fresh"
             )
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._store.execute("begin immediate")
-        try:
-            yield
-            self._store.execute("commit")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._store.execute("rollback")
-            raise
-
-    @contextlib.contextmanager
-    def _telling(self, what: str) -> Iterator[None]:
-        """Turn what the disk says into one of our errors."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                message = f"another process is writing {self.out}: wait for it, or name another output"
-                raise ConfigError(message) from error
-            raise self._trouble(what, str(error)) from error
-        except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:  # its own messages quote what is damaged
-            advice = f"delete it and {self.out}, or name another output"
-            raise ConfigError(f"{self.path} is not a run record that can be read ({error}): {advice}") from error
-        except OSError as error:
-            raise self._trouble(what, error.strerror or str(error)) from error
-
-    def _trouble(self, what: str, reason: str) -> ConfigError:
-        advice = "see that the folder is there, can be written and has room"
-        return ConfigError(f"cannot {what} {self.out} or its run record {self.path.name}: {reason}; {advice}")
+    def _telling(self, what: str) -> AbstractContextManager[None]:
+        return saying(
+            f"{what} {self.out} or its run record {self.path.name}",
+            locked=f"another process is writing {self.out}: wait for it, or name another output",
+            broken=lambda error: ConfigError(
+                f"{self.path} is not a run record that can be read ({error}): "
+                f"delete it and {self.out}, or name another output"
+            ),
+        )
 
     # -- the output -----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ while it is open, so that two processes cannot pay for the same run.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fewshot._storage import digested, is_whole, open_sqlite
+from fewshot._storage import digested, is_whole, open_sqlite, saying, transaction
 from fewshot.data.columns import Row
 from fewshot.errors import ConfigError, InputError
 
@@ -27,7 +28,7 @@ State = Literal["written", "uploaded", "creating", "created", "done", "refused"]
 """How far a part has come: on disk, uploaded, perhaps created, certainly created, read, or refused by the service."""
 
 _PAGE = 1000
-_BROKEN = (sqlite3.Error, MemoryError, UnicodeDecodeError)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _COLUMNS = {
     "facts": ("name", "value"),
     "rows": ("position", "row", "done"),
@@ -110,12 +111,12 @@ class BatchStore:
         """Open the state, made if it is not there.
 
         Raises:
-            ConfigError: another process has it open, or it cannot be read.
+            ConfigError: another process has it open, or it cannot be made or read.
         """
         self.folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         pragmas = ("locking_mode = exclusive", "journal_mode = wal", "synchronous = full")
-        try:
+        with self._telling("open"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = open_sqlite(folder / "state.sqlite", *pragmas, timeout=0.5, digests=b"")
             try:
                 self._db.execute("begin exclusive")
@@ -126,18 +127,20 @@ class BatchStore:
             except BaseException:
                 self._db.close()
                 raise
-        except _BROKEN as error:
-            if "locked" in str(error):
-                raise ConfigError(f"another process works on the batch run in {folder}: let it finish first") from None
-            raise self._unreadable(error) from error
 
     def __enter__(self) -> BatchStore:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._db.close()
-        if isinstance(error, _BROKEN):
-            raise self._unreadable(error) from error
+        of_disk = isinstance(error, OSError) and (error.errno in _NO_ROOM or str(self.folder) in str(error.filename))
+        if of_disk or isinstance(error, (sqlite3.Error, MemoryError, UnicodeDecodeError)):
+            with self._telling("write"):
+                raise error
+
+    def _telling(self, what: str) -> contextlib.AbstractContextManager[None]:
+        locked = f"another process works on the batch run in {self.folder}: let it finish first"
+        return saying(f"{what} the batch run in {self.folder}", locked=locked, broken=self._unreadable)
 
     def _unreadable(self, why: object) -> ConfigError:
         return ConfigError(f"the batch run in {self.folder} cannot be read ({why}): begin another in a new folder")
@@ -168,16 +171,9 @@ class BatchStore:
                     self._db.execute(f"update rows set done = 0 where seal is {_DIGEST['rows']}")
                     self.note("finished", value=False)
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
         """Make everything inside durable together, or nothing of it."""
-        self.begin()
-        try:
-            yield
-        except BaseException:
-            self.roll_back()
-            raise
-        self.commit()
+        return transaction(self._db)
 
     def begin(self) -> None:
         """Begin what is to be durable together."""
@@ -189,7 +185,8 @@ class BatchStore:
 
     def roll_back(self) -> None:
         """Undo what was done since `begin`."""
-        self._db.execute("rollback")
+        if self._db.in_transaction:
+            self._db.execute("rollback")
 
     # -- facts and rows -------------------------------------------------------------------------------------------
 
