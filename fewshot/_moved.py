@@ -22,6 +22,7 @@ MOVED = {
     "fewshot.price": "fewshot.models.pricing",
     "fewshot.redaction": "fewshot.inference.redaction",
     "fewshot.report": "fewshot.evaluation.report",
+    "fewshot.rows": "fewshot.data.columns",
     "fewshot.streaming": "fewshot.calibration.running",
     "fewshot.tasks": "fewshot.functions",
     "fewshot.tune": "fewshot.tuning.tune",
