@@ -134,7 +134,7 @@ class BatchStore:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._db.close()
         of_disk = isinstance(error, OSError) and (error.errno in _NO_ROOM or str(self.folder) in str(error.filename))
-        if of_disk or isinstance(error, (sqlite3.Error, MemoryError, UnicodeDecodeError)):
+        if error is not None and (of_disk or isinstance(error, (sqlite3.Error, MemoryError, UnicodeDecodeError))):
             with self._telling("write"):
                 raise error
 
