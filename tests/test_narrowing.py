@@ -62,11 +62,6 @@ def task(client: Any = None, **options: Any) -> Task[str]:
     return Task.of("What is it about?", LABELS, EXAMPLES, client=client or ScriptedClient(), **options)
 
 
-@pytest.fixture(autouse=True)
-def _no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likeness, "encoder", lambda: None)
-
-
 def without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (fitting, likeness, prompts):
         monkeypatch.setattr(module, "can_fit", lambda: False)
@@ -162,6 +157,39 @@ def test_a_head_is_fitted_once_and_the_next_process_has_the_same_to_the_bit(
             assert "it is fitted again" in caplog.text
         kept.unlink()
     assert head(LABELS[1:5]).read(texts[0]) != first[0]
+
+
+@pytest.mark.usefixtures("sentence_encoder")
+def test_where_texts_share_no_words_the_vectors_of_an_encoder_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numpy")
+    monkeypatch.setenv("FEWSHOT_CACHE_DIR", str(tmp_path))
+    said = {
+        "food": ["Pizza tastes great", "Cooking soup tonight", "Delicious bread and cheese", "Hungry for noodles"],
+        "money": ["Bank account balance", "Pay with credit card", "Interest on loans", "Transfer dollars abroad"],
+        "sport": [
+            "Football match yesterday",
+            "She won the tennis final",
+            "Running marathons",
+            "Their goalkeeper scored",
+        ],
+    }
+    pairs = [(text, label) for label, texts in said.items() for text in texts]
+    given = (*map(tuple, zip(*pairs, strict=True)), tuple(said), tuple(said))
+    found = fit_head(*given, kind_of_head())
+    assert kind_of_head().endswith(f"ridge {likeness.encoder()}")
+    with monkeypatch.context() as patched:
+        patched.setattr(likeness, "encoder", lambda: None)
+        plain = fit_head(*given, kind_of_head())
+    assert (plain.share, found.share > 0) == (0.0, True)
+    asked = {"Spaghetti with sauce": "food", "Mortgage rates": "money", "Basketball team": "sport"}
+    readings = {text: found.read(text) for text in asked}
+    assert {text: reading.likeliest for text, reading in readings.items()} == asked
+    assert all(plain.read(text).logprobs[label] < readings[text].logprobs[label] for text, label in asked.items())
+    fit_head.cache_clear()
+    monkeypatch.setattr(fitting, "_fitted", None)
+    assert {text: fit_head(*given, kind_of_head()).read(text) for text in asked} == readings
 
 
 def test_held_out_the_right_label_is_among_the_candidates_in_98_percent() -> None:
