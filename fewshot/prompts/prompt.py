@@ -8,13 +8,14 @@ the bare cue. Messages are built as objects; rendered text is never split to fin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from fewshot.errors import InputError, TaskError
 from fewshot.outputs.kinds import Output
+from fewshot.outputs.spans import mapped
 from fewshot.prompts.template import Template
 from fewshot.types import Example, Message, Prefix
 
@@ -87,7 +88,7 @@ class Prompt:
 
     def _asked(self, inputs: Mapping[str, Any]) -> str:
         markers = self._markers_of(inputs)
-        values = {name: _each_text(value, lambda text: inert(text, markers)) for name, value in inputs.items()}
+        values = {name: mapped(value, lambda text: inert(text, markers)) for name, value in inputs.items()}
         try:
             asked = self.template.input({**self._constants, **dict.fromkeys(self._inputs), **values})
         except TaskError as error:
@@ -109,7 +110,7 @@ class Prompt:
         """The words that open a line of this template's own, which an input must not be able to say."""
         if not any(isinstance(value, list | dict) for value in inputs.values()):
             return self._markers
-        return self._openings({name: _each_text(value, lambda _: "\x00") for name, value in inputs.items()})
+        return self._openings({name: mapped(value, lambda _: "\x00") for name, value in inputs.items()})
 
     @cached_property
     def _markers(self) -> tuple[str, ...]:
@@ -132,15 +133,6 @@ class Prompt:
     def _inputs(self) -> frozenset[str]:
         constant = {*self.parameters, "labels", "descriptions", "no_label"}
         return frozenset(self.template.variables["input"]) - constant
-
-
-def _each_text(value: Any, change: Callable[[str], str]) -> Any:
-    """Give a value with every text in it changed, the keys of dicts too."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {_each_text(key, change): _each_text(inner, change) for key, inner in value.items()}
-    return [_each_text(inner, change) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def inert(text: str, markers: tuple[str, ...]) -> str:
