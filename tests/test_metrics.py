@@ -39,6 +39,17 @@ def test_calibration_error_by_hand():
     assert metrics.ece([1.0, 1.0, 0.0], [True, True, False]) == 0
 
 
+def test_adaptive_bins_hold_equally_many_rows_and_rows_of_one_confidence_stay_together() -> None:
+    right = [i % 10 < 7 for i in range(1000)]
+    assert metrics.ece([0.7] * 1000, right, adaptive=True) == pytest.approx(0)
+    assert metrics.ece([0.7] * 1000, sorted(right), adaptive=True) == pytest.approx(0)
+    # Two bins of two rows each; of equal width, the first one holds three of them.
+    confidences, correct = [0.1, 0.2, 0.3, 0.8], [True, False, False, True]
+    gaps = abs(1 - 0.3) + abs(1 - 1.1)
+    assert metrics.ece(confidences, correct, bins=2, adaptive=True) == pytest.approx(gaps / 4)
+    assert metrics.ece(confidences, correct, bins=2) == pytest.approx((abs(1 - 0.6) + abs(1 - 0.8)) / 4)
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
 def test_the_diagram_and_the_error_agree(pairs):
     confidences, correct = zip(*pairs, strict=True)

@@ -73,17 +73,22 @@ def brier_of(truth: str, probabilities: Chances) -> float:
     return missed + sum((chance - (label == truth)) ** 2 for label, chance in probabilities.items())
 
 
-def ece(confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 15) -> float:
+def ece(confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 15, adaptive: bool = False) -> float:
     """Measure the expected calibration error (ECE).
 
     That is the mean distance of accuracy from confidence over bins, weighted by their rows. Confidence is the
-    probability of the predicted label; bins are of equal width (Guo et al. 2017, arXiv 1706.04599, section 2). On few
+    probability of the predicted label; bins are of equal width (Guo et al. 2017, arXiv 1706.04599, section 2), or hold
+    about equally many rows when `adaptive`: rows of one confidence stay together, since no order parts them. On few
     rows even a perfectly calibrated model scores above 0.
     """
     _paired(confidences, correct)
     gaps = [0.0] * bins
-    for confidence, right in zip(confidences, correct, strict=True):
-        gaps[_bin(confidence, bins)] += right - confidence
+    seen = 0
+    for confidence, tied in groupby(sorted(zip(confidences, correct, strict=True)), key=lambda pair: pair[0]):
+        outcomes = [right for _, right in tied]
+        place = seen * bins // len(confidences) if adaptive else _bin(confidence, bins)
+        gaps[place] += sum(outcomes) - confidence * len(outcomes)
+        seen += len(outcomes)
     return sum(map(abs, gaps)) / len(confidences)
 
 
