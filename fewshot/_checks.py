@@ -35,6 +35,8 @@ REQUIRED = ...
 """Stands for "no default" among the inputs of a task."""
 _MAX_INPUT = 2_000_000
 _MOST_SHOWN = 80
+_NEAR = 0.7
+"""How like a name must be to be held for the one that is meant."""
 
 
 def check_count(name: str, value: Any, *, least: int, most: int | None = None) -> None:
@@ -112,7 +114,7 @@ def placeholders(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Give ` (did you mean 'x'?)` for a near miss, else nothing."""
-    near = difflib.get_close_matches(name, list(names), n=1)
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=_NEAR)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

@@ -71,6 +71,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and what Python says to a number of thousands of digits
         found = re.search(r"\(at line (\d+)", str(error))  # before Python 3.14 the text alone tells
-        raise TaskError(f"is not valid TOML: {error}", path=path, line=int(found[1]) if found else None) from error
+        quotes = '; a text stands in quotes, as "bug"' if str(error).startswith("Invalid value") else ""
+        at = int(found[1]) if found else None
+        raise TaskError(f"is not valid TOML: {error}{quotes}", path=path, line=at) from error
     except RecursionError as error:
         raise TaskError("is nested too deep", path=path) from error

@@ -305,10 +305,10 @@ def complete_pattern(examples: Shots, query: str, **options: Unpack[Options]) ->
     'Graydon Hoare'
     """
     check_kind("examples", examples, Iterable, what="pairs of input and output")
-    pairs = list(examples.items()) if isinstance(examples, Mapping) else list(examples)
-    if not pairs:
+    task = _own("pattern", examples=examples.items() if isinstance(examples, Mapping) else examples, **options)
+    if not task.examples:
         raise InputError("a pattern needs at least one example pair", field="examples")
-    return Call(_own("pattern", examples=pairs, **options), {"query": query})
+    return Call(task, {"query": query})
 
 
 @Function
@@ -338,7 +338,7 @@ def extract(text: str, schema: type[M], *, examples: Shots = (), **options: Unpa
         schema: the model class; it may be nested.
         examples: pairs (text, instance or dict).
     """
-    output, fields = _schema(schema) if isinstance(schema, Hashable) else (None, "")
+    output, fields = _schema(schema) if isinstance(schema, Hashable) and not isinstance(schema, str) else (None, "")
     if not isinstance(output, Schema):
         message = f"schema must be a pydantic model class, or another type of records, not {brief(schema)}"
         raise InputError(message, field="schema")
@@ -362,8 +362,9 @@ def find(
     Raises:
         InputError: `labels` is not a list of texts that differ; or an example's span does not stand in its text.
     """
+    check_kind("labels", labels, list, tuple, what="a list of texts, as ['person', 'place']")
     try:
-        task = _finding(tuple(labels) if isinstance(labels, list | tuple) else labels)
+        task = _finding(tuple(labels))
     except (InputError, TypeError) as error:
         raise InputError(f"labels: {error}", field="labels") from error
     return Call(task.using(examples=examples, **options), {"text": text})

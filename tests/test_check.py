@@ -194,7 +194,7 @@ THREE = [("a", "bug"), ("b", "bug"), ("c", "question")]
 ALONE = [
     ("toml", 2, {"toml": 'description = "x"\noutput = [\n["a"'}, "is not valid TOML"),
     ("output", None, {"toml": 'description = "x"'}, "has no 'output'"),
-    ("output", 2, {"toml": 'description = "x"\noutput = "labels"'}, "cannot make an output of 'labels'"),
+    ("output", 2, {"toml": 'description = "x"\noutput = "labels"'}, "output is 'labels'"),
     ("output", 2, {"toml": 'description = "x"\noutput = "schema.json"'}, "No such file"),
     (
         "table",

@@ -520,7 +520,7 @@ def test_an_export_without_any_label_comes_back_too(mood: Task[Any]):
     [
         (["--annotator", "../x"], "--annotator '../x' must be"),
         (["--as", "x"], "--as names the copy that --write makes"),
-        (["--risk", "2"], "Risk and confidence lie between 0 and 1"),
+        (["--risk", "2"], "risk=2.0: must lie between 0 and 1"),
         (["--data", "none.csv"], "none.csv: cannot be read"),
         (["--agreement", "a.jsonl"], "at least two people"),
     ],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from pydantic import BaseModel
 
@@ -25,6 +26,8 @@ from fewshot import (
     complete_pattern,
     examples_from,
     extract,
+    find,
+    judge,
     load,
     summarize,
     translate,
@@ -64,6 +67,30 @@ CALLS: list[tuple[Callable[[], Any], type[FewshotError], str]] = [
     (lambda: classify_sentiment("x", votes=0), InputError, "from 1 to 1000"),
     (lambda: classify_sentiment("x", votes=10**400), InputError, "from 1 to 1000"),
     (lambda: classify_sentiment("x", form="json"), InputError, "chat, text"),
+    (lambda: classify_sentiment(["a", "b"], client=ScriptedClient()), InputError, "many texts go through `map`"),
+    (lambda: TASK("x", text="y"), InputError, "text is given twice"),
+    (lambda: translate("x", target=None), InputError, "target=None: give target a value"),
+    (lambda: translate("x", traget="German"), InputError, "did you mean 'target'?"),
+    (lambda: classify("x", None), InputError, "labels=None: give a list of labels"),
+    (lambda: classify("x", 3), InputError, "labels=3: give a list of labels"),
+    (lambda: classify("x", ["a", "b"], examples="rows.jsonl"), InputError, "`examples_from`"),
+    (lambda: classify("x", ["a", "b"], examples={"x": "a"}), InputError, "examples is a dict: give pairs"),
+    (lambda: classify("x", ["a", "b"], examples=pd.DataFrame({"x": ["a"]})), InputError, "a DataFrame: give pairs"),
+    (lambda: complete_pattern("a -> b", "c"), InputError, "examples is a str: give pairs"),
+    (lambda: TASK.using(output=["a", "b"]), InputError, "output_of"),
+    (lambda: extract("x", "Order"), InputError, "schema must be a pydantic model class"),
+    (lambda: find("x", "person"), InputError, "a list of texts"),
+    (lambda: find("x", []), InputError, "spans need a list of labels"),
+    (lambda: judge([("Why?", "a", "b")]), InputError, "row 1=('Why?', 'a', 'b'): give a dict"),
+    (lambda: judge(["a", "b"]), InputError, "give a dict"),
+    (lambda: judge([{"request": "x", "first": "a", "second": "b"}], "judge"), InputError, "task='judge': give a task"),
+    (lambda: TASK.then(TASK, agree=95), InputError, "agree=95: must lie between 0 and 1, as 0.95"),
+    (lambda: TASK.then(TASK, agree="most"), InputError, "agree='most'"),
+    (lambda: TASK.calibrate([("x", "bug")], risk=5), InputError, "risk=5: must lie between 0 and 1, as 0.05"),
+    (lambda: classify_sentiment("x", client=ScriptedClient), InputError, "ScriptedClient(…)"),
+    (lambda: TASK.map(pd.DataFrame({"body": ["x"]})), InputError, "columns="),
+    (lambda: TASK.evaluate([{"text": "x", "kind": "bug"}]), InputError, "it has text, kind: name the column"),
+    (lambda: load("./rows.csv"), TaskError, "is a file: give the path of its folder"),
     (lambda: classify_sentiment("x", select="best"), InputError, "bm25"),
     (lambda: classify_sentiment(None), InputError, "must be text, not None"),
     (lambda: classify_sentiment(["a", "b"]), InputError, "must be text, not a list"),
@@ -113,6 +140,7 @@ def test_a_wrong_call_says_what_to_do(
     call: Callable[[], Any], kind: type[FewshotError], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("text\nx\n", encoding="utf-8")
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "FEWSHOT_MODEL", "FEWSHOT_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(kind) as told:
@@ -145,6 +173,23 @@ COMMANDS = [
     ("new bank --labels a", "at least two labels"),
     ("diff a.jsonl b.jsonl", "a.jsonl"),
     ("completion fish", "invalid choice"),
+    ("run classify x --labels bug question", "a comma between"),
+    ("run classify x --labels bug;question", "a comma between"),
+    ("run sentiment x --labels=", "a comma between"),
+    ("run sentiment --file .", "is a folder"),
+    ("run sentiment x --json --concise", "give one of them"),
+    ("run translate x --target German", "--set target=…"),
+    ("run sentiment --file moods.csv --input-column txt", "it has body, mood"),
+    ("--model m run sentiment x", "options stand after the command"),
+    ("sentiment x", "did you mean 'run sentiment'?"),
+    ("help", "did you mean '--help'?"),
+    ("cache", "info|clear"),
+    ("check ./rows.csv", "is a file: give the path of its folder"),
+    ("show nowhere", "no task 'nowhere'; see"),
+    ("eval sentiment --data moods.csv --map text=body", "it has body, mood: name the column"),
+    ("new mine --from rows.csv", "it has text: say which column holds the answer"),
+    ("calibrate sentiment --data labels.csv --risk 2", "risk=2.0: must lie between 0 and 1"),
+    ("share translate --data rows.csv --labelled labels.csv", "take a task with labels"),
 ]
 
 
@@ -155,6 +200,8 @@ def test_a_wrong_command_is_told_in_a_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     Path("rows.csv").write_text("text\nLovely.\n", encoding="utf-8")
+    Path("labels.csv").write_text("text,label\nLovely.,positive\nBad.,negative\n", encoding="utf-8")
+    Path("moods.csv").write_text("body,mood\nLovely.,positive\n", encoding="utf-8")
     Path("empty.csv").write_text("text\n", encoding="utf-8")
     with answers("positive"):
         try:
@@ -173,3 +220,24 @@ def test_a_blocking_call_inside_a_running_loop_answers() -> None:
         return TASK.using(client=ScriptedClient("bug"))("It crashes.")
 
     assert asyncio.run(inside()) == "bug"
+
+
+WRITTEN = [
+    ("output = [bug, question]", 'a text stands in quotes, as "bug"'),
+    ('output = "labels"', 'give a list of labels, "text", "number" or "schema.json"'),
+    ('[output]\nbug = "a defect"\nquestion = "asks how"', "descriptions of labels stand in [descriptions]"),
+    ('[output]\napp = ["bug", "crash"]\nmoney = "refund"', "give a list of labels"),
+    ('output = ["bug", "question"]\n[setting]\nk = 2', "did you mean 'settings'?"),
+    ('output = ["bug", "question"]\n[settings]\napi_key = "sk-x"', "set it in the environment"),
+]
+
+
+@pytest.mark.parametrize(("toml", "says"), WRITTEN, ids=[toml.splitlines()[-1] for toml, _ in WRITTEN])
+def test_a_mistake_in_a_task_folder_is_named_with_its_fix(
+    toml: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    TASK.save(folder)
+    (folder / "task.toml").write_text(toml, encoding="utf-8")
+    assert main(["check", str(folder)]) == 1
+    assert says in capsys.readouterr().out

@@ -140,7 +140,10 @@ def test_the_kind_of_output_is_seen_from_the_rows(rows: list[tuple[str, Any]], o
         (["mine"], "--labels a,b,c, or --output text, or --output number"),
         (["mine", "--output", "text", "--inputs", "a b"], "cannot be named 'a b'"),
         (["mine", "--from", "none.csv"], "cannot be read"),
-        (["mine", "--from", "rows.csv"], "--map output=COLUMN: message, team, when"),
+        (
+            ["mine", "--from", "rows.csv"],
+            "it has message, team, when: say which column holds the answer with --map output=COLUMN",
+        ),
         (["mine", "--from", "rows.csv", "--map", "output=taem"], "no column 'taem' (did you mean 'team'?)"),
         (["mine", "--from", "rows.csv", "--map", "output"], "must be NAME=COLUMN"),
         (["mine", "--from", "rows.csv", *MAP, "--hold-out", "6"], "leaves no example"),

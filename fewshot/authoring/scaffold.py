@@ -94,7 +94,7 @@ def planned(
     target = answer_column(rows[0], inputs) if rows else None
     if rows and target is None:
         raise InputError(
-            f"say which column holds the answer with --map output=COLUMN: {', '.join(columns)}", field="map"
+            f"it has {', '.join(columns)}: say which column holds the answer with --map output=COLUMN", field="map"
         )
     asked = tuple(unicodedata.normalize("NFC", name) for name in inputs or _inputs_in(columns, target) or ("text",))
     spoken = language or ("ko" if any("\uac00" <= sign <= "\ud7a3" for sign in description) else "en")

@@ -290,7 +290,8 @@ def check_promise(risk: float, confidence: float) -> None:
     for name, share in (("risk", risk), ("confidence", confidence)):
         check_number(name, share, "a share between 0 and 1, such as 0.05 for 5 %")
     if not 0 < risk < 1 or not 0 < confidence < 1:
-        raise InputError(f"Risk and confidence lie between 0 and 1, not {risk!r} and {confidence!r}; say 0.05 for 5%.")
+        name, share = ("confidence", confidence) if 0 < risk < 1 else ("risk", risk)
+        raise InputError(f"{name}={share!r}: must lie between 0 and 1, as 0.05 for 5%", field=name)
 
 
 def error_bound(wrong: int, rows: int, *, confidence: float = 0.95) -> float:

@@ -13,7 +13,8 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("info", "clear"), help="tell what is kept, or delete all answers")
+    about = "tell what is kept, or delete all answers"
+    parser.add_argument("action", metavar="info|clear", choices=("info", "clear"), help=about)
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 

@@ -128,7 +128,9 @@ class _Parser(argparse.ArgumentParser):
             self.refuse(unknown)
         if message.startswith("argument COMMAND: invalid choice: "):
             wrong = message.split("'")[1]
-            message = f"there is no command {wrong!r}{_near(wrong, COMMANDS)}"
+            message = f"there is no command {wrong!r}{_meant(wrong)}"
+            if self._words[0].startswith("-"):
+                message = f"options stand after the command, as `fewshot run TASK {self._words[0]} …`"
         tell_line(f"{message}; see `{self.prog} --help`", style="red", who=self.prog)
         self.exit(2)
 
@@ -139,6 +141,8 @@ class _Parser(argparse.ArgumentParser):
         flag = "--" + synonym(wrong.lstrip("-"), table(Settings)).replace("_", "-")
         known = flag in self._option_string_actions and wrong.startswith("--")
         near = f" (did you mean {flag!r}?)" if known else _near(wrong, self._option_string_actions)
+        if not near and "--set" in self._option_string_actions and wrong.startswith("--"):
+            near = f"; a parameter of the task is --set {wrong[2:]}=…, a setting -o {wrong[2:]}=…"
         self.error(f"unknown {kind} {wrong!r}{near}")
 
     def _knows(self, word: str) -> bool:
@@ -155,8 +159,19 @@ class _Root(_Parser):
         return "\n".join([*lines, "", "fewshot COMMAND --help tells the options of each; --version, the version.", ""])
 
 
-def _near(wrong: str, names: Any) -> str:
-    found = [name for name in names if name.startswith(wrong)] or get_close_matches(wrong, list(names), n=1)
+def _meant(wrong: str) -> str:
+    """Give what is meant by a word that is no command: an option, a task, or a command that is like it."""
+    from fewshot.folders.loader import names
+
+    if wrong in ("help", "version"):
+        return f" (did you mean '--{wrong}'?)"
+    return f" (did you mean 'run {wrong}'?)" if wrong in names() else _near(wrong, COMMANDS, 0.6)
+
+
+def _near(wrong: str, names: Any, cutoff: float = 0.7) -> str:
+    found = [name for name in names if name.startswith(wrong)] or get_close_matches(
+        wrong, list(names), n=1, cutoff=cutoff
+    )
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 

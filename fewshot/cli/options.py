@@ -128,8 +128,12 @@ def task_of(args: argparse.Namespace) -> Task[Any]:
     options = {name: value for name, value in found.settings.items() if _is_default(task, name)} | options
     if "model" in options:
         options["model"] = found.aliases.get(options["model"], options["model"])
-    if args.labels:
-        task = relabelled(task, [label.strip() for label in args.labels.split(",")])
+    if args.labels is not None:
+        labels = [label.strip() for label in args.labels.split(",")]
+        if not all(labels) or len(labels) < 1 + (not task.output.span_labels):
+            message = f"--labels {args.labels!r}: give labels with a comma between, as bug,question"
+            raise InputError(message, field="labels")
+        task = relabelled(task, labels)
     if args.schema:
         task = _with_schema(task, Path(args.schema))
     if args.examples:

@@ -53,7 +53,7 @@ _BULK = ("concurrency", "rpm", "tpm", "max_errors", "max_cost")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_options(parser)
     parser.add_argument(
-        "input", nargs="*", metavar="INPUT", help="inputs; for a task with several, one after the other"
+        "input", nargs="*", default=[], metavar="INPUT", help="inputs; for a task with several, one after the other"
     )
     parser.add_argument(
         "--file", metavar="F", help="JSONL, CSV, Parquet, Excel, … or lines of text; - for standard input"
@@ -80,6 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or keep a result for every input."""
+    if args.json and args.concise:
+        raise ConfigError("--json gives everything about a call and --concise the least: give one of them")
     if not args.out and (args.retry_failed or args.fresh):
         raise ConfigError("--retry-failed and --fresh are about a file of results: name it with --out")
     if args.out and args.recalibrate:
@@ -136,6 +138,8 @@ def _rows(task: Task[Any], args: argparse.Namespace) -> _Rows:
             Stream(sys.stdin.fileno(), columns, "standard input", encoding=args.encoding), None, "standard input"
         )
     path = Path(args.file)
+    if path.is_dir():
+        raise InputError(f"--file {args.file} is a folder: name a file in it", field="file")
     if is_stream(path):
         return _Rows(
             Stream(path.open("rb").detach().fileno(), columns, str(path), encoding=args.encoding), None, "a pipe"

@@ -132,13 +132,13 @@ class Columns:
         if wanted == besides:
             return f"{where}: {wanted!r} is the input, so it cannot be the answer; name another column with target="
         texts = [place for place in there if isinstance(value_at(record, place), str) and place != besides]
-        example = f", as --map {name}={texts[0]}" if texts else ""
+        example = f", as --map {name}={texts[0]}" if texts and texts[0] != wanted else ""
         if besides is not None:
             had = f"{where} has no {wanted!r}; it has {', '.join(there)}"
-            return f"{had}: say which it is with --map {name}=COLUMN{example}"
+            return f"{had}: say which it is with columns= (or --map {name}=COLUMN{example})"
         return (
             f"{where} has no column {wanted!r}{did_you_mean(wanted, there)}, which {self.task.name} needs; "
-            f"it has {', '.join(there)}. Say which one it is with --map {name}=COLUMN{example}"
+            f"it has {', '.join(there)}. Say which one it is with columns= (or --map {name}=COLUMN{example})"
         )
 
     def row(self, record: Mapping[str, Any], where: str = "the row") -> Row:

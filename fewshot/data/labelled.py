@@ -209,10 +209,10 @@ def target_of(output: Output[Any], rows: Sequence[Mapping[str, Any]], inputs: Se
     found = answer_column(row, inputs, names)
     if found is None:
         there = names_in(row)
-        example = next((name for name in there if name.split(".")[0] not in (*inputs, "id")), "NAME")
+        example = next((name for name in there if name.split(".")[0] not in (*inputs, "id")), "")
         raise InputError(
-            f"row 1 has no 'output'; name the column of the answer with target= (or --target), "
-            f"as --target {example}: {', '.join(there)}",
+            f"row 1 has no 'output'; it has {', '.join(there)}: name the column of the answer with target= (or --target"
+            f"{example and f' {example}'})",
             field="target",
             row=1,
         )
@@ -241,7 +241,7 @@ def _labelled(task: LabelledSignature, row: Mapping[str, Any], number: int, colu
     if place is None:
         there = ", ".join(names_in(row))
         raise InputError(
-            f"row {number} has no {target!r}; name the column with target= (or --target): {there}",
+            f"row {number} has no {target!r}; it has {there}: name the column with target= (or --target)",
             field=target,
             row=number,
         )

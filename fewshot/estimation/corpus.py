@@ -80,7 +80,8 @@ async def share(
         check_kind(name, given, str, type(None), what="the name of a column")
     task, run = prepared(task, options)
     if task.output.labels is None:
-        raise InputError(f"{task.name} gives {task.output.gives_what}, and shares are those of labels: give such a one")
+        message = f"{task.name} gives {task.output.gives_what}, and shares are those of labels: take a task with labels"
+        raise InputError(message)
     if labelled is None:
         message = f"a model's own counts are wrong by nobody knows how much: {_NEED}"
         raise InputError(f"{message}, and give them as labelled= (or --labelled)", field="labelled")

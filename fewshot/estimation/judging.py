@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fewshot import _background_loop as loop
+from fewshot._checks import brief, check_kind
 from fewshot.bulk.map import amap, prepared
 from fewshot.data.columns import Columns
 from fewshot.data.labelled import read_labelled
@@ -76,6 +77,14 @@ class Judgements:
         return "\n".join([*lines, *[self.failed] * bool(self.failed)])
 
 
+def _records(rows: Any, encoding: str | None) -> list[Any]:
+    """Give the rows, which must be dicts: which text is which answer is not told by their order."""
+    found = unlabelled_rows(rows, encoding)
+    for number, row in enumerate(found, start=1):
+        check_kind(f"row {number}", row, Mapping, what="a dict with the inputs of the task by name")
+    return found
+
+
 def judge(rows: Any, task: Predictor[Any] | None = None, **options: Any) -> Judgements:
     """Judge pairs of answers, or rate answers; see `ajudge`."""
     return loop.run(ajudge(rows, task, **options))
@@ -106,6 +115,8 @@ async def ajudge(
     Raises:
         InputError: the task gives no labels, or a row is not valid. Others as for `Task.map`.
     """
+    if task is not None and not isinstance(task, Predictor):
+        raise InputError(f"task={brief(task)}: give a task, as `load` and `Task.of` make it", field="task")
     task, run = prepared(read_folder("judge", Predictor) if task is None else task, options)
     labels, paired = task.output.labels or (), _SWAPPED.keys() <= task.inputs.keys()
     if task.output.kind != "labels" or (paired and not _SWAPPED.keys() <= set(labels)):
@@ -113,7 +124,7 @@ async def ajudge(
     truths: list[str | None]
     if people is None:
         known = Columns(task, columns or {})
-        found = [known.row(record, f"row {n}") for n, record in enumerate(unlabelled_rows(rows, encoding), start=1)]
+        found = [known.row(record, f"row {n}") for n, record in enumerate(_records(rows, encoding), start=1)]
         given, truths = [{name: row[name] for name in task.inputs if name in row} for row in found], [None] * len(found)
     else:
         labelled = read_labelled(task, rows, target=people, columns=columns, encoding=encoding)

@@ -64,6 +64,8 @@ def find(name: str | os.PathLike[str]) -> Path:
     text = os.fspath(name)
     if os.sep in text or (os.altsep and os.altsep in text) or isinstance(name, os.PathLike) or text.startswith("."):
         folder = Path(text)
+        if folder.is_file():
+            raise TaskError("is a file: give the path of its folder", path=folder)
         if not is_there(folder / "task.toml"):
             raise TaskError("is not a task folder: it has no task.toml; make one with `fewshot new NAME`", path=folder)
         return folder

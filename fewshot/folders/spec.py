@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fewshot._checks import REQUIRED, did_you_mean
+from fewshot._checks import REQUIRED, brief, did_you_mean
 from fewshot._options import table
 from fewshot._task_files import read_file, read_toml
 from fewshot.errors import InputError, TaskError
 from fewshot.folders.findings import Finding, error, of_error
-from fewshot.outputs.kinds import Labels, LabelSet, Output, Text, labels_of, output_of
+from fewshot.outputs.kinds import Labels, LabelSet, Output, Text, is_tree, labels_of, output_of
 from fewshot.prompts.template import PROVIDED
 from fewshot.result import label_of
 from fewshot.settings import Settings
@@ -27,6 +27,7 @@ GIVEN = frozenset({"output_name", "output_description"})
 _OF_OUTPUT = ("description", "output", "descriptions", "words", "optional")
 """The keys that each of several outputs may have of its own."""
 KEYS = ("description", "version", "output", "outputs", "inputs", "parameters", "settings", *_OF_OUTPUT[2:])
+_OF_SCHEMA = {"type", "properties", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "any_of", "spans"}
 _TABLES = ("outputs", "inputs", "parameters", "settings", "descriptions", "words")
 
 
@@ -162,6 +163,11 @@ def _output(
         return None, [error("output", path, line, f"{where}has no 'output'", fix)]
     if isinstance(wanted, list) and (found := list(_labels(wanted, said, path, after))):
         return None, found
+    if (isinstance(wanted, str) and wanted not in ("text", "number") and not wanted.endswith(".json")) or (
+        isinstance(wanted, dict) and not is_tree(wanted) and not wanted.keys() & _OF_SCHEMA
+    ):
+        fix = 'give a list of labels, "text", "number" or "schema.json"; descriptions of labels stand in [descriptions]'
+        return None, [error("output", path, line_of(path, "output", after=after), f"output is {brief(wanted)}", fix)]
     try:
         if isinstance(wanted, str) and wanted.endswith(".json"):
             return output_of(json.loads(read_file(folder / Path(wanted).name))), []

@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from fewshot._checks import REQUIRED
-from fewshot.calibration.abstention import check_promise
+from fewshot._checks import REQUIRED, check_number
 from fewshot.calibration.promise import OFF
 from fewshot.errors import FewshotError, InputError, OutputError
 from fewshot.inference.fits import kept
@@ -326,8 +325,10 @@ def handing_on(task: Any, other: Any, agree: float | None, right: float | None) 
     if agree is not None and right is not None:
         raise InputError("agree= is about the next task's answers and right= about people's: give one of them")
     step = Fallback(other, agree, right)
-    for share in step.promises.values():
-        check_promise(1 - share, 0.5)
+    for name, share in step.promises.items():
+        check_number(name, share, "a share between 0 and 1, such as 0.95 for 95%")
+        if not 0 < share < 1:
+            raise InputError(f"{name}={share!r}: must lie between 0 and 1, as 0.95 for 95%", field=name)
     own = task.settings.min_confidence is not None or (task.promise is not None and task.promise.threshold is not None)
     if not step.promises and not own:
         message = f"nothing says when {task.name} is sure enough: give agree=0.95 (or right=), or a min_confidence"

@@ -204,6 +204,8 @@ def output_of_labels(given: Any) -> Output[Any]:
     if isinstance(given, str | bytes | set | frozenset):
         what = "a set, which has no order" if isinstance(given, set | frozenset) else f"the text {brief(given)}"
         raise InputError(f"labels is {what}; give a list of labels", field="labels")
+    if given is None or isinstance(given, int | float):
+        raise InputError(f"labels={given!r}: give a list of labels", field="labels")
     if isinstance(given, Mapping) and is_tree(given):
         return output_of(given)
     descriptions = {label_of(label): text for label, text in given.items()} if isinstance(given, Mapping) else {}

@@ -96,7 +96,9 @@ class Prompt:
             if nested is None:
                 raise
             kind = type(inputs[nested]).__name__
-            raise InputError(f"{nested} must be text, not a {kind}: {error}", field=nested) from error
+            raise InputError(
+                f"{nested} must be text, not a {kind} (many texts go through `map`): {error}", field=nested
+            ) from error
         return f"{asked}\n{self.cue}" if self.cue else asked
 
     @cached_property

@@ -32,7 +32,7 @@ def serve(workbench: Workbench, port: int, *, browser: bool, desk: Desk | None =
     try:
         server = LabServer(workbench, port, desk)
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"port {port} cannot be had: {error}; choose another with --port") from error
+        raise ConfigError(f"port {port} cannot be had ({error}): choose another with --port") from error
     try:
         print(server.url, flush=True)
         print("fewshot: open this address in a browser on this machine; Ctrl-C ends it", file=sys.stderr)
