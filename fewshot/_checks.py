@@ -18,11 +18,13 @@ from fewshot.errors import FewshotError, InputError
 __all__ = [
     "REQUIRED",
     "brief",
+    "by_name",
     "called",
     "check_count",
     "check_function",
     "check_kind",
     "check_number",
+    "check_shots",
     "checked_input",
     "counts",
     "did_you_mean",
@@ -122,6 +124,22 @@ def check_kind(name: str, value: object, *kinds: type, what: str) -> None:
     """See that an argument is of one of these kinds; raises InputError that says what to give."""
     if not isinstance(value, kinds):
         raise InputError(f"{name}={brief(value)}: give {what}", field=name)
+
+
+def by_name(names: list[str], args: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the inputs of a call by name; raises InputError where one is given by its place and by its name."""
+    for name in names[: len(args)]:
+        if name in given:
+            raise InputError(f"{name} is given twice, by its place and by its name: give it once", field=name)
+    return {**dict(zip(names, args, strict=False)), **given}
+
+
+def check_shots(examples: object) -> None:
+    """See that examples are many; raises InputError for a path, a frame or a dict, whose parts are not examples."""
+    check_kind("examples", examples, Iterable, what="pairs or dicts of inputs and output")
+    if isinstance(examples, str | bytes | Mapping) or hasattr(examples, "columns"):
+        what = f"examples is a {type(examples).__name__}: give pairs (input, output)"
+        raise InputError(f"{what}, or what `examples_from` makes of a file or a data frame", field="examples")
 
 
 def check_function(name: str, value: object, arguments: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from fewshot._checks import brief, did_you_mean
 from fewshot.errors import InputError
 
-__all__ = ["Setting", "check_all", "meant", "setting", "synonym", "table"]
+__all__ = ["Setting", "check_all", "check_changes", "meant", "setting", "synonym", "table"]
 
 _LABELS = ("labels", "classes", "choices", "categories")
 
@@ -131,6 +131,15 @@ def meant(name: str, known: Mapping[str, Setting], others: Iterable[str] = ()) -
         return ": labels are the output of a task, as in Task.of(instruction, ['yes', 'no'])"
     option = synonym(name, known)
     return f" (did you mean {option!r}?)" if option else did_you_mean(name.lower(), [*known, *others])
+
+
+def check_changes(changes: Mapping[str, Any], known: Mapping[str, Setting], parameters: Mapping[str, Any]) -> None:
+    """Raise InputError for a change of what is neither a setting nor a parameter, or of a parameter to nothing."""
+    for name, value in changes.items():
+        if name not in parameters and name not in known:
+            raise InputError(f"unknown option {name!r}{meant(name, known, parameters)}", field=name)
+        if value is None and parameters.get(name) is not None:
+            raise InputError(f"{name}=None: give {name} a value, or leave it out", field=name)
 
 
 def synonym(name: str, known: Mapping[str, Setting]) -> str:

@@ -87,7 +87,7 @@ CALLS: list[tuple[Callable[[], Any], type[FewshotError], str]] = [
     (lambda: TASK.then(TASK, agree=95), InputError, "agree=95: must lie between 0 and 1, as 0.95"),
     (lambda: TASK.then(TASK, agree="most"), InputError, "agree='most'"),
     (lambda: TASK.calibrate([("x", "bug")], risk=5), InputError, "risk=5: must lie between 0 and 1, as 0.05"),
-    (lambda: classify_sentiment("x", client=ScriptedClient), InputError, "ScriptedClient(…)"),
+    (lambda: classify_sentiment("x", client=ScriptedClient), InputError, "is a type, which cannot be asked"),
     (lambda: TASK.map(pd.DataFrame({"body": ["x"]})), InputError, "columns="),
     (lambda: TASK.evaluate([{"text": "x", "kind": "bug"}]), InputError, "it has text, kind: name the column"),
     (lambda: load("./rows.csv"), TaskError, "is a file: give the path of its folder"),

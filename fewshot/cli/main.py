@@ -160,7 +160,7 @@ class _Root(_Parser):
 
 
 def _meant(wrong: str) -> str:
-    """Give what is meant by a word that is no command: an option, a task, or a command that is like it."""
+    """Give what is meant by a word that is not a command: an option, a task, or a command that is like it."""
     from fewshot.folders.loader import names
 
     if wrong in ("help", "version"):

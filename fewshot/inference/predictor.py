@@ -17,8 +17,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from fewshot._checks import REQUIRED, brief, check_kind, checked_input
-from fewshot._options import meant, table
+from fewshot._checks import REQUIRED, brief, by_name, check_shots, checked_input
+from fewshot._options import check_changes, meant, table
 from fewshot.calibration.calibration import Calibration
 from fewshot.calibration.promise import FIT_FILE, Promise, text_of
 from fewshot.data.columns import Columns, Row
@@ -116,13 +116,9 @@ class Predictor(Generic[T]):
             InputError: an unknown option, a bad value, or an example that is not valid.
         """
         if examples is not None:
-            check_kind("examples", examples, Iterable, what="pairs or dicts of inputs and output")
-            if isinstance(examples, str | bytes | Mapping) or hasattr(examples, "columns"):
-                what = f"examples is a {type(examples).__name__}: give pairs (input, output)"
-                raise InputError(f"{what}, or what `examples_from` makes of a file or a data frame", field="examples")
+            check_shots(examples)
         if output is not None and not hasattr(output, "check"):
-            what = "give what `fewshot.outputs.kinds.output_of` makes of labels or a type"
-            raise InputError(f"output={brief(output)}: {what}", field="output")
+            raise InputError(f"output={brief(output)}: give what `outputs.kinds.output_of` makes", field="output")
         shots = None if examples is None else tuple(examples)
         key = (shots, output, tuple(sorted(changes.items(), key=itemgetter(0))))
         try:
@@ -141,11 +137,7 @@ class Predictor(Generic[T]):
         if self.members:
             return changed_together(self, examples, output, changes)  # type: ignore[no-any-return]
         parameters = {name: value for name, value in changes.items() if name in self.parameters}
-        for name, value in changes.items():
-            if name not in self.parameters and name not in table(Settings):
-                raise InputError(f"unknown option {name!r}{meant(name, table(Settings), self.parameters)}", field=name)
-            if value is None and self.parameters.get(name) is not None:
-                raise InputError(f"{name}=None: give {name} a value, or leave it out", field=name)
+        check_changes(changes, table(Settings), self.parameters)
         task = replace(
             self,
             parameters={**self.parameters, **parameters},
@@ -282,10 +274,7 @@ class Predictor(Generic[T]):
             args = args[0]
         if len(args) > len(names):
             raise InputError(f"{self.name} takes {len(names)} input(s) ({', '.join(names)}), not {len(args)}")
-        twice = next((name for name in names[: len(args)] if name in given), None)
-        if twice:
-            raise InputError(f"{twice} is given twice, by its place and by its name: give it once", field=twice)
-        given = {**dict(zip(names, args, strict=False)), **given}
+        given = by_name(names, args, given)
         known, settings = [*names, *self.parameters], table(Settings)
         for name in given:
             if name not in known and name not in settings:

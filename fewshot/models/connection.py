@@ -145,11 +145,7 @@ async def connect_unstarted(settings: Settings) -> Connection | None:
 
 async def _uncached(settings: Settings) -> Connection:
     client, headers, query = settings.client, settings.extra_headers or {}, settings.extra_query or {}
-    if isinstance(client, type):
-        raise InputError(
-            f"client= is the class {client.__name__}: give one that is made, {client.__name__}(…)", field="client"
-        )
-    if client is not None and hasattr(client, "complete"):
+    if hasattr(client, "complete") and not isinstance(client, type):
         return Connection(client, _endpoint_of(settings)).asking_with(_fields(settings))
     beside = (tuple(headers.items()), tuple(query.items()), _fields(settings), settings.max_retries)
     if client is not None:

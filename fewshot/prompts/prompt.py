@@ -96,9 +96,8 @@ class Prompt:
             if nested is None:
                 raise
             kind = type(inputs[nested]).__name__
-            raise InputError(
-                f"{nested} must be text, not a {kind} (many texts go through `map`): {error}", field=nested
-            ) from error
+            told = f"{nested} must be text, not a {kind} (many texts go through `map`): {error}"
+            raise InputError(told, field=nested) from error
         return f"{asked}\n{self.cue}" if self.cue else asked
 
     @cached_property
