@@ -248,16 +248,18 @@ class Running:
 
 def normalise(logprobs: Scores) -> dict[str, float]:
     """Shift log-probabilities so that the probabilities sum to 1; -inf becomes a very small number."""
-    top = max(map(finite, logprobs.values()), default=0.0)
-    shifted = {label: max(_ordered(value, top), _FLOOR) for label, value in logprobs.items()}
+    scores = {label: finite(value) for label, value in logprobs.items()}
+    top = max(scores.values(), default=0.0)
+    shifted = {label: max(score - top, _FLOOR) for label, score in scores.items()}
     total = math.log(sum(map(math.exp, shifted.values()))) if shifted else 0.0
     return {label: value - total for label, value in shifted.items()}
 
 
 def softmax(scores: Scores) -> dict[str, float]:
     """Give probabilities in proportion to the exponentials of the scores."""
-    top = max(map(finite, scores.values()), default=0.0)
-    parts = {label: math.exp(max(_ordered(value, top), -700.0)) for label, value in scores.items()}
+    ordered = {label: finite(value) for label, value in scores.items()}
+    top = max(ordered.values(), default=0.0)
+    parts = {label: math.exp(max(score - top, -700.0)) for label, score in ordered.items()}
     total = sum(parts.values())
     return {label: part / total for label, part in parts.items()}
 
@@ -273,10 +275,6 @@ def both_ways(probabilities: Mapping[str, float]) -> dict[str, float]:
 def finite(value: float) -> float:
     """Bring a score into the range of ordinary numbers: -inf and not-a-number count as hopeless."""
     return min(value, _CEILING) if value > -_CEILING else -_CEILING
-
-
-def _ordered(value: float, top: float) -> float:
-    return finite(value) - top
 
 
 def _mean_scores(scores: Sequence[Scores]) -> dict[str, float]:

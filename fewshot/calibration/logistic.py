@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import mul
+from operator import mul, sub, truediv
 
 __all__ = ["Weights", "Widths", "fit", "minimise", "probabilities"]
 
@@ -63,10 +63,8 @@ def fit(scores: Sequence[Column], features: Sequence[Column], targets: Sequence[
     def loss(point: Vector) -> tuple[float, Vector]:
         weights = unpack(point)
         chances = probabilities(weights, scores, features)
-        surprise = -sum(math.log(max(sum(map(mul, p, y)), 1e-300)) for p, y in _rows(chances, hot))
-        wrong = [
-            [p - y for p, y in zip(chance, truth, strict=True)] for chance, truth in zip(chances, hot, strict=True)
-        ]
+        surprise = -sum(math.log(max(chances[label][n], 1e-300)) for n, label in enumerate(targets))
+        wrong = [list(map(sub, chance, truth)) for chance, truth in zip(chances, hot, strict=True)]
         slope = [weights.sharpness * sum(map(_dot, wrong, scores)), *map(sum, wrong)]
         slope += [_dot(r, u) for r in wrong for u in features[:width]]
         penalty = sum(p * v * v for p, v in zip(precision, point, strict=True)) / 2
@@ -84,7 +82,10 @@ def probabilities(weights: Weights, scores: Sequence[Column], features: Sequence
         for weight, feature in zip(across, features, strict=False):
             column = [value + weight * u for value, u in zip(column, feature, strict=True)]
         columns.append(column)
-    return [list(column) for column in zip(*map(_softmax, zip(*columns, strict=True)), strict=True)]
+    tops = list(map(max, zip(*columns, strict=True)))
+    parts = [list(map(math.exp, map(sub, column, tops))) for column in columns]
+    totals = list(map(sum, zip(*parts, strict=True)))
+    return [list(map(truediv, part, totals)) for part in parts]
 
 
 def minimise(
@@ -132,17 +133,6 @@ def _direction(slope: Vector, memory: list[tuple[Vector, Vector, float]]) -> Vec
         rest = part - _dot(turned, q) / bend
         q = [a + rest * b for a, b in zip(q, moved, strict=True)]
     return q
-
-
-def _rows(chances: Sequence[Vector], hot: Sequence[Vector]) -> zip[tuple[tuple[float, ...], tuple[float, ...]]]:
-    return zip(zip(*chances, strict=True), zip(*hot, strict=True), strict=True)
-
-
-def _softmax(row: tuple[float, ...]) -> Vector:
-    top = max(row)
-    parts = [math.exp(value - top) for value in row]
-    total = sum(parts)
-    return [part / total for part in parts]
 
 
 def _dot(a: Column, b: Column) -> float:
