@@ -329,7 +329,7 @@ def test_harmless_changes_change_something() -> None:
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ([{"text": "a"}], "row 1 has no 'output'; name the column of the answer with target="),
+        ([{"text": "a"}], "row 1 has no 'output'; it has text: name the column of the answer with target="),
         ([{"text": "a", "output": "yes"}, {"text": "b"}], "row 2 has no 'output'"),
         ([{"text": "a", "output": "maybe"}], "row 1: 'maybe' is none of the labels"),
         ([{"txt": "a", "output": "yes"}], "row 1 has no 'text'; it has txt, output"),
