@@ -269,6 +269,7 @@ def classify(
         InputError: `labels` is a text, or has fewer than two labels or two that are the same; or an example's label is
             not among them.
     """
+    check_kind("several", several, bool, what="True or False")
     output: Output[Any] = output_of_labels(labels)
     if several and isinstance(output, Labels):
         output = LabelSet(output)

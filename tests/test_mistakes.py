@@ -80,6 +80,7 @@ CALLS: list[tuple[Callable[[], Any], type[FewshotError], str]] = [
     (lambda: TASK.using(output=["a", "b"]), InputError, "output_of"),
     (lambda: extract("x", "Order"), InputError, "schema must be a pydantic model class"),
     (lambda: find("x", "person"), InputError, "a list of texts"),
+    (lambda: classify("x", ["a", "b"], several="yes"), InputError, "several='yes': give True or False"),
     (lambda: find("x", []), InputError, "spans need a list of labels"),
     (lambda: judge([("Why?", "a", "b")]), InputError, "row 1=('Why?', 'a', 'b'): give a dict"),
     (lambda: judge(["a", "b"]), InputError, "give a dict"),
