@@ -169,3 +169,19 @@ def test_nothing_is_surer_than_so_many_rows_can_tell(rows, seed, labels, signal)
     for row in scores:
         bounded, unbounded = again.apply(row), replace(again, rows=0).apply(row)
         assert sorted(bounded, key=bounded.get) == sorted(unbounded, key=unbounded.get)
+
+
+@pytest.mark.parametrize(
+    ("said_of_a", "said_of_b", "likelihood_decides"),
+    [
+        ((6.0, 5.9, 5.0, 4.9), (5.95, 5.85, 5.8, 4.95), True),  # 3 of 8 right where the prompt had 4: chance
+        ((5.0, 5.0, 5.0, 5.0), (6.0, 6.0, 6.0, 6.0), False),  # none of 8 right: likelier, but not to be taken
+    ],
+)
+def test_on_shots_alone_one_row_more_or_less_does_not_outweigh_the_likelihood(said_of_a, said_of_b, likelihood_decides):
+    scores = [{"a": lead, "b": 0.0} for lead in (*said_of_a, *said_of_b)]
+    fitted = fit(scores, ["a"] * 4 + ["b"] * 4, simple=True)
+    tried = {trial.name: trial for trial in fitted.trials}
+    assert tried["batch"].nll < tried["none"].nll
+    assert tried["batch"].accuracy < tried["none"].accuracy
+    assert (fitted.calibration.name == "batch") is likelihood_decides

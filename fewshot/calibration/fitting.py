@@ -88,8 +88,9 @@ def fit(
     `scores` holds one mapping a row: the natural-log probability of each label under its name and, if `labels` names
     these, any further real features under other names (scores from other prompts, votes of neighbours). The choice is
     the least mean negative log-likelihood over repeated stratified folds, among those no less accurate than the plain
-    probabilities; a last temperature is fitted on the held-out predictions. Of fewer than 40 rows the choice is the
-    simplest recipe within one standard error of the best (Breiman et al. 1984, section 3.4.3), batch calibration first.
+    probabilities (of shots, where it is to be `simple`: by no more than one standard error); a last temperature is
+    fitted on the held-out predictions. Of fewer than 40 rows the choice is the simplest recipe within one standard
+    error of the best (Breiman et al. 1984, section 3.4.3), batch calibration first.
 
     `content_free` and `unlabelled` are scores of inputs without content, and of inputs whose label is not known: with
     the first contextual calibration is among the recipes, with the second batch calibration has a better mean. These
@@ -104,7 +105,7 @@ def fit(
     Raises `InputError` when rows and answers do not pair up, or an answer is not a label.
     """
     names = _checked_labels(scores, answers, labels)
-    bound = Calibration(rows=0 if simple else len(answers))
+    bound, shots = Calibration(rows=0 if simple else len(answers)), simple
     simple = simple or len(answers) < _VERY_FEW
     tables = [b if isinstance(b, Features) else Features(b) for b in (wide if len(set(answers)) > 1 else ())]
     blocks = [Ridge(table, answers, names) for table in tables]
@@ -118,7 +119,10 @@ def fit(
     views = [_read_out(plain, names, blocks, part)[0] for part in parts]
     tried = {name: _hold_out(recipe, views, answers, parts) for name, recipe in recipes.items()}
     trials = [_trial(name, tried[name], answers) for name in recipes]
-    for trial in _by_merit(trials, {name: _surprises(rows, answers) for name, rows in tried.items()}, simple):
+    # Of a few shots, one more or less that is right is chance: likelihood chooses among what is not clearly worse.
+    start = trials[0].accuracy
+    least = start - (math.sqrt(start * (1 - start) / len(answers)) if shots else 0.0)
+    for trial in _by_merit(trials, {name: _surprises(rows, answers) for name, rows in tried.items()}, simple, least):
         calibration = recipes[trial.name](scores, answers)
         held_out = [_mean(several) for several in tried[trial.name]]
         if trial.name != "none" and not simple:
@@ -126,7 +130,7 @@ def fit(
             calibration = calibration.sharpened(last)
             held_out = [temperature(names, 1 / last).apply(_logs(row)) for row in held_out]
         given = _trial(trial.name, [[calibration.apply(row)] for row in scores], answers)
-        if _no_worse(given, than=trials[0]):
+        if given.nll <= trials[0].nll and given.accuracy >= least:
             break
     calibration = replace(_unfolded(calibration, readouts), name=trial.name, rows=bound.rows)
     return Fitted(calibration, tuple(trials), tuple(map(bound.bounded, held_out)), _shares(answers, names))
@@ -324,10 +328,12 @@ def _surprises(predicted: Sequence[Sequence[Mapping[str, float]]], answers: Sequ
     ]
 
 
-def _by_merit(trials: Sequence[Trial], surprises: Mapping[str, Sequence[float]], simple: bool) -> list[Trial]:
+def _by_merit(
+    trials: Sequence[Trial], surprises: Mapping[str, Sequence[float]], simple: bool, least: float
+) -> list[Trial]:
     """Sort those that may be chosen, the best first; the plain probabilities are always among them, last."""
     plain, *others = trials
-    ranked = sorted((t for t in others if _no_worse(t, than=plain)), key=lambda t: t.nll)
+    ranked = sorted((t for t in others if t.nll <= plain.nll and t.accuracy >= least), key=lambda t: t.nll)
     if ranked and (simple or len(surprises["none"]) < _FEW):
         best = surprises[ranked[0].name]
         without = next(t.nll for t in trials if t.name == "batch")
@@ -344,10 +350,6 @@ def _near(one: Sequence[float], best: Sequence[float]) -> bool:
     mean = sum(gaps) / len(gaps)
     variance = sum((gap - mean) ** 2 for gap in gaps) / max(1, len(gaps) - 1)
     return mean <= math.sqrt(variance / len(gaps))
-
-
-def _no_worse(trial: Trial, *, than: Trial) -> bool:
-    return trial.nll <= than.nll and trial.accuracy >= than.accuracy
 
 
 def _last_temperature(held_out: Sequence[Scores], answers: Sequence[str], labels: Sequence[str]) -> float:
