@@ -68,6 +68,7 @@ FOUND: list[tuple[str, bytes]] = [
     ("refusal", as_json({"status": 307, "headers": {"location": "//["}, "body": {}})),
     ("redaction", b"a" * 200_000),
     ("redaction", b"".join(b"%d.%d.%d.1 " % (i % 250, i // 250 % 250, i // 62500) for i in range(100_000))),
+    ("answer", b"The answer is 1,234.50." + b"r is 1,234.50." * 4000),
     ("cached answer", as_json(CACHED | {"probabilities": []})),
     ("cached answer", as_json(CACHED | {"probabilities": {"a": 10**400}})),
     ("cached answer", as_json(CACHED | {"tokens": [{"token": "YQ==", "logprob": LONG_NUMBER, "top": []}]})),

@@ -73,6 +73,8 @@ _BOUND = re.compile(
     r"(?:\b(?:at (?:least|most)|(?:more|fewer|less|greater|larger|smaller) than|up to)|(?:^|\s)[<>]=?|[≤≥])\W{0,3}\Z",
     re.IGNORECASE,
 )
+_LONGEST_BOUND = 20
+"""Characters, at least as many as `_BOUND` takes: with all that stands before each of many numbers it takes seconds."""
 _OR_MORE = re.compile(r"\s?\+(?!\s?\d)|\s?or (?:more|less|fewer)\b", re.IGNORECASE)
 _MARKED = re.compile(r"\\boxed\s?\{([^{}]*)\}|^[ \t]*####([^\n]*)$", re.MULTILINE)
 
@@ -104,7 +106,10 @@ def _conclusion(answer: str, cue: str) -> Value:
 
 def _is_bound(part: str) -> bool:
     """Tell whether what stands round a number makes it a bound, and not the value."""
-    return any(_BOUND.search(part[: n.start]) or _OR_MORE.match(part, n.end) for n in find_numerals(part))
+    return any(
+        _BOUND.search(part, max(0, n.start - _LONGEST_BOUND), n.start) or _OR_MORE.match(part, n.end)
+        for n in find_numerals(part)
+    )
 
 
 def _values(text: str) -> set[Value]:
