@@ -296,7 +296,7 @@ def test_a_bulk_run_gives_the_same_value_again(model: Any, tmp_path: Path) -> No
         output = output_of(model)
         written = output.render(value)
         task: Task[Any] = Task.of("Get it.", model, name="records").using(client=ScriptedClient(lambda _: written))
-        first, second = (next(task.map(["abc"], out=out)) for _ in range(2))
+        (first,), (second,) = (list(task.map(["abc"], out=out)) for _ in range(2))
         assert (first.value, second.value, second.error) == (value, value, None)
         assert type(second.value) is type(value)
         assert json.loads(out.read_text(encoding="utf-8"))["value"] == plain(value)
