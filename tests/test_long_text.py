@@ -233,6 +233,27 @@ def test_a_record_has_of_each_field_what_a_part_has_of_it() -> None:
     assert isinstance(lacking.error, OutputError)
 
 
+@pytest.mark.parametrize(
+    ("ask", "one", "other"),
+    [
+        (classify_sentiment.run, "positive", "negative"),
+        (calculate.run, "7", "8"),
+        (lambda text, **options: answer.run("Where to?", text, **options), "Paris", "London"),
+        (
+            lambda text, **options: extract.run(text, Trip, **options),
+            '{"who": "Ada", "days": 2, "places": []}',
+            '{"who": "Ada", "days": 3, "places": []}',
+        ),
+    ],
+    ids=["label", "number", "text", "record"],
+)
+def test_of_parts_that_say_different_things_equally_surely_none_is_given(ask: Any, one: str, other: str) -> None:
+    client = counting(lambda text: one if "Number5 " in text else other)
+    result = ask(LONG[:40_000], client=client, context_tokens=HOLDS)
+    assert (result.parts, result.value, result.abstained, result.error) == (2, None, True, None)
+    assert "held back: the parts say different things" in result.warnings[1]
+
+
 def test_an_answer_is_that_of_the_part_that_answers() -> None:
     client = counting(lambda text: "Paris" if "Number7 " in text else "I don't know")
     result = answer.run("Where to?", LONG, client=client, context_tokens=HOLDS)

@@ -30,15 +30,7 @@ _LAST = 0.3
 """Standard deviation expected of the logarithm of the last temperature, which few rows should not move far."""
 _FEW, _VERY_FEW = 40, 16
 """Below the first the simplest recipe within one standard error is taken, below the second no temperature is fitted."""
-_PREFERRED = (
-    "batch+encoder",
-    "batch",
-    "half batch",
-    "contextual",
-    "temperature",
-    "batch+temperature",
-    "bias+temperature",
-)
+_PREFERRED = ("batch+encoder", "batch", "half batch", "contextual", "temperature", "bias+temperature")
 """Among few rows, what is taken before what: the mean over real inputs tells more of a bias than inputs like "N/A"."""
 _LIKENESS = 4.0
 """How much a sentence encoder's readout counts, in nats, where rows are too few to tell: the best of 2, 4 and 8."""

@@ -262,6 +262,6 @@ def known_answer(question: Question) -> Answer | None:
         probabilities=chances,
         confidence=chances[reading.likeliest],
         calibration=HEAD_ALONE,
-        out_of_scope=outside or tied,
+        held_back=outside or tied,
         warnings=(f"held back: {why}",) if outside or tied else (),
     )

@@ -285,7 +285,8 @@ def _labels(question: Question, answers: Answers) -> Answer:
         top = max(p[wins] for p in every)
         rest = (1 - top) / max(1 - shares[wins], _TINY)
         shares = {label: top if label == wins else share * rest for label, share in shares.items()}
-    value = max((label for label in shares if label != wins), key=shares.__getitem__)
+    value, *rivals = sorted((label for label in shares if label != wins), key=shares.__getitem__, reverse=True)
+    tied = bool(rivals) and math.isclose(shares[value], shares[rivals[0]])
     own = max(p[value] for p in every)
     other = max((p[label] for p in every for label in shares if label != value), default=0.0)
     sure = min(shares[value], own / (own + other))
@@ -293,7 +294,14 @@ def _labels(question: Question, answers: Answers) -> Answer:
         sure = min(sure, max(answer.confidence or 0.0 for answer in given))
     others = sum(answer.value != value for answer in given)
     disagree = (f"{others} of {len(given)} parts say another label",) if others else ()
-    return replace(given[0], value=value, probabilities=shares, confidence=sure, warnings=disagree)
+    found = replace(given[0], value=value, probabilities=shares, confidence=sure, warnings=disagree)
+    return _held_back(found) if tied else found
+
+
+def _held_back(answer: Answer) -> Answer:
+    """Abstain: which of the values is given would be decided by their order alone."""
+    why = "held back: the parts say different things, and none is likelier than all others"
+    return replace(answer, held_back=True, warnings=(why, *answer.warnings))
 
 
 def _label_of_any_part(question: Question) -> str | None:
@@ -359,11 +367,12 @@ def _one(question: Question, answers: Answers) -> Answer:
                 return replace(answers[0][1], value=question.output.parse("null"))
             raise OutputError("no part of the text says it", reason="empty", raw="none")
         return min((answer for _, answer in answers), key=lambda answer: answer.confidence or 0.0)
-    place, sure, several = surest([(answer.value, answer.confidence) for answer in said])
+    place, sure, several, tied = surest([(answer.value, answer.confidence) for answer in said])
     values = ", ".join(dict.fromkeys(f"{answer.value!r:.40}" for answer in said))
     told = (f"the parts say {several} different things: {values}",) if several > 1 else ()
     value, missing = question.output.placed(said[place].value, question.inputs)
-    return replace(said[place], value=value, confidence=sure, warnings=(*told, *left_out(missing)))
+    found = replace(said[place], value=value, confidence=sure, warnings=(*told, *left_out(missing)))
+    return _held_back(found) if tied else found
 
 
 def _record(question: Question, answers: Answers) -> Answer:
@@ -371,6 +380,7 @@ def _record(question: Question, answers: Answers) -> Answer:
     merged: dict[str, Any] = {}
     fields: dict[str, Field] = {}
     doubts: list[str] = []
+    tied = False
     given = [answer for _, answer in answers if isinstance(answer.value, dict)]
     for name in dict.fromkeys(chain.from_iterable(answer.value for answer in given)):
         having = [answer for answer in given if answer.value.get(name) not in (None, "", [], {})]
@@ -385,7 +395,8 @@ def _record(question: Question, answers: Answers) -> Answer:
             merged[name], place = _distinct(chain.from_iterable(value for value, _ in said)), 0
             sure, several = _least(sure for _, sure in said), 1
         else:
-            place, sure, several = surest(said)
+            place, sure, several, equal = surest(said)
+            tied = tied or equal
             merged[name] = said[place][0]
         about = known[place]
         if about is not None:
@@ -398,7 +409,8 @@ def _record(question: Question, answers: Answers) -> Answer:
     )
     value, missing = question.output.placed(_validated(question, merged), question.inputs)
     told = (*doubts, *left_out(missing))
-    return replace(answers[0][1], value=value, confidence=sure, fields=fields or None, warnings=told)
+    found = replace(answers[0][1], value=value, confidence=sure, fields=fields or None, warnings=told)
+    return _held_back(found) if tied else found
 
 
 def _validated(question: Question, merged: Mapping[str, Any]) -> Any:

@@ -210,13 +210,13 @@ class Predictor(Generic[T]):
             key = self._calibration_key(connection, inputs)  # what was learnt of the model meanwhile may change it
         missing = self._promise_missing(key, question, connection, found)
         least = self.settings.min_confidence
-        abstains = found.out_of_scope or (least is not None and found.falls_short(least))
+        abstains = found.held_back or (least is not None and found.falls_short(least))
         if self.promise is not None and self.promise.threshold is not None:
             said, held = self.promise.threshold.decide(found.value, found.probabilities)
             abstains = abstains or held or bool(missing)
             if said != found.value:
                 found = replace(found, value=said, confidence=(found.probabilities or {}).get(said))
-        held_below = (math.inf if found.out_of_scope or least is None else least) if abstains else None
+        held_below = (math.inf if found.held_back or least is None else least) if abstains else None
         return self._result(
             question,
             connection,

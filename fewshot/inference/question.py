@@ -212,8 +212,8 @@ class Answer:
     """Mean token probability of a written answer."""
     fields: Mapping[str, Field] | None = None
     """What is known of each field of a record."""
-    out_of_scope: bool = False
-    """Whether no label may be right."""
+    held_back: bool = False
+    """Whether it is held back whatever its confidence: no label may be right, or none is likelier than all others."""
     room: int = 0
     """Tokens that it took to get an answer after one that was cut off; 0 when none was."""
     parts: int = 1

@@ -80,8 +80,11 @@ def majority(values: Sequence[Any]) -> tuple[Any, int]:
     return next(value for value in values if repr(value) == wording), count
 
 
-def surest(said: Sequence[tuple[Any, float | None]]) -> tuple[int, float | None, int]:
-    """Choose among what several parts say: the place of the surest, how sure that is, and how many values there are.
+def surest(said: Sequence[tuple[Any, float | None]]) -> tuple[int, float | None, int, bool]:
+    """Choose among what several parts say.
+
+    Returns:
+        The place of the surest, how sure that is, how many values there are, and whether another is just as sure.
 
     Where another value is about as sure, that halves it; where none has a confidence, it is the share that says so.
     """
@@ -95,8 +98,9 @@ def surest(said: Sequence[tuple[Any, float | None]]) -> tuple[int, float | None,
     places = [n for n, (value, _) in enumerate(said) if _meaning(value) == best]
     place = max(places, key=lambda n: said[n][1] or 0.0)
     if len(strength) == 1:
-        return place, said[place][1], 1
-    return place, strength[best] / total * (1.0 if unknown else strength[best]) if total else 0.0, len(strength)
+        return place, said[place][1], 1, False
+    sure = strength[best] / total * (1.0 if unknown else strength[best]) if total else 0.0
+    return place, sure, len(strength), sum(math.isclose(one, strength[best]) for one in strength.values()) > 1
 
 
 def _meaning(value: Any) -> Hashable:
