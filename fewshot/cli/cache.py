@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 
+from fewshot.cli.terminal import put_found
 from fewshot.models.cache import default_answers
 
 __all__ = ["add_arguments", "run"]
@@ -26,11 +26,8 @@ def run(args: argparse.Namespace) -> int:
         facts = {"path": str(answers.path), "deleted": answers.clear()}
     else:
         facts = {**asdict(answers.info()), "path": str(answers.path)}
-    if args.json:
-        print(json.dumps(facts))
-        return 0
-    for name, value in facts.items():
-        print(f"{name:<12}{_told(name, value)}")
+    told = "\n".join(f"{name:<12}{_told(name, value)}" for name, value in facts.items())
+    put_found(facts, told, as_json=args.json)
     return 0
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from fewshot.cli.terminal import put
+from fewshot.cli.terminal import put_found
 from fewshot.errors import InputError
 from fewshot.evaluation.diff import Change, Difference, compared
 
@@ -30,10 +29,8 @@ def run(args: argparse.Namespace) -> int:
     if args.agree is not None and not 0 <= args.agree <= 1:
         raise InputError(f"--agree {args.agree} must be from 0 to 1", field="agree")
     found = compared(args.a, args.b)
-    if args.json:
-        print(json.dumps(found.to_dict(), ensure_ascii=False))
-    else:
-        put("\n".join(_told(found, str(args.a), str(args.b), args.limit or len(found.changes))))
+    told = "\n".join(_told(found, str(args.a), str(args.b), args.limit or len(found.changes)))
+    put_found(found.to_dict(), told, as_json=args.json)
     return 1 if args.agree is not None and not (found.agreement or 0) >= args.agree else 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.util
-import json
 import os
 import platform
 import time
@@ -19,7 +18,7 @@ from fewshot._environment import EXTRAS, SECRET, VARIABLES, lacks, missing
 from fewshot._storage import cache_dir
 from fewshot.cli.listing import origin
 from fewshot.cli.options import add_settings, configured
-from fewshot.cli.terminal import put
+from fewshot.cli.terminal import put_found
 from fewshot.errors import ConfigError, FewshotError, ServiceError
 from fewshot.folders.loader import find, names, search_path, ships
 from fewshot.inference.fits import all_kept
@@ -88,16 +87,12 @@ def run(args: argparse.Namespace) -> int:
     except (ConfigError, ServiceError) as error:
         problem = problem or str(error)
     facts["problem"] = problem or "none"
-    if args.json:
-        print(json.dumps(facts, ensure_ascii=False))
-    else:
-        told: dict[str, str] = {}
-        for name, value in facts.items():  # variables that are not set, and extras that are installed, in a line each
-            key = {"not set": "not set", "installed": "extras installed"}.get(str(value), name)
-            one = str(value) if key == name else name.removeprefix("extra ")
-            told[key] = f"{told[key]}, {one}" if key in told else one
-        for name, text in told.items():
-            put(f"{name:<22}{text}")
+    told: dict[str, str] = {}
+    for name, value in facts.items():  # variables that are not set, and extras that are installed, in a line each
+        key = {"not set": "not set", "installed": "extras installed"}.get(str(value), name)
+        one = str(value) if key == name else name.removeprefix("extra ")
+        told[key] = f"{told[key]}, {one}" if key in told else one
+    put_found(facts, "\n".join(f"{name:<22}{text}" for name, text in told.items()), as_json=args.json)
     return 2 if problem else 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
@@ -15,7 +14,7 @@ from typing import Any
 from fewshot._progress import Bar
 from fewshot._wording import tidy
 from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, risk_of, task_of
-from fewshot.cli.terminal import put, tell_line
+from fewshot.cli.terminal import put_found, tell_line
 from fewshot.data.columns import Columns, value_at
 from fewshot.data.examples import answer_in
 from fewshot.data.labelled import Labelled, gold_rows, in_file, read_labelled, target_of
@@ -91,14 +90,9 @@ def run(args: argparse.Namespace) -> int:
     command = re.sub("//[^/@ ]*@", "//", shlex.join(["fewshot", *args.words]))  # a password is nobody's to keep
     report = replace(report, made={**report.made, "command": command})
     comparison = {} if before is None else report.compare(before)
-    if args.json:
-        found = report.to_dict(predictions=False)
-        found["comparison"] = {name: c.to_dict() for name, c in comparison.items()} or None
-        print(json.dumps(found, ensure_ascii=False, default=str))
-    else:
-        put(report)
-        if comparison:
-            put(f"  difference to {args.against}\n{comparison_table(comparison)}")
+    compared = {"comparison": {name: c.to_dict() for name, c in comparison.items()} or None}
+    told = f"{report}\n  difference to {args.against}\n{comparison_table(comparison)}" if comparison else report
+    put_found(report.to_dict(predictions=False) | compared, told, as_json=args.json)
     for error, count in report.errors[:3]:
         tell_line(f"{count} rows failed: {error}")
     for path in filter(None, (args.report, args.out)):  # last: what was paid for is shown even where this fails

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from fewshot._storage import cache_dir
-from fewshot.cli.terminal import put, tell_line
+from fewshot.cli.terminal import put_found, tell_line
 from fewshot.errors import TaskError
 from fewshot.folders.loader import find, hides, names, ships
 from fewshot.models.endpoint import EMBEDDED_MODEL, SERVERS, offline
@@ -61,28 +61,22 @@ def _list_tasks(args: argparse.Namespace) -> int:
             broken += 1
             tell_line(error, who=name)
             continue
-        if args.json:
-            about: dict[str, object] = {
-                "name": name,
-                "description": task.description,
-                "version": task.version,
-                "path": str(find(name)),
-            }
-            about |= {"ships": ships(find(name)), "hides": None if (hidden := hides(name)) is None else str(hidden)}
-            print(json.dumps(about | {"inputs": list(task.inputs), "parameters": dict(task.parameters)}))
-        else:
-            put(f"{name:<18}{task.description}{origin(name)}")
+        folder, hidden = find(name), hides(name)
+        about = {
+            "name": name, "description": task.description, "version": task.version, "path": str(folder),
+            "ships": ships(folder), "hides": None if hidden is None else str(hidden), "inputs": list(task.inputs),
+            "parameters": dict(task.parameters),
+        }  # fmt: skip
+        put_found(about, f"{name:<18}{task.description}{origin(name)}", as_json=args.json)
     return 1 if broken else 0
 
 
 def _list_models(args: argparse.Namespace) -> int:
     """List the models; servers on this machine are asked unless FEWSHOT_OFFLINE is set, and nobody else."""
     for model in _models():
-        if args.json:
-            print(json.dumps(asdict(model), ensure_ascii=False))
-        else:
-            about = ", ".join(filter(None, (model.size, model.licence, model.languages, model.measured)))
-            put(f"{model.name}\n  {model.place}" + (f"; {about}" if about else ""))
+        about = ", ".join(filter(None, (model.size, model.licence, model.languages, model.measured)))
+        told = f"{model.name}\n  {model.place}" + (f"; {about}" if about else "")
+        put_found(asdict(model), told, as_json=args.json)
     return 0
 
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from fewshot._checks import check_count
-from fewshot.cli.terminal import put, tell_line
+from fewshot.cli.terminal import put_found, tell_line
 from fewshot.models.cache import default_answers
 from fewshot.types import Completion
 
@@ -35,18 +35,13 @@ def run(args: argparse.Namespace) -> int:
         if all(word in f"{_asked(request)} {_said(completion)}".casefold() for word in words):
             found.append((made, request, completion))
     for made, request, completion in reversed(found[: args.count]):
-        if args.json:
-            print(json.dumps({"made": made, "request": request, "answer": completion.text, "id": completion.id}))
-        else:
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made))
-            put(f"{when}  {_model(request, completion)}  {_cut(_asked(request))} -> {_cut(_said(completion))}")
+        about = {"made": made, "request": request, "answer": completion.text, "id": completion.id}
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made))
+        told = f"{when}  {completion.model or request['model']}  {_cut(_asked(request))} -> {_cut(_said(completion))}"
+        put_found(about, told, as_json=args.json)
     if not found:
         tell_line("nothing of the kind is kept: answers are kept with `-o cache=true`, or cache=True in a call")
     return 0
-
-
-def _model(request: dict[str, Any], completion: Completion) -> str:
-    return completion.model or str(request["model"])
 
 
 def _asked(request: dict[str, Any]) -> str:

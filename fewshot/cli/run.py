@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
-import json
 import shlex
 import signal
 import sys
@@ -31,7 +30,7 @@ from fewshot.cli.options import (
     shares,
     task_of,
 )
-from fewshot.cli.terminal import painted, put, shown, tell_line
+from fewshot.cli.terminal import painted, put, put_found, shown, tell_line
 from fewshot.data.columns import Stream, digest_of, is_stream, read_rows
 from fewshot.errors import ConfigError, InputError
 from fewshot.models.connection import connect
@@ -290,8 +289,5 @@ def _dry_run(task: Task[Any], rows: _Rows, *, as_json: bool) -> int:
     if isinstance(rows.rows, Stream):
         raise ConfigError("--dry-run reads the rows, which standard input gives only once: name a --file")
     found = estimate(task, rows.rows, loop.run(connect(task.settings)))
-    if as_json:
-        print(json.dumps(found.to_dict()))
-    else:
-        put(found)
+    put_found(found.to_dict(), found, as_json=as_json)
     return 0

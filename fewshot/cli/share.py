@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from fewshot._options import table
 from fewshot.bulk.plan import Plan
 from fewshot.cli.options import add_column_options, add_settings, add_task_options, check_ready, given, renamed, task_of
-from fewshot.cli.terminal import put
+from fewshot.cli.terminal import put_found
 
 __all__ = ["add_arguments", "run"]
 
@@ -50,8 +49,5 @@ def run(args: argparse.Namespace) -> int:
         progress=not args.quiet,
         **given(args, _BULK, table(Plan)),
     )
-    if args.json:
-        print(json.dumps(found.to_dict(), ensure_ascii=False))
-    else:
-        put(found)
+    put_found(found.to_dict(), found, as_json=args.json)
     return 1 if found.failed else 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import sys
 import textwrap
-from typing import Literal, TextIO
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
 
-__all__ = ["has_colour", "painted", "put", "shown", "tell_line"]
+__all__ = ["has_colour", "painted", "put", "put_found", "shown", "tell_line"]
 
 Style = Literal["bold", "dim", "red", "yellow"]
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33"}
@@ -31,6 +33,14 @@ def put(text: object, stream: TextIO | None = None) -> None:
         width = shutil.get_terminal_size().columns
         text = "\n".join(_fitted(line, width) for line in text.split("\n"))
     print(text, file=stream)
+
+
+def put_found(found: Mapping[str, Any], text: object, *, as_json: bool) -> None:
+    """Write what a command has found to standard output: as one JSON object in a line, or as a person reads it."""
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, default=str).encode("utf-8", "replace").decode())
+    else:
+        put(text)
 
 
 def _fitted(line: str, width: int) -> str:

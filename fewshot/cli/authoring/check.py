@@ -6,13 +6,12 @@ With `--fit` a task's fit is measured again instead: on labelled rows that are a
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from fewshot import _background_loop as loop
 from fewshot.authoring.check import Checkup, check
 from fewshot.cli.options import add_encoding_option, add_settings, given
-from fewshot.cli.terminal import put, tell_line
+from fewshot.cli.terminal import put, put_found, tell_line
 from fewshot.errors import InputError, TaskError
 from fewshot.evaluation.fit_check import check_fit
 from fewshot.folders.loader import names
@@ -49,12 +48,10 @@ def run(args: argparse.Namespace) -> int:
             code = 2
             continue
         code = max(code, int(not found.ok or (args.strict and bool(found.findings))))
-        if args.json:
-            print(json.dumps(found.to_dict(), ensure_ascii=False))
-            continue
-        for finding in found.findings:
-            put(finding)
-        put(_summary(found, whole=len(args.tasks) == 1), sys.stderr)
+        if args.json or found.findings:
+            put_found(found.to_dict(), "\n".join(map(str, found.findings)), as_json=args.json)
+        if not args.json:
+            put(_summary(found, whole=len(args.tasks) == 1), sys.stderr)
     return code
 
 
@@ -62,17 +59,11 @@ def _check_fit(name: str, args: argparse.Namespace) -> int:
     """Measure the fit of a task again, and print what came of it."""
     task = load(name, **given(args, ("model", "base_url")))
     found = loop.run(check_fit(task, args.fit, answers=args.answers, target=args.target, encoding=args.encoding))
-    if args.json:
-        print(json.dumps({"name": task.name, **found.to_dict()}, ensure_ascii=False))
-        return int(found.drifted)
     left_out = f", {found.left_out} others left out" * bool(found.left_out)
-    put(f"{task.name}: fitted on {found.fit}; measured on {found.rows} rows{left_out}")
-    for one in found.checks:
-        put(f"  {one}")
-    for reason, rows in found.off.items():
-        put(f"  does not hold for {rows} rows: {reason}")
-    verdict = "it has drifted: calibrate again on rows like those" if found.drifted else "no drift is seen"
-    put(f"  {verdict}")
+    lines = [f"{task.name}: fitted on {found.fit}; measured on {found.rows} rows{left_out}", *map(str, found.checks)]
+    lines += [f"does not hold for {rows} rows: {reason}" for reason, rows in found.off.items()]
+    lines += ["it has drifted: calibrate again on rows like those" if found.drifted else "no drift is seen"]
+    put_found({"name": task.name, **found.to_dict()}, "\n  ".join(lines), as_json=args.json)
     return int(found.drifted)
 
 

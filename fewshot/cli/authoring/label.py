@@ -17,7 +17,7 @@ from fewshot.authoring.labelling.labelling import Labelling
 from fewshot.authoring.labelling.records import agreement
 from fewshot.cli.authoring.lab import serve
 from fewshot.cli.options import add_column_options, add_task_options, check_ready, given, renamed, task_of
-from fewshot.cli.terminal import put, shown, tell_line
+from fewshot.cli.terminal import put, put_found, shown, tell_line
 from fewshot.errors import InputError
 from fewshot.evaluation.intervals import Figure
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             print(shown(path))
     elif args.figures:
         found = work.figures()
-        print(json.dumps(found, ensure_ascii=False) if args.json else shown("\n".join(_told(found))))
+        put_found(found, "\n".join(_told(found)), as_json=args.json)
     else:
         options = given(args, ("model", "base_url"))
         return serve(Workbench(args.task, **options), args.port, browser=not args.no_browser, desk=Desk(work))
