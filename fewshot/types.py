@@ -18,6 +18,7 @@ __all__ = [
     "Form",
     "Json",
     "Message",
+    "Plain",
     "Prefix",
     "Request",
     "Role",
@@ -28,6 +29,16 @@ __all__ = [
 
 Role = Literal["system", "developer", "user", "assistant"]
 Form = Literal["chat", "text"]
+
+
+class Plain:
+    """A dataclass that is given as plain JSON values just as it stands."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
 
 
 class Json(str):
@@ -149,7 +160,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Plain):
     """Tokens used. `cached_tokens` is the part of `input_tokens` that the provider read from its prompt cache."""
 
     input_tokens: int = 0
@@ -162,10 +173,6 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
         )
-
-    def to_dict(self) -> dict[str, int]:
-        """Give it as plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def test_rows_are_matched_and_changes_counted(runs: tuple[Path, Path]):
     found = compared(*runs)
     assert (found.rows, found.only) == (4, (1, 1))
     assert found.agreement == 0.5
-    assert [(c.key, c.before, c.after) for c in found.changes] == [
+    assert [(c.row, c.before, c.after) for c in found.changes] == [
         ("1", '"negative"', '"neutral"'),
         ("3", "error OutputError", '"negative"'),
     ]
@@ -79,7 +79,7 @@ def test_results_of_a_real_run_are_compared(tmp_path: Path):
         results = [task.run(row).to_dict() | {"row": n, "inputs": {"text": row}} for n, row in enumerate(rows)]
         write(tmp_path / f"{name}.jsonl", *results)
     found = compared(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
-    assert [(c.key, c.inputs) for c in found.changes] == [("1", "Awful.")]
+    assert [(c.row, c.inputs) for c in found.changes] == [("1", "Awful.")]
     assert found.tasks[0] != found.tasks[1]
 
 

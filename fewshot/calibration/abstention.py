@@ -9,6 +9,7 @@ from typing import Any
 
 from fewshot._checks import check_number
 from fewshot.errors import InputError
+from fewshot.types import Plain
 
 __all__ = [
     "CoveragePoint",
@@ -112,16 +113,12 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
-class CoveragePoint:
+class CoveragePoint(Plain):
     """What accepting every answer of at least this confidence gives: shares of rows accepted and of these right."""
 
     threshold: float
     coverage: float
     accuracy: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Give it as plain JSON values."""
-        return asdict(self)
 
 
 def threshold_for(

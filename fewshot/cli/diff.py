@@ -61,7 +61,7 @@ def _told(found: Difference, a: str, b: str, limit: int) -> list[str]:
 def _line(change: Change) -> str:
     before, after = ("" if p is None else f" {p:.2f}" for p in change.confidence)
     inputs = change.inputs if len(change.inputs) <= _WIDTH else change.inputs[: _WIDTH - 1] + "…"
-    return f"  row {change.key}: {_cut(change.before)}{before} → {_cut(change.after)}{after}{inputs and f'   {inputs}'}"
+    return f"  row {change.row}: {_cut(change.before)}{before} → {_cut(change.after)}{after}{inputs and f'   {inputs}'}"
 
 
 def _cut(text: str) -> str:

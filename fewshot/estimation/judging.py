@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from fewshot import _background_loop as loop
@@ -17,6 +17,7 @@ from fewshot.evaluation.intervals import Comparison, Figure, average, bootstrap,
 from fewshot.folders.loader import read_folder
 from fewshot.inference.predictor import Predictor
 from fewshot.result import Result, label_of
+from fewshot.types import Plain
 
 __all__ = ["Judgement", "Judgements", "ajudge", "judge"]
 
@@ -40,7 +41,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgements:
+class Judgements(Plain):
     """All judgements, and how far the judge can be trusted; each figure has its 95% interval."""
 
     task: str
@@ -60,10 +61,6 @@ class Judgements:
     cost: float | None
     failed: str = ""
     """How many requests got no answer, and why the first did not; empty where none failed."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
-        return asdict(self)
 
     def __str__(self) -> str:
         names = ("steady", "position", "agreement", "kappa", "lean")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ _MOVED = 0.1
 class Change:
     """A row whose outcome is not the same in both runs."""
 
-    key: str
+    row: str
     """The row's `id`, or its number, counted from 0."""
     before: str
     """The value as JSON, or `abstained`, or the kind of error."""
@@ -54,25 +54,8 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the difference as plain JSON values."""
-        return {
-            "tasks": [list(side) for side in self.tasks],
-            "models": [list(side) for side in self.models],
-            "rows": self.rows,
-            "agreement": self.agreement,
-            "only": list(self.only),
-            "confidence": None if self.confidence is None else list(self.confidence),
-            "moved": {"down": self.moved[0], "up": self.moved[1]},
-            "changes": [
-                {
-                    "row": c.key,
-                    "before": c.before,
-                    "after": c.after,
-                    "confidence": list(c.confidence),
-                    "inputs": c.inputs,
-                }
-                for c in self.changes
-            ],
-        }
+        moved = {"down": self.moved[0], "up": self.moved[1]}
+        return asdict(self) | {"agreement": self.agreement, "moved": moved}
 
 
 def compared(a: Path, b: Path) -> Difference:
@@ -132,7 +115,7 @@ def _typed(value: Any) -> Any:
 def _change(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:
     inputs = after.get("inputs") or before.get("inputs") or {}
     return Change(
-        key=str(after.get("id", after["row"])),
+        row=str(after.get("id", after["row"])),
         before=_outcome(before),
         after=_outcome(after),
         confidence=(before.get("confidence"), after.get("confidence")),

@@ -6,12 +6,13 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, TypeVar
 
 from fewshot.calibration.abstention import error_bound
 from fewshot.errors import InputError
+from fewshot.types import Plain
 
 __all__ = ["Comparison", "Figure", "average", "bootstrap", "compare", "kappa", "mean", "t_quantile"]
 
@@ -19,33 +20,25 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(Plain):
     """A measured value and its 95% interval."""
 
     value: float
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float]:
-        """Give it as plain JSON values."""
-        return asdict(self)
-
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Plain):
     """How much a second run is above a first on the same rows, with a two-sided p-value."""
 
     difference: float
     low: float
     high: float
     p_value: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Give it as plain JSON values."""
-        return asdict(self)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -58,16 +51,14 @@ def bootstrap(
     statistic: Callable[[Sequence[T]], float] = mean,  # type: ignore[assignment]
     *,
     samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
 ) -> Figure:
     """Measure a statistic of rows with its percentile interval (Efron 1979) over resampled rows, widened for few."""
     value = statistic(rows)
     if len(rows) < 2:
         return Figure(value, value, value)
-    draw = random.Random(seed).choices  # noqa: S311
+    draw = random.Random(0).choices  # noqa: S311
     values = sorted(statistic(draw(rows, k=len(rows))) for _ in range(samples))
-    cut = _cut(values, len(rows), level)
+    cut = _cut(values, len(rows))
     return Figure(value, min(values[cut], value), max(values[-1 - cut], value))
 
 
@@ -102,14 +93,14 @@ def kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> Figure | None:
     return Figure(value, max(low, -1.0), high)
 
 
-def _cut(values: Sequence[float], rows: int, level: float) -> int:
+def _cut(values: Sequence[float], rows: int) -> int:
     """Tell how many values to cut from either end.
 
     Few rows spread less than what they come from: reach as far as Student's t would (Hesterberg 2015, section 5).
     """
     if rows < 2:
         return 0
-    far = t_quantile((1 + level) / 2, rows - 1) * math.sqrt(rows / (rows - 1))
+    far = t_quantile(0.975, rows - 1) * math.sqrt(rows / (rows - 1))
     return int(len(values) * NormalDist().cdf(-far))
 
 
@@ -127,8 +118,6 @@ def compare(
     statistic: Callable[[Sequence[T]], float] = mean,  # type: ignore[assignment]
     *,
     samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
 ) -> Comparison:
     """Compare two runs row by row: resample the rows of both together (Koehn 2004, EMNLP, section 5)."""
     if len(first) != len(second):
@@ -136,32 +125,32 @@ def compare(
     difference = statistic(second) - statistic(first)
     if not first:
         return Comparison(0.0, 0.0, 0.0, 1.0)
-    draw = random.Random(seed).choices  # noqa: S311
+    draw = random.Random(0).choices  # noqa: S311
     pairs = list(zip(first, second, strict=True))
     values = []
     for _ in range(samples):
         ours, theirs = zip(*draw(pairs, k=len(pairs)), strict=True)
         values.append(statistic(theirs) - statistic(ours))
     values.sort()
-    cut = _cut(values, len(pairs), level)
+    cut = _cut(values, len(pairs))
     below = sum(value <= 0 for value in values)
     above = sum(value >= 0 for value in values)
     p_value = min(1.0, 2 * (min(below, above) + 1) / (samples + 1))
     low, high = values[cut], values[-1 - cut]
     if statistic is mean and all(pair in _OUTCOMES for pair in pairs):
-        low, high = _paired(pairs, level)
+        low, high = _paired(pairs)
     return Comparison(difference, min(low, difference), max(high, difference), p_value)
 
 
 _OUTCOMES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-def _paired(pairs: Sequence[tuple[Any, Any]], level: float) -> tuple[float, float]:
+def _paired(pairs: Sequence[tuple[Any, Any]]) -> tuple[float, float]:
     """Bound the difference of two shares of the same rows (Bonett and Price 2012, J. Educ. Behav. Stat. 37(4)).
 
     Resampling rows of which all agree would say that there is no difference for certain.
     """
     rows = len(pairs) + 2
     gained, lost = ((pairs.count(pair) + 1) / rows for pair in ((0, 1), (1, 0)))
-    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt((gained + lost - (gained - lost) ** 2) / rows)
+    reach = NormalDist().inv_cdf(0.975) * math.sqrt((gained + lost - (gained - lost) ** 2) / rows)
     return max(-1.0, gained - lost - reach), min(1.0, gained - lost + reach)

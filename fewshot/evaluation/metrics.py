@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from fewshot.errors import InputError
+from fewshot.types import Plain
 
 __all__ = ["Bin", "auroc", "brier_of", "confusion", "ece", "macro_f1", "nll_of", "over", "reliability"]
 
@@ -21,7 +22,7 @@ Chances = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(Plain):
     """Rows whose confidence lies in (low, high]: how many, their mean confidence and their accuracy."""
 
     low: float
@@ -29,10 +30,6 @@ class Bin:
     rows: int
     confidence: float
     accuracy: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Give it as plain JSON values."""
-        return asdict(self)
 
 
 def over(metric: Callable[..., float]) -> Callable[[Sequence[Any]], float]:
@@ -47,10 +44,10 @@ def over(metric: Callable[..., float]) -> Callable[[Sequence[Any]], float]:
 def macro_f1(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> float:
     """Give the unweighted mean of the labels' F1, over the labels that are a gold label or a prediction of some row."""
     _paired(truths, predictions)
-    true, said = Counter(truths), Counter(predictions)
-    hits = _hits(truths, predictions)
-    labels = true.keys() | (said.keys() - {None})
-    return sum(2 * hits[label] / (true[label] + said[label]) for label in labels) / len(labels)
+    true, given = Counter(truths), Counter(predictions)
+    hits = Counter(truth for truth, said in zip(truths, predictions, strict=True) if truth == said)
+    labels = true.keys() | (given.keys() - {None})
+    return sum(2 * hits[label] / (true[label] + given[label]) for label in labels) / len(labels)
 
 
 def confusion(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[str, dict[str | None, int]]:
@@ -114,10 +111,6 @@ def auroc(confidences: Sequence[float], correct: Sequence[bool]) -> float:
         wins += hits * (below + (len(outcomes) - hits) / 2)
         below += len(outcomes) - hits
     return wins / (right * wrong)
-
-
-def _hits(truths: Sequence[Hashable], predictions: Sequence[Hashable | None]) -> Counter[Hashable]:
-    return Counter(t for t, p in zip(truths, predictions, strict=True) if t == p)
 
 
 def _bin(confidence: float, bins: int) -> int:

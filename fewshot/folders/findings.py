@@ -6,11 +6,12 @@ Loading raises the first error of them; `fewshot check` shows all, warnings incl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fewshot.errors import TaskError
+from fewshot.types import Plain
 
 __all__ = ["Finding", "Severity", "error", "of_error", "raise_first", "warning"]
 
@@ -18,7 +19,7 @@ Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Plain):
     """One fault; as text it is `path:line: severity: message; fix [code]`."""
 
     severity: Severity
@@ -37,10 +38,6 @@ class Finding:
     def said(self) -> str:
         """What is wrong, then what to do."""
         return f"{self.message}; {self.fix}" if self.fix else self.message
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the finding as plain JSON values."""
-        return asdict(self)
 
 
 def error(code: str, path: Path | str, line: int | None, message: str, fix: str = "") -> Finding:

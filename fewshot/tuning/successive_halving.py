@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fewshot.data.labelled import Labelled
@@ -23,6 +23,7 @@ from fewshot.inference.predictor import Predictor
 from fewshot.models.request_quota import SPENT, Allowance
 from fewshot.result import Result
 from fewshot.tuning.candidates import Candidate
+from fewshot.types import Plain
 
 __all__ = ["Entry", "Rung", "halve", "overhead", "rungs_for"]
 
@@ -32,17 +33,13 @@ _FITTED_FROM = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class Rung(Plain):
     """How a prompt stood after some rows: its score, calibrated by cross-validation where that can be done."""
 
     rows: int
     score: float
     uncalibrated: float
     kept: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
