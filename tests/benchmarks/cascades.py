@@ -10,8 +10,8 @@ which the expected share of all these rows that get the strong one's answer is t
 in which the cheap task answers nothing keeps it too.
 
 `--record sent2_sst2 local /path/to/larger.gguf` first lets two models answer a set (its folder in `--data`), each with
-nothing but 64 rows of the pool, and keeps what they say in F; the rows of a resample are then drawn from those, without
-any row twice, and "kept" counts the rows to come that got the strong one's answer.
+nothing but 64 rows of the pool, and keeps what they say in F. A sample is then drawn from those rows, with replacement,
+and all of them are the rows to come: what is expected of a row drawn like the sample's is their mean, without noise.
 """
 
 from __future__ import annotations
@@ -114,8 +114,10 @@ async def main() -> int:
     for name, agree, lean in cases:
         draw, found = random.Random(f"{name} {agree}"), []
         for _ in range(args.resamples):
-            count = args.sample + args.to_come
-            rows = draw.sample(kept_rows, count) if kept_rows else drawn(count, lean, draw)
+            if kept_rows:
+                rows = [*draw.choices(kept_rows, k=args.sample), *kept_rows]
+            else:
+                rows = drawn(args.sample + args.to_come, lean, draw)
             found.append(await resample(agree, rows, args.sample, recorded=bool(kept_rows)))
         kept = sum(agreed >= agree for agreed, _ in found) / len(found)
         agreed, saved = (sum(values) / len(found) for values in zip(*found, strict=True))
