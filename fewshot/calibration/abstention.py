@@ -16,6 +16,7 @@ __all__ = [
     "Threshold",
     "at_most",
     "average_threshold_for",
+    "beta_below",
     "check_promise",
     "coverage_curve",
     "coverage_table",
@@ -358,16 +359,27 @@ def _why_no_average(rows: int, risk: float) -> str:
 
 def at_most(wrong: int, rows: int, rate: float) -> float:
     """Give the binomial chance of at most `wrong` errors."""
-    if rate >= 1:
-        return 0.0
-    odds, base, total = math.log(rate), math.log1p(-rate), 0.0
-    for k in range(wrong, -1, -1):
-        ways = math.lgamma(rows + 1) - math.lgamma(k + 1) - math.lgamma(rows - k + 1)
-        term = math.exp(ways + k * odds + (rows - k) * base)
-        total += term
-        if k < rows * rate and term <= total * 1e-17:  # the rest is still less
+    return 1.0 if wrong >= rows else beta_below(rows - wrong, wrong + 1, 1 - rate)
+
+
+def beta_below(a: float, b: float, x: float) -> float:
+    """Give the regularized incomplete beta function by its continued fraction (https://dlmf.nist.gov/8.17.E22)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - beta_below(b, a, 1 - x)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    upper, lower, found = 1.0, 1 / (1 - (a + b) * x / (a + 1)), 1 / (1 - (a + b) * x / (a + 1))
+    for m in range(1, 10_000):
+        for step in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            lower, upper = 1 / (1 + step * lower), 1 + step / upper
+            found *= lower * upper
+        if abs(lower * upper - 1) < 1e-12:
             break
-    return total
+    return math.exp(front) * found / a
 
 
 def _check(confidences: Sequence[float | None], correct: Sequence[object]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from typing import Any
 
 from fewshot.cli.eval import add_labelled_options, labelled, tell
 from fewshot.cli.options import add_task_options
-from fewshot.cli.terminal import put, shown, tell_line
+from fewshot.cli.terminal import put, tell_line
 from fewshot.evaluation.calibrate import kept_calibration
 from fewshot.folders.writer import check_writable
 from fewshot.tuning.result import Tuned
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps({**tuned.to_dict(), "written": written}, ensure_ascii=False, default=str))
     if not args.write and tuned.difference.difference >= 0 and (tuned.changed or tuned.task.fitted is not None):
         what = "the task's folder gets what was chosen" if tuned.changed else "the calibration is kept"
-        print(shown(f"fewshot: nothing was written; with --write {what}"), file=sys.stderr)
+        tell_line(f"nothing was written; with --write {what}")
     errors = Counter(dict(tuned.before.errors)) + Counter(dict(tuned.after.errors))
     for error, count in errors.most_common(3):
         tell_line(f"{count} answers on the rows held out failed: {error}")
@@ -69,21 +68,19 @@ def run(args: argparse.Namespace) -> int:
 def _written(tuned: Tuned) -> list[str]:
     """Write the prompt and keep its calibration, unless the start did better; gives the files that have changed."""
     if tuned.difference.difference < 0:
-        print("fewshot: nothing was written: on the rows held out the start did better", file=sys.stderr)
+        tell_line("nothing was written: on the rows held out the start did better")
         return []
     if tuned.task.fitted is not None:
         kept_calibration(tuned.task)
-        print(
-            "fewshot: the calibration is kept for this prompt and model, as `fewshot calibrate` does", file=sys.stderr
-        )
+        tell_line("the calibration is kept for this prompt and model, as `fewshot calibrate` does")
     if not tuned.changed:
-        print("fewshot: the folder is as it was: no prompt was better than its own", file=sys.stderr)
+        tell_line("the folder is as it was: no prompt was better than its own")
         return []
     done = tuned.write()
     for path in done.files:
-        print(shown(f"fewshot: wrote {path}"), file=sys.stderr)
+        tell_line(f"wrote {path}")
     for path in done.copies:
-        print(shown(f"fewshot: what stood there before is in {path}"), file=sys.stderr)
+        tell_line(f"what stood there before is in {path}")
     return [str(path) for path in done.files]
 
 

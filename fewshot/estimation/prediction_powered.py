@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from fewshot.calibration.abstention import beta_below
 from fewshot.evaluation.intervals import Figure
 
 __all__ = ["LEAST", "LabelledRow", "Stratum", "difference", "merged", "mid_p", "share_in"]
@@ -93,8 +94,8 @@ def mid_p(count: float, rows: float) -> tuple[float, float]:
     def bound(tail: float, low: float, high: float) -> float:
         for _ in range(40):
             middle = (low + high) / 2
-            more = _beta(count + 1, rows - count, middle) if count < rows else 0.0
-            least = _beta(count, rows - count + 1, middle) if count > 0 else 1.0
+            more = beta_below(count + 1, rows - count, middle) if count < rows else 0.0
+            least = beta_below(count, rows - count + 1, middle) if count > 0 else 1.0
             low, high = (middle, high) if (more + least) / 2 < tail else (low, middle)
         return (low + high) / 2
 
@@ -131,23 +132,3 @@ def _within(stratum: Stratum, *, inside: bool, powered: bool) -> tuple[float, fl
         variance *= min(1.0, missed / alone * (rows - 1) / (rows - 2)) if alone else 0.0
     value = has + slope * (stratum.total / stratum.rows - said)
     return min(1.0, max(0.0, value)), near, variance
-
-
-def _beta(a: float, b: float, x: float) -> float:
-    """Give the regularized incomplete beta function by its continued fraction (https://dlmf.nist.gov/8.17.E22)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _beta(b, a, 1 - x)
-    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    upper, lower, found = 1.0, 1 / (1 - (a + b) * x / (a + 1)), 1 / (1 - (a + b) * x / (a + 1))
-    for m in range(1, 10_000):
-        for step in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            lower, upper = 1 / (1 + step * lower), 1 + step / upper
-            found *= lower * upper
-        if abs(lower * upper - 1) < 1e-12:
-            break
-    return math.exp(front) * found / a

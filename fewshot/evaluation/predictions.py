@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fewshot.calibration.goal import Judged
@@ -77,18 +77,6 @@ class Prediction:
         """What a fit or a promise is judged by."""
         return Judged(*self.chance, self.probabilities, self.truth, self.fields)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
-        return asdict(self) | {"references": list(self.references)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Prediction:
-        """Read what `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
-        scores = {name: float(score) for name, score in data["scores"].items()}
-        if not scores:
-            raise ValueError("a row without a score")
-        return cls(**{**data, "references": tuple(data["references"]), "scores": scores})
-
 
 def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Prediction:
     """Compare a result with what was wanted."""
@@ -96,7 +84,8 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
         result = _flat(wanted.truth, result)
     found = result.to_dict()
     failed = result.error is not None
-    scores = _scores(kind, wanted, result)
+    of_fields = _fields(found, wanted.truth) if kind == "schema" else {}
+    scores = _scores(kind, wanted, result, of_fields)
     return Prediction(
         row=row,
         id=wanted.id,
@@ -108,7 +97,7 @@ def judge(kind: Kind, row: int, wanted: Labelled, result: Result[Any]) -> Predic
         confidence=result.confidence,
         probabilities=found["probabilities"] if kind in ("labels", "label_set") else None,
         answering=(found["probabilities"] or {}).get(ANSWER) if kind == "text" else None,
-        fields=_fields(found, wanted.truth) if kind == "schema" else {},
+        fields=of_fields,
         abstained=result.abstained,
         error=None if result.error is None else f"{type(result.error).__name__}: {result.error}",
     )
@@ -134,7 +123,9 @@ def _named(kind: Kind, value: Any, written: Any) -> Any:
     return label_of(value) if kind == "labels" else [label_of(each) for each in value]
 
 
-def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, float]:
+def _scores(
+    kind: Kind, wanted: Labelled, result: Result[Any], of_fields: Mapping[str, tuple[float | None, bool]]
+) -> dict[str, float]:
     value = result.value
     if kind == "labels":
         if result.probabilities:  # an answer that was held back is judged too
@@ -147,21 +138,15 @@ def _scores(kind: Kind, wanted: Labelled, result: Result[Any]) -> dict[str, floa
     if kind == "number":
         return {"numeric_match": float(numeric_match(value, wanted.truth))}
     if kind == "schema":
-        said, true = plain(value), plain(wanted.truth)
-        return {"exact_match": float(_same(said, true)), "field_accuracy": _fields_right(said, true)}
+        whole = _same(plain(value), plain(wanted.truth))
+        marks = [right for _, right in of_fields.values()] or [whole]
+        return {"exact_match": float(whole), "field_accuracy": sum(marks) / len(marks)}
     references = wanted.references
     return {
         "exact_match": float(exact_match(value, references)),
         "token_f1": token_f1(value, references),
         "answerability": float(answered(value, references)),
     }
-
-
-def _fields_right(said: Any, true: Any) -> float:
-    """Give the share of a record's fields that are right."""
-    if not isinstance(true, Mapping) or not isinstance(said, Mapping):
-        return float(_same(said, true))
-    return sum(float(name in said and _same(said[name], value)) for name, value in true.items()) / max(len(true), 1)
 
 
 def _fields(found: Mapping[str, Any], truth: Any) -> dict[str, tuple[float | None, bool]]:

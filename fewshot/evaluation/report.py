@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,6 @@ from fewshot.types import Usage
 __all__ = ["Mistake", "Point", "Report", "comparison_table"]
 
 _FORMAT = 1
-_AS_WRITTEN = ("task", "kind", "model", "form", "select", "k", "cost", "seconds")
-"""What stands in a saved report as it does here."""
 _TRIES = re.compile(r" \(after \d+ requests\)")
 
 
@@ -159,27 +157,20 @@ class Report:
 
     def to_dict(self, *, predictions: bool = True) -> dict[str, Any]:
         """Give everything as plain JSON values, the rows too unless `predictions` is False."""
-        found: dict[str, Any] = {
+        from pydantic_core import to_jsonable_python
+
+        own = {name: getattr(self, name) for name in _WRITTEN if predictions or name != "predictions"}
+        found: dict[str, Any] = to_jsonable_python(own, fallback=str)
+        return found | {
             "format": _FORMAT,
-            **{name: getattr(self, name) for name in _AS_WRITTEN},
             "rows": self.rows,
             "failed": self.failed,
-            "metrics": {name: figure.to_dict() for name, figure in self.metrics.items()},
-            "usage": self.usage.to_dict(),
-            "spent": dict(self.spent),
-            "methods": dict(self.methods),
-            "labels": list(self.labels),
             "confusion": self.confusion,
             "by_label": self.by_label,
             "by_field": self.by_field,
             "abstentions": self.abstentions,
             "curve": [point.to_dict() for point in self.curve],
-            "calibration": None if self.calibration is None else dict(self.calibration),
-            "mistakes": [{"row": m.row, "prompt": m.prompt} for m in self.mistakes],
-            "notes": list(self.notes),
-            "made": dict(self.made),
         }
-        return found | {"predictions": [p.to_dict() for p in self.predictions]} if predictions else found
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
@@ -188,29 +179,21 @@ class Report:
         Raises:
             InputError: this is not one.
         """
+        from pydantic import TypeAdapter
+
         if isinstance(data, Mapping) and data.get("format", _FORMAT) != _FORMAT:
             raise InputError(f"a report of format {data['format']!r} was written by another version: evaluate again")
         try:
-            return cls(
-                **{name: data[name] for name in (*_AS_WRITTEN, "spent", "methods")},
-                labels=tuple(data["labels"]),
-                metrics={name: Figure(**figure) for name, figure in data["metrics"].items()},
-                predictions=tuple(map(Prediction.from_dict, data["predictions"])),
-                usage=Usage(**data["usage"]),
-                curve=tuple(
-                    Point(p["k"], Figure(p["value"], p["low"], p["high"]), tuple(p["draws"])) for p in data["curve"]
-                ),
-                calibration=data["calibration"],
-                promise=data["abstentions"]["promise"],
-                mistakes=tuple(Mistake(**mistake) for mistake in data["mistakes"]),
-                notes=tuple(data["notes"]),
-                made=data.get("made", {}),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = (
-                f"this is not a report with its rows ({error!r}); save one with Report.save or `fewshot eval --out`"
-            )
-            raise InputError(message) from error
+            curve = [{**point, "score": point} for point in data["curve"]]
+            given = {name: data[name] for name in _WRITTEN if name != "made"} | {"made": data.get("made", {})}
+            read = {**given, "curve": curve, "promise": data["abstentions"]["promise"]}
+            report = TypeAdapter(cls).validate_python(read)
+            if not all(p.scores for p in report.predictions):
+                raise ValueError("a row without a score")
+        except (KeyError, TypeError, ValueError) as error:
+            what = "this is not a report with its rows"
+            raise InputError(f"{what} ({error!r:.200}); save one with Report.save or `fewshot eval --out`") from error
+        return report
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:
@@ -320,6 +303,10 @@ class Report:
         if [_row(p) for p in self.predictions] != [_row(row) for row in rows]:
             message = f"the runs have different rows ({self.rows} and {len(rows)}): evaluate both on the same data"
             raise InputError(message)
+
+
+_WRITTEN = tuple(f.name for f in fields(Report) if f.name not in ("curve", "promise"))
+"""What stands in a saved report as it does here."""
 
 
 def comparison_table(comparisons: Mapping[str, Comparison]) -> str:
