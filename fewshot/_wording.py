@@ -26,10 +26,14 @@ __all__ = [
     "fold",
     "json_in",
     "json_objects",
+    "leads_to",
+    "not_the_answer",
     "sentences",
     "squeeze",
+    "states",
     "tidy",
     "unquote",
+    "without_run_on",
 ]
 
 MAX_ANSWER = 200_000
@@ -237,9 +241,10 @@ _DENIALS = re.compile(
     r"|unlike|unlikely|opposite|contrary|lack|lacks|lacking|absence|devoid|fails?|failed|wrong|incorrect|untrue"
     r"|doubt|doubts|doubtful|maybe|perhaps|possibly|vielleicht|peut-être|quizás?|talvez|forse|возможно|anything\s+but|far\s+from|rather\s+than|instead\s+of|other\s+than|less\s+than"
     r"|opposed\s+to|rules?\s+out|ruled\s+out|exclud\w+"
-    r"|ne|pas|aucune?|jamais|ni|nicht|kein\w*|weder|nie|niemals|sin|nunca|tampoco|não|niet|geen"
-    r"|не|нет|ни|ikke|inte|değil|không|안)\b"
-    r"|\bn'|不|没|沒|并非|並非|而非|无|無|ない|ません|なく|아니|아닌|아닙|아님|아닐|아냐|않|못|없|별로|아마|也许|也許|或许|たぶん|かもしれ|ليس|غير|नहीं",
+    r"|ne|pas|aucune?|jamais|ni|nicht|kein\w*|weder|nie|niemals|sin|nunca|tampoco|não|niet|geen|falsch"
+    r"|не|нет|ни|ikke|inte|değil|không|안|nem|není|nu|tidak|bukan|δεν|όχι|לא|لا)\b"
+    r"|\bn'|不|没|沒|并非|並非|而非|无|無|非|否|未|难|難|ない|ません|なく|がた[いく]|かねる"
+    r"|아니|아닌|아닙|아님|아닐|아냐|않|못|없|별로|아마|어렵|힘들|也许|也許|或许|たぶん|かもしれ|ليس|غير|नहीं|ไม่",
     re.IGNORECASE,
 )
 
@@ -252,3 +257,106 @@ def denies(text: str) -> bool:
 def excerpt(text: str, length: int = 60) -> str:
     """Quote the beginning of an answer for an error message, on one line."""
     return repr(text if len(text) <= length else text[:length] + "…")
+
+
+_NOUN = (
+    r"(?:answers?|sentiments?|labels?|categor(?:y|ies)|class(?:es|ification)?|topics?|tones?|emotions?|moods?|options?|choices?"
+    r"|verdict|prediction|results?|ratings?|scores?|grades?|types?|tags?|intent(?:ion)?|stance|review|text|statement"
+    r"|sentence|comment|message|ticket|opinion|feeling|polarity|one|stars?|points?|articles?|documents?|posts?|tweets?|headlines?|emails?|news|kategorie|klasse|classe"
+    r"|catégorie|categoría|categoria|категори[яи]|класс)"
+)
+_FILLER = (
+    rf"(?:{_NOUN}|an?|the|this|very|clearly|strongly|overall|mostly|mainly|generally|definitely|predominantly|slightly"
+    r"|somewhat|rather|quite|fairly|highly|extremely|largely|likely|probably|most|best|simply|just|exactly|only|about"
+    r"|eine?|der|die|das|eher|sehr|une?|la|le|el|très|plutôt|muy|uma?|muito|molto|очень|zeer|mycket)"
+)
+_CLAIM = (
+    r"(?:(?<=\w)'s|is|are|was|were|be|as|equals?|belongs?\ to|falls?\ (?:in|into|under)|relates?\ to|go(?:es)?\ with"
+    r"|express(?:es)?|conveys?|indicates?|suggests?|reflects?|shows?|leans?|seems?|feels?|sounds?|appears?|means?"
+    r"|(?:say|choose|chose|pick|select|answer|assign|call|give|rate|label|tag|mark|classify|consider|deem|find)(?:e?d|s)?"
+    r"(?:\ (?:it|this|that|(?:the|this)\ \w+))?"
+    r"|looks?\ like|has|have|discuss(?:es)?|ist|sind|wäre|als|est|sont|es|son|è|sono|é"
+    r"|são|jest|är|er|zijn|este|это|является)"
+)
+_BEFORE = re.compile(
+    r"(?:\A|\n|[:：=≈→⇒☑✅✔]|[=-]>|<[\w ]+>|\[[xX✓]\]|\\\w+\{|[\u2600-\u27bf\U0001f000-\U0001faff]\s|[,;.!—–-]\s"
+    rf"|\b{_CLAIM}(?=\W))[\s\"'`*_#(\[{{«»‹›“”„‘’「」『』|]*(?:{_FILLER}[\s\"'`*_(\[«“„‘’「『#]+){{0,4}}\Z",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(
+    rf"[\"'`*_)\]}}»›“”’」』]*(?:[- ](?:{_NOUN}|in\ (?:nature|tone)|overall|here)\b[\"'`*_)\]}}»”’]*)?"
+    r"(?:\ (?:is|would\ be|seems?|fits?|applies)\ (?:the\ )?(?:right|correct|best|most)\b[^.,;]{0,40})?"
+    r"(?:\Z|(?<=[)\]}])\s|[.,](?!\s?\d)|[!;…。！，；、|<]|\n|\s[-–—(]"
+    r"|\s(?:because|since|as|given|due|based|for|with|and|but|or|so|than|about|out\ of|einstufen|bewerten|einordnen)\b"
+    r"|\s*[\u2600-\u27bf\U0001f000-\U0001faff]"
+    r"|\s?[^\W\d_a-zA-Z\u00c0-\u058f]|:\s[^\W\d]{2,}\s\w)",
+    re.IGNORECASE,
+)
+_SHARE = re.compile(
+    r"[\"'`*]*(?:[\s:=(,|]|with|at|confidence|score|probability)*(\d+(?:[.,]\d+)?)\s?(%?)", re.IGNORECASE
+)
+_OPERATOR = re.compile(r"(?:[-–—−‑－﹣±~√≤≥^*/×+&]|(?<![-=\w])[<>])\s*\Z")
+_DOUBT = re.compile(
+    r"\b(?:if|whether|unless|(?:could|might|may)\ be|unknown"
+    r"|hard\ to|difficult|stretch|used\ to|mistak\w+|disagree\w*|refus\w+|either|previous(?:ly)?"
+    r"|claim(?:s|ed)\ (?:it|this|that|to)|alles\ andere|unclear|unsure|uncertain|unable|rejected|excluded)\b"
+    r"|\boptions?\s*:|[비반불무](?=[a-z])|~~|</?(?:s|del|strike)>|[✗✘❌❎🚫☐☒]|\(\?\)",
+    re.IGNORECASE,
+)
+_NEAR = 80
+
+
+def states(part: str, start: int, end: int) -> bool:
+    """Tell whether a sentence says what stands there as its answer: only where the words next to it are known to.
+
+    There is no end of ways to deny, to doubt, and to speak of something else, so that no list of those is whole. In
+    scripts without case, where words are not parted by blanks, nothing next to it tells.
+    """
+    if not _is_cased(part[end - 1]):
+        return _DOUBT.search(part) is None
+    after = part[end : end + _NEAR]
+    share = None if part[start].isdigit() else _SHARE.match(after)
+    if share is not None and float(share[1].replace(",", ".")) / (100 if share[2] else 1) < 0.5:
+        return False
+    return leads_to(part, start) and (share is not None or _AFTER.match(after) is not None)
+
+
+def leads_to(part: str, start: int) -> bool:
+    """Tell whether what stands before a place in a sentence is known to lead to its answer, and nothing doubts it."""
+    before = ("…" if start > _NEAR else "") + part[max(0, start - _NEAR) : start]
+    if _DOUBT.search(part) or (part[start].isdigit() and _OPERATOR.search(before)):
+        return False
+    key = _KEY.search(before)
+    if key is not None and not_the_answer(key[1]):
+        return False
+    near = before.rstrip(_LEADING)[-1:]
+    return (near.isalpha() and not _is_cased(near)) or _BEFORE.search(before) is not None
+
+
+def _is_cased(sign: str) -> bool:
+    return not sign.isalpha() or sign.lower() != sign.upper()
+
+
+_NOT_THE_ANSWER = re.compile(
+    r"(?:reject\w*|exclu\w*|previous\w*|second|other|alternatives?|runner\w*|examples?|options?|was|old|if|errors?"
+    r"|confidence|probability|certainty|min(?:imum)?|max(?:imum)?|at[ _](?:least|most)|steps?|index|id|usage|tokens)"
+    r"(?![^\W_])",
+    re.IGNORECASE,
+)
+_KEY = re.compile(r"(?:\A|\n)\W*([\w ]{1,40})[:：=]\W*\Z")
+
+
+def not_the_answer(key: str) -> bool:
+    """Tell whether the key of a JSON object says that what it holds is something else than the answer."""
+    return _NOT_THE_ANSWER.match(key) is not None or denies(key.replace("_", " "))
+
+
+_FIELD = re.compile(r"(?!(?:final|answer|edit|correct|label|result|so|wait|actually)\b)[\w ]{1,40}[:：]", re.IGNORECASE)
+
+
+def without_run_on(text: str, cue: str) -> str:
+    """Cut the next example that a model goes on to invent: the line of a field, and then one that repeats the cue."""
+    lines = text.split("\n")
+    repeated = next((n for n, line in enumerate(lines) if n and drop_cue(line, cue) != line), 0)
+    begins = next((n for n, line in enumerate(lines[:repeated]) if _FIELD.match(line)), len(lines))
+    return "\n".join(lines[:begins])

@@ -83,7 +83,8 @@ def _contradicted(question: Question, weighed: Weighed, scored: Answer) -> bool:
         return False
     as_weighed = scored.calibration == "none" and question.reading is None
     label, completion = scored.value if as_weighed else weighed.tree.likeliest, weighed.said[1]
-    if completion.finish_reason != "stop" or completion.text == weighed.tree.words[label]:
+    word, text = weighed.tree.words[label], completion.text
+    if text == word or (completion.finish_reason == "length" and word.casefold().startswith(text.strip().casefold())):
         return False
     try:
         return bool(question.read(completion.text, sent_schema=False)[0] != label)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from fewshot._wording import (
@@ -23,13 +23,18 @@ from fewshot._wording import (
     fold,
     json_in,
     json_objects,
+    not_the_answer,
     sentences,
+    states,
     tidy,
+    without_run_on,
 )
 from fewshot.errors import OutputError
 
 __all__ = ["LabelReader"]
 
+_OPERATORS = tuple("-–—<>")
+"""What begins a bullet or a quotation before a word, and before digits may be a sign of them."""
 _SHORT = 3
 """Words up to which a sentence is read together with its neighbour: "Positive? No way.", "It is not. Positive."."""
 
@@ -62,7 +67,7 @@ class LabelReader:
         if not answer:
             raise OutputError("the answer is empty; " + self._wanted(), reason="empty", raw=text)
         try:
-            found = self._lookup(answer) or self._on_first_line(answer) or self._searched(answer, cue)
+            found = self._lookup(answer) or self._on_first_line(answer, cue) or self._searched(answer, cue)
             if self._codes.get(bare(self._fold(answer.split(maxsplit=1)[0])), found) != found:
                 raise _RefusedError("the answer has the letter of one label and the name of another", ambiguous=True)
             return found
@@ -79,6 +84,8 @@ class LabelReader:
             return None
         folded = self._fold(text)
         core = bare(folded)
+        if core[:1].isdigit() and folded.partition(core)[0].rstrip()[-1:] in _OPERATORS:
+            return self._folded.get(folded)
         return self._folded.get(folded) or self._folded.get(core) or self._bare.get(core)
 
     def _searched(self, answer: str, cue: str) -> str:
@@ -100,7 +107,10 @@ class LabelReader:
     def _in_value(self, value: object, cue: str) -> str | None:
         if isinstance(value, dict):
             by_key = {fold(str(key)): held for key, held in value.items()}
-            held = by_key.get("label", by_key.get(fold(cue_name(cue)), list(value.values())))
+            if len({label for held in by_key.values() if isinstance(held, str) and (label := self._lookup(held))}) > 1:
+                raise _RefusedError("the answer names several labels", ambiguous=True)
+            told = [held for key, held in by_key.items() if not not_the_answer(key)]
+            held = by_key.get("label", by_key.get(fold(cue_name(cue)), told))
         else:
             held = value
         texts = [_json_text(item) for item in (held if isinstance(held, list) else [held])]
@@ -111,53 +121,55 @@ class LabelReader:
             raise _RefusedError(f"the answer names {'several labels' if found else 'no label'}", ambiguous=bool(found))
         return found.pop()
 
-    def _on_first_line(self, answer: str) -> str | None:
+    def _on_first_line(self, answer: str, cue: str) -> str | None:
         """Give the label that the first line is, where the rest is run-on text and no second answer."""
         first, _, rest = answer.partition("\n")
         rest = rest.strip()
         label = self._lookup(first) if rest and not rest[0].islower() else None
-        taken_back = label is not None and _RETRACTED.match(rest) and self._names_another(rest, label)
-        if label is not None and (taken_back or self._lookup(rest.partition("\n")[0]) not in (None, label)):
-            raise _RefusedError("the answer names several labels", ambiguous=True)
+        rest = without_run_on(rest, cue) if label is not None else ""
+        others = (self._lookup(line) not in (None, label) for line in rest.split("\n"))
+        if rest and (_RETRACTED.match(rest) or any(others) or self._states_another(rest, label)):
+            raise _RefusedError("the answer names several labels, or takes one back", ambiguous=True)
         return label
 
-    def _names_another(self, text: str, label: str) -> bool:
-        folded = self._fold(text)
+    def _states_another(self, text: str, label: str | None) -> bool:
+        parts = [self._fold(part) for part in sentences(text)]
         return any(
-            _stands_alone(folded, *match.span())
-            for form in self._in_prose
-            if self._folded[form] != label
-            for match in re.finditer(re.escape(form), folded)
+            self._folded[parts[number][start:end]] != label and states(parts[number], start, end)
+            for number, start, end in self._named(parts)
         )
+
+    def _named(self, parts: list[str]) -> Iterator[tuple[int, int, int]]:
+        """Give where labels stand in sentences as words of their own: the sentence, the start and the end."""
+        whole = "\n".join(parts)
+        present = sorted((form for form in self._in_prose if form in whole), key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, present)))
+        for number, part in enumerate(parts if present else ()):
+            spans = (match.span() for match in pattern.finditer(part))
+            yield from ((number, *span) for span in spans if _stands_alone(part, *span))
 
     def _on_last_line(self, answer: str, cue: str) -> str | None:
         """Give the label of the one line that repeats the cue, after some reasoning."""
         cues = dict.fromkeys((cue, "Answer:", "Final answer:"))
-        lines = answer.split("\n")[1:]
+        lines = answer.split("\n")
         marked = {line: rest for line in lines for cue in cues if (rest := drop_cue(line, cue)) != line}
         return self._lookup(marked.popitem()[1]) if len(marked) == 1 else None
 
     def _mentioned(self, answer: str) -> str:
         """Give the one label that stands in some prose, if nothing there denies it or asks for it."""
         parts = [self._fold(part) for part in sentences(answer)]
-        whole = "\n".join(parts)
-        present = sorted((form for form in self._in_prose if form in whole), key=len, reverse=True)
-        if not present:
-            raise _RefusedError("the answer names no label")
-        pattern = re.compile("|".join(map(re.escape, present)))
         found: dict[str, None] = {}
-        places: list[tuple[int, list[tuple[int, int]]]] = []
-        for number, part in enumerate(parts):
-            spans = [span for match in pattern.finditer(part) if _stands_alone(part, *(span := match.span()))]
-            found.update(dict.fromkeys(self._folded[part[start:end]] for start, end in spans))
+        places: dict[int, list[tuple[int, int]]] = {}
+        for number, start, end in self._named(parts):
+            found[self._folded[parts[number][start:end]]] = None
+            places.setdefault(number, []).append((start, end))
             if len(found) > 1:
                 raise _RefusedError(f"the answer names several labels ({', '.join(found)})", ambiguous=True)
-            if spans:
-                places.append((number, spans))
         if not found:
             raise _RefusedError("the answer names no label")
-        if any(_denied(parts, number, spans) for number, spans in places):
-            raise _RefusedError("the answer names a label but seems to deny or doubt it", ambiguous=True)
+        said = any(states(parts[number], *span) for number, spans in places.items() for span in spans)
+        if not said or any(_denied(parts, number, spans) for number, spans in places.items()):
+            raise _RefusedError("the answer names a label but does not say that it is the one", ambiguous=True)
         return found.popitem()[0]
 
 
@@ -178,9 +190,8 @@ def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 _RETRACTED = re.compile(
-    r"[^\n]{0,20}?(?:\b(?:wait|actually|correction|on second thought|scratch that|sorry|i mean|instead|rather)\b"
-    r"|\bno[,.]"
-    r"|아니|정정|사실)",
+    r"[^\n]{0,20}?(?:\b(?:wait|actually|correction|on (?:second thought|reflection)|scratch that|sorry|i mean|instead"
+    r"|rather|mistake|kidding|joking|typo|negation|edit)\b|\bno[,.]|\b(?:wrong|not)[.!]|아니|정정|사실)",
     re.IGNORECASE,
 )
 """How a first line is taken back in what follows it."""
@@ -205,7 +216,8 @@ def _denied(parts: list[str], number: int, spans: list[tuple[int, int]]) -> bool
     around = [_short(parts, number - 1), _short(parts, number + 1)]
     start, end = spans[0]
     if denies(part[start:end]):
-        return denies(f"{around[0]} {part[:start]}")
+        goes_on = _GOES_ON.match(part, end) or "".join(parts[number + 1 : number + 2])[:1].isdigit()
+        return denies(f"{around[0]} {part[:start]}") or bool(goes_on)
     masked, last = [], 0
     for start, end in spans:
         masked.append(part[last:start])
@@ -214,6 +226,8 @@ def _denied(parts: list[str], number: int, spans: list[tuple[int, int]]) -> bool
     return denies(" … ".join([around[0], *masked, claim, around[1]]))
 
 
+_GOES_ON = re.compile(r"\s+(?!(?:because|since|as)\b)\w")
+"""What makes "no" a word of "no idea", and of "No. 5"."""
 _REASON = re.compile(r"\b(?:because|since)\b")
 _KEY = re.compile(r"[\"'”’]\s*:")
 
@@ -234,20 +248,11 @@ _ENDINGS = frozenset(
     "적 적인 적이다 적입니다 적이에요 적으로 적임 적이며 적이고 적이라고 的 です だ である でした".split()
 )
 _OPENINGS = frozenset("是为為属屬")
-_LETTER_WORDS = frozenset("aeiouyAEIOUY")
-_JOINED = re.compile(r"\s(?:or|and|vs|nor|than)\b", re.IGNORECASE)
-_CHOICE = re.compile(r"\b(?:option|answer|choice|class|category|label|letter|grade|type)\s$")
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:
     """Tell whether a span is a word of its own, and no part of another word, name or number."""
-    if not (_free_before(text, start) and _free_after(text, end)):
-        return False
-    if end - start == 1 and text[start] in _LETTER_WORDS and text[end : end + 1].isspace():
-        # "A man came in" names no label A; "(A)", "A.", "A or B" and "option A is right" do.
-        chosen = _CHOICE.search(text[max(0, start - 12) : start].lower())
-        return bool(chosen or _JOINED.match(text, end))
-    return True
+    return _free_before(text, start) and _free_after(text, end)
 
 
 def _free_before(text: str, start: int) -> bool:

@@ -10,8 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 
-from fewshot._wording import MAX_ANSWER, cue_name, denies, drop_cue, excerpt, json_objects, sentences, tidy
+from fewshot._wording import (
+    MAX_ANSWER,
+    cue_name,
+    denies,
+    drop_cue,
+    excerpt,
+    json_objects,
+    leads_to,
+    not_the_answer,
+    sentences,
+    tidy,
+    without_run_on,
+)
 from fewshot.errors import OutputError
 from fewshot.outputs.cjk_numerals import in_digits
 from fewshot.outputs.numerals import Numeral, Value, find_numerals
@@ -64,18 +77,29 @@ _LATEX_FRACTION = re.compile(r"\\[dt]?frac\{(-?\d{1,20})\}\{(\d{1,20})\}")
 
 def _simplify(text: str) -> str:
     text = _LATEX_FRACTION.sub(r"\1/\2", text).replace("{,}", ",").replace("\\,", "").replace("\u2044", "/")
-    for mark in ("**", "__", "`", "\\(", "\\)", "\\[", "\\]", "\\$", "\\%"):
+    for mark in ("**", "__", "`", "$$", "\\(", "\\)", "\\[", "\\]", "\\$", "\\%"):
         text = text.replace(mark, mark[1] if mark in ("\\$", "\\%") else " ")
     return text.lstrip(_AROUND).rstrip(_AROUND + ".")
 
 
-_BOUND = re.compile(
-    r"(?:\b(?:at (?:least|most)|(?:more|fewer|less|greater|larger|smaller) than|up to)|(?:^|\s)[<>]=?|[≤≥])\W{0,3}\Z",
+_BOUND = re.compile(r"\b(?:at (?:least|most)|than|up to|m(?:in|ax)\.)\W{0,3}\Z", re.IGNORECASE)
+_NEAR = 24
+"""Characters that are looked at before a number: with all that stands before each of many numbers it takes seconds."""
+_LEADS = re.compile(
+    r"\b(?:has|had|have|costs?|takes?|took|pay|mentions|lautet|gets?|got|makes?|made|earn(?:s|ed)?|spen(?:ds|t)"
+    r"|pa(?:ys|id)|s(?:ells|old)|left|gives?|there (?:are|is|were|was)"
+    r"|(?:total|sum|product) of|(?:comes?|adds? up|amounts?) to"
+    r"|approximately|around|roughly|ca\.|environ|etwa)\s+(?:an?|the|only|exactly)?\W*\Z|(?<!~)[~≈]\s?\Z|[=:(]\s*[-−]\s+\Z",
     re.IGNORECASE,
 )
-_LONGEST_BOUND = 20
-"""Characters, at least as many as `_BOUND` takes: with all that stands before each of many numbers it takes seconds."""
-_OR_MORE = re.compile(r"\s?\+(?!\s?\d)|\s?or (?:more|less|fewer)\b", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"\s?\+(?!\s?\d)|\s?or (?:more|less|fewer|so)\b|\s?,?[-–—]+(?!\s?\d|\s\w)|-?(?:ish|odd)\b"
+    r"|\s(?:plus|below|under)\W*\Z|\.?\s?(?:uhr|o'clock|p\.m|a\.m)\b|\.?\s(?-i:Jan|Feb|Mar|Apr|May|Mai|Jun|Jul|Aug|Sep|Oct|Okt|Nov|De[cz])\w{0,6}\b"
+    r"|\s?[×x*]\s?10[⁰-⁹²³¹]",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(r"\d{1,3}(?:[.]\Z|[)]\s)")
+_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)\b", re.IGNORECASE)
 _MARKED = re.compile(r"\\boxed\s?\{([^{}]*)\}|^[ \t]*####([^\n]*)$", re.MULTILINE)
 
 
@@ -93,23 +117,14 @@ def _conclusion(answer: str, cue: str) -> Value:
         raise ValueError("the answer holds no number")
     parts = sentences(answer)
     if len(values) == 1:
-        told = [part for part in parts if _values(part)]
-        if answer.startswith("- ") or any(denies(part) or part.endswith("?") or _is_bound(part) for part in told):
-            raise _UnclearError("the answer names a number but seems to deny or doubt it")
-        return values.pop()
-    if (alone := _on_own_line(answer)) is not None:
+        if len(parts) > 1 and _ITEM.match(parts[0]):
+            raise _UnclearError("the answer begins with the number of an item")
+        return _agreed(_only(part) for part in parts if _values(part))
+    if (alone := _on_own_line(answer, cue)) is not None:
         return alone
     if (stated := _stated(parts, cue)) is not None:
         return stated
     return _reasoned(parts)
-
-
-def _is_bound(part: str) -> bool:
-    """Tell whether what stands round a number makes it a bound, and not the value."""
-    return any(
-        _BOUND.search(part, max(0, n.start - _LONGEST_BOUND), n.start) or _OR_MORE.match(part, n.end)
-        for n in find_numerals(part)
-    )
 
 
 def _values(text: str) -> set[Value]:
@@ -117,10 +132,33 @@ def _values(text: str) -> set[Value]:
 
 
 def _only(text: str) -> Value:
-    values = _values(text)
-    if len(values) != 1 or denies(text):
-        raise _UnclearError("the answer holds no single number")
-    return values.pop()
+    """Give the one number of a text that says nothing else of it: no bound, date, name or sum, and no doubt."""
+    found = list(find_numerals(text))
+    said = "".join(
+        _ORDINAL.sub("", text[one.end : two.start]) for one, two in zip([_START, *found], found, strict=False)
+    )
+    rest = said + _ORDINAL.sub("", text[found[-1].end :]) if found else ""
+    clear = (
+        len({numeral.value for numeral in found}) == 1
+        and not any(map(str.isdigit, rest))
+        and not (denies(text) or text.endswith("?") or text.startswith("- ") or _ITEM.match(text))
+        and not any(_GOES_ON.match(text, numeral.end) for numeral in found)
+        and all(
+            any(sign.isalpha() or sign == "(" for sign in text[one.end : two.start]) for one, two in pairwise(found)
+        )
+        and any(_leads_to(text, numeral.start) for numeral in found)
+    )
+    if not clear:
+        raise _UnclearError("the answer names no single number, or does not say that it is the one")
+    return found[0].value
+
+
+_START = Numeral(0, 0, 0)
+
+
+def _leads_to(text: str, start: int) -> bool:
+    before = text[max(0, start - _NEAR) : start]
+    return not _BOUND.search(before) and (_LEADS.search(before) is not None or leads_to(text, start))
 
 
 def _agreed(values: Iterable[Value]) -> Value:
@@ -137,17 +175,20 @@ def _json_fields(answer: str, cue: str) -> list[str]:
     fields = {key.casefold(): str(value) for held in as_written for key, value in held.items()}
     keys = ("answer", "result", "value", "number", cue_name(cue).casefold())
     telling = [fields[key] for key in keys if key in fields][:1]
+    if fields and not any(key for key in fields if not not_the_answer(key)):
+        raise _UnclearError("the answer names no number as its result")
     return list(fields.values()) if len(objects) > 1 or not telling else telling
 
 
-def _on_own_line(answer: str) -> Value | None:
+def _on_own_line(answer: str, cue: str) -> Value | None:
     """Give the number that is the first line, before run-on text, or the last line, after some reasoning."""
+    answer = without_run_on(answer, cue)
     lines = [line for line in answer.split("\n") if line.strip()]
     if len(lines) < 2:
-        return None
-    (first, second), (before, last) = map(literal_number, lines[:2]), map(literal_number, lines[-2:])
+        return literal_number(answer)
+    first, (before, last) = literal_number(lines[0]), map(literal_number, lines[-2:])
     if first is not None:
-        return first if second is None and not lines[1].lstrip()[0].islower() else None
+        return first if not lines[1].lstrip()[0].islower() and _values("\n".join(lines[1:])) <= {first} else None
     return last if before is None else None
 
 

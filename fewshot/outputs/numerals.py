@@ -138,6 +138,8 @@ def _word(tokens: _Tokens, at: int) -> str:
 def _sign_word(text: str, tokens: _Tokens, at: int, last_end: int) -> int | None:
     """Give the start of "minus" or "negative" where it is the sign of the number behind it, else None."""
     word = _word(tokens, at - 1)
+    if word in _SIGN_WORDS:
+        raise ValueError(f"{word!r} before a number is not understood")
     if word not in ("minus", "negative"):
         return None
     before = tokens[at - 1]
@@ -149,18 +151,23 @@ def _sign_word(text: str, tokens: _Tokens, at: int, last_end: int) -> int | None
 # In digits ------------------------------------------------------------------------------------------------------------
 
 _ORDINALS = frozenset({"st", "nd", "rd", "th"})
+_NO_UNITS = frozenset({"ish", "am", "pm", "pi", "π"})
+_SIGN_WORDS = frozenset("moins menos meno минус мінус eksi ناقص マイナス 마이너스 영하 零下 负 負".split())  # noqa: SIM905
+"""Words for a minus, some of which mean something else too ("por lo menos")."""
 _MINUS = str.maketrans("−–", "--")
 
 
 def _written(text: str, tokens: _Tokens, at: int) -> tuple[Numeral | None, int]:
     """Read a number in digits, and the scale words behind it; gives it and the tokens that it took."""
     token = tokens[at]
-    value = None if _part_of_name(text, token) else _value(token)
+    twice = token["sign"] and token["sign2"] and not token["money"]
+    value = None if twice or _part_of_name(text, token) else _value(token)
     if value is None:
         return None, 1
     if _is_negative(text, token):
         value = _negative(value)
     suffix = token["suffix"] or ""
+    _refuse_odd(token, suffix)
     scale, used, end = factor_of(suffix, bool(token["money"])), 1, token.end()
     if suffix and scale == 1 and multiplies(suffix):
         raise ValueError(f"{suffix!r} behind a number is not understood")
@@ -169,7 +176,7 @@ def _written(text: str, tokens: _Tokens, at: int) -> tuple[Numeral | None, int]:
     while not suffix and at + used < len(tokens) and not text[end : tokens[at + used].start()].strip(" \u00a0"):
         word = tokens[at + used]["word"] or ""
         factor = SCALES.get(word.lower(), 1) if len(word) > 2 else factor_of(word, bool(token["money"]))
-        if factor == 1 and (multiplies(word) or word in ("k", "K", "M", "B", "T")):
+        if factor == 1 and (multiplies(word) or word in ("k", "K", "M", "B", "T", "MM") or word.lower() in _NO_UNITS):
             raise ValueError(f"{word!r} behind a number is not understood")
         if factor == 1 or (word in SUFFIXES and word != "mn" and not MONEY.match(text, tokens[at + used].end())):
             if factor > 1:
@@ -182,6 +189,15 @@ def _written(text: str, tokens: _Tokens, at: int) -> tuple[Numeral | None, int]:
         if scale >= 10**MAX_DIGITS:
             raise ValueError(f"the number has more than {MAX_DIGITS:,} digits")
     return Numeral(_times(value, scale), token.start(), end, scale), used
+
+
+def _refuse_odd(token: re.Match[str], suffix: str) -> None:
+    """Raise ValueError for a time, a decade, or a price that may be grouped or a fraction: "5pm", "1990s", "$1.000"."""
+    digits = token["digits"] or ""
+    if suffix.lower() in _NO_UNITS or suffix == "T" or (suffix == "s" and len(digits) == 4):
+        raise ValueError(f"{suffix!r} behind a number is not understood")
+    if token["money"] and re.fullmatch(r"\d{1,3}\.\d{3}", digits):
+        raise ValueError("the answer holds a number that may be grouped or a fraction")
 
 
 def _refuse_fractions(text: str, tokens: _Tokens, at: int, used: int) -> None:
@@ -288,7 +304,7 @@ def _grouped(written: str, sign: str) -> bool:
         1 <= len(first) <= 3
         and first[0] != "0"
         and len(groups[-1]) == 3
-        and all(len(group) in (2, 3) for group in groups)
+        and all(len(group) == 3 or (len(group) == 2 and sign == ",") for group in groups)
     )
 
 

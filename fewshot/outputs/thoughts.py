@@ -23,7 +23,9 @@ _AT_FIRST = re.compile(
 )
 """What a reply begins with when a prompt has taught the model a tag for its thoughts; elsewhere it may be text."""
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
-_BARE_CHANNELS = re.compile(r"\A\s*analysis(?=[A-Z])(.*?)(?:assistantfinal(.*)|\Z)", re.DOTALL)
+_BARE_CHANNELS = re.compile(
+    r"\A\s*(?:analysis|commentary)(?=[A-Z]|.*assistantfinal)(.*?)(?:assistantfinal(.*)|\Z)", re.DOTALL
+)
 """Harmony whose signs were stripped on the way: `analysisThe user asks.assistantfinalpositive`."""
 _SIGNS = re.compile(r"<\|(?:start|end|return|call|im_end|START_RESPONSE|END_RESPONSE)\|>(?:assistant)?", re.IGNORECASE)
 _TURN_BEGINS = re.compile(
