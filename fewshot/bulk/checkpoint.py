@@ -181,12 +181,22 @@ class Checkpoint:
         with self._telling("read"):
             yield from map(_saved, self._store.execute(f"{_SAVED} order by position"))
 
-    def finish(self) -> None:
+    def finish(self, rows: int | None = None) -> None:
         """At the end of a complete run: the output is in step, in place and on disk.
 
+        Arguments:
+            rows: how many the input had.
+
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: it cannot be written, or has rows of a longer input.
         """
+        with self._telling("read"):
+            held = self._store.execute("select coalesce(max(position) + 1, 0) from rows").fetchone()[0]
+        if rows is not None and held > rows:
+            raise ConfigError(
+                f"{self.out} has {held:,} rows, and the input only {rows:,}: "
+                "give the same input, another output, or start over with --fresh"
+            )
         with self._telling("write"):
             if self._lines:
                 self._sync_output()

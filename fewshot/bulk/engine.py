@@ -123,7 +123,7 @@ class Run(Generic[T]):
                     await self._news.wait()
             if error := self._error or self._source_error:
                 raise error
-            await self._keeper.finish()
+            await self._keeper.finish(self._fed)
         finally:
             await self._close()
 

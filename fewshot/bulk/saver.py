@@ -107,14 +107,14 @@ class Keeper(Generic[T]):
                 self._report(result)
             commit.set_result(None)
 
-    async def finish(self) -> None:
-        """At the end of a complete run: put the output in its final form and place."""
+    async def finish(self, rows: int) -> None:
+        """At the end of a complete run of so many rows: put the output in its final form and place."""
         if self._checkpoint is None:
             return
         checkpoint = self._checkpoint
 
         def finished() -> None:
-            checkpoint.finish()
+            checkpoint.finish(rows)
             if is_table(checkpoint.out):
                 write_table(checkpoint.out, lambda: (saved.line for saved in checkpoint.saved()))
 

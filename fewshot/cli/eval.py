@@ -15,8 +15,8 @@ from fewshot._progress import Bar
 from fewshot._wording import tidy
 from fewshot.cli.options import add_column_options, add_task_options, relabelled, renamed, risk_of, task_of
 from fewshot.cli.terminal import put_found, tell_line
-from fewshot.data.columns import Columns, value_at
-from fewshot.data.examples import answer_in
+from fewshot.data.columns import Columns
+from fewshot.data.examples import answer_at, answer_in
 from fewshot.data.labelled import Labelled, gold_rows, in_file, read_labelled, target_of
 from fewshot.errors import ConfigError, InputError
 from fewshot.evaluation.report import Report, comparison_table
@@ -112,9 +112,16 @@ def _check_places(args: argparse.Namespace) -> None:
         raise InputError(message, field="report")
     if other in (".html", ".htm", ".svg"):
         raise InputError(f"--out {args.out}: this is JSON with all rows; --report writes a page", field="out")
+    if other not in ("", ".json"):
+        raise InputError(f"--out {args.out}: a report is JSON with all rows: name it .json", field="out")
     if kind == ".svg" and len(args.counts or ()) < 2:
         raise InputError("a .svg is a curve over the number of shots: give several, such as --k 0,4,16", field="report")
+    read = [Path(name) for name in (args.data, args.pool, args.examples, args.schema) if name]
     for path in filter(None, (args.report, args.out)):
+        if any(Path(path).resolve() == given.resolve() for given in read):
+            raise ConfigError(f"{path} is what is read: name another file for what is written")
+        if path == "-":
+            raise ConfigError("a report goes to a file: name one, or print it with --json")
         folder = Path(path).absolute().parent
         if not folder.is_dir():
             raise ConfigError(f"{path} cannot be written: there is no folder {Path(path).parent}, so make it first")
@@ -160,7 +167,7 @@ def with_labels(
     for path, rows in files.items():
         with in_file(path):
             column = target or target_of(task.output, rows, [*task.inputs, *task.parameters])
-            answers = [answer_in(task.output, value_at(row, column)) for row in rows]
+            answers = [answer_in(task.output, answer_at(row, column)) for row in rows]
         found |= {tidy(str(answer)) for answer in answers if answer is not None}
     found.discard("")  # a row without a label is named where the rows are read
     if task.examples or not found - set(task.output.labels):

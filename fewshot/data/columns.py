@@ -175,6 +175,9 @@ class Columns:
                     yield InputError(str(error).replace(where, f"{where}:{line}", 1), field=error.field)
                 checked = True
             elif isinstance(record, str):
+                if not checked and self.renamed:
+                    lacks = f"{where} holds plain lines, and no column {', '.join(self.renamed.values())}"
+                    raise InputError(f"{lacks}: leave that name out, or give a table with a header")
                 if not checked and len(self.needed) > 1:
                     needs = f"{self.task.name} takes {', '.join(self.needed)}, and {where} holds plain lines"
                     raise InputError(f"{needs}: give JSONL or CSV")
@@ -229,7 +232,7 @@ def read_rows(path: Path, columns: Columns, *, encoding: str | None = None) -> I
     Raises:
         InputError: the file cannot be read, or lacks an input. ConfigError: an extra is missing.
     """
-    return columns.rows(read(path, encoding=encoding), str(path))
+    return columns.rows(read(path, encoding=encoding, named=[*columns.renamed.values()]), str(path))
 
 
 class Stream:
@@ -272,14 +275,14 @@ class Stream:
 
         try:
             with os.fdopen(self._descriptor, "rb", closefd=False) as pipe:
-                for row in self._columns.rows(read_open(pipe, "", self._where, self._encoding), self._where):
+                named = [*self._columns.renamed.values()]
+                records = read_open(pipe, "", self._where, self._encoding, named)
+                for row in self._columns.rows(records, self._where):
                     self._room.acquire()
                     self._rows.append(row)
                     tell()
                     if self._ended:
                         return
-        except OSError:
-            pass  # the other end is gone
         except Exception as error:  # raised where the rows are taken
             self._error = error
         self._ended = True

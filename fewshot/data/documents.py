@@ -37,7 +37,7 @@ _LISTS = (
 
 def header(cells: Sequence[Any], where: str) -> list[str]:
     """Give the names of a table's columns, without blanks round them; raises InputError where two are the same."""
-    names = ["" if cell is None else str(cell).strip() for cell in cells]
+    names = ["" if cell is None else str(cell).strip().lstrip("\ufeff") for cell in cells]
     while names and not names[-1]:
         del names[-1]
     names = [name or f"column {place}" for place, name in enumerate(names, start=1)]
@@ -97,9 +97,23 @@ def _constant(name: str) -> None:
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
 
 
-def json_records(lines: Iterable[str], where: str) -> Iterator[tuple[int, Any]]:
-    """Read JSON lines; or one document of records, or objects one after another, if the first line shows that."""
-    numbered = enumerate(lines, start=1)
+def json_records(text: Iterable[str], where: str, *, lines: bool = False) -> Iterator[tuple[int, Any]]:
+    """Read JSON lines; or one document of records, or objects one after another, if the first line shows that.
+
+    Arguments:
+        lines: the file is said to be one of lines, so that an object on its one line is a record.
+    """
+    try:
+        yield from _json_records(text, where, lines=lines)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        told = f"is JSON that does not hold records as it says ({type(error).__name__}: {error})"
+        raise InputError(f"{where}: {told}; give a list of objects") from error
+
+
+def _json_records(lines_: Iterable[str], where: str, *, lines: bool) -> Iterator[tuple[int, Any]]:
+    numbered = enumerate(lines_, start=1)
     for number, line in numbered:  # noqa: B007
         start = line.strip(" \t\r\n")
         if start:
@@ -116,7 +130,7 @@ def json_records(lines: Iterable[str], where: str) -> Iterator[tuple[int, Any]]:
             return
         numbered = enumerate(rest, start=number + 1)
     second = next(((n, text) for n, text in numbered if text.strip(" \t\r\n")), None)
-    if second is None and isinstance(first, dict):
+    if second is None and isinstance(first, dict) and not lines:
         yield from _unwrapped(first, where)
         return
     yield number, first
@@ -140,10 +154,11 @@ def _line(text: str, number: int, where: str) -> Any:
     try:
         row = _decoder.decode(text.removesuffix(","))
     except (ValueError, RecursionError) as error:
-        about = getattr(error, "msg", error)
+        about = str(getattr(error, "msg", error)).removesuffix(" at")
+        at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         if any("\ud800" <= sign <= "\udfff" for sign in text):
             return InputError(f"{where}:{number}: is not UTF-8 text")
-        return InputError(f"{where}:{number}: is not valid JSON: {about} at column {getattr(error, 'colno', 1)}")
+        return InputError(f"{where}:{number}: is not valid JSON: {about}{at}")
     if not text.isascii() and any("\udc80" <= sign <= "\udcff" for sign in text):
         return InputError(
             f"{where}:{number}: is not UTF-8 text; save it as UTF-8, or name its encoding with --encoding"
@@ -191,6 +206,8 @@ def _unwrapped(value: Any, where: str) -> Iterator[tuple[int, Any]]:
         return enumerate((dict(zip(names, row, strict=True)) for row in value["data"]), start=1)
     if value and all(isinstance(column, dict) for column in value.values()):
         return _pandas(value)
+    if any(isinstance(value.get(name), str) for name in ("text", "input", "question", "query", "sentence")):
+        return enumerate([value], start=1)
     lists = {name: rows for name, rows in value.items() if _are_records(rows) and name.casefold() in _LISTS}
     if len(lists) > 1:
         raise InputError(f"{where}: holds {', '.join(lists)}: put the one that is meant into a file of its own")
@@ -243,6 +260,8 @@ def class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
     """Give the names of the labels that Hugging Face data sets keep as numbers, by column."""
     found = {}
     for name, feature in (features or {}).items():
+        while inner := feature.get("feature") if isinstance(feature, Mapping) else getattr(feature, "feature", None):
+            feature = inner
         names = feature.get("names") if isinstance(feature, Mapping) else getattr(feature, "names", None)
         if isinstance(names, list):
             found[name] = names
@@ -251,12 +270,13 @@ def class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
 
 def named(row: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Put the names of labels in the place of their numbers; -1, which stands for no label, is None."""
-    return {
-        key: (names[key][value] if 0 <= value < len(names[key]) else None)
-        if key in names and isinstance(value, int)
-        else value
-        for key, value in row.items()
-    }
+    return {key: _named(value, names[key]) if key in names else value for key, value in row.items()}
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return (names[value] if 0 <= value < len(names) else None) if isinstance(value, int) else value
 
 
 # -- files that a library reads ---------------------------------------------------------------------------------------
@@ -283,7 +303,9 @@ def _arrow(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
         names = class_names(about.get("info", {}).get("features"))
         rows = (row for batch in batches for row in batch.to_pylist())
         yield from enumerate((named(row, names) for row in rows) if names else rows, start=1)
-    except (ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except (ArrowException, AttributeError, OSError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{where} cannot be read as Parquet or Arrow: {error}") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot._checks import brief, did_you_mean, plain_input
-from fewshot.data.columns import ANSWERS, column
+from fewshot.data.columns import ANSWERS, column, value_at
 from fewshot.data.formats import gold
 from fewshot.data.readers import read
 from fewshot.errors import InputError, TaskError
@@ -19,6 +19,7 @@ from fewshot.outputs.kinds import Output
 from fewshot.types import Example
 
 __all__ = [
+    "answer_at",
     "answer_column",
     "answer_in",
     "check_examples",
@@ -112,7 +113,8 @@ def made_example(
     """Make the example of a row with which nothing is wrong."""
     names = [*inputs, *parameters]
     given = _given(row, names)
-    answer = answer_in(output, row[(column(row, target) if target else answer_column(row, names)) or "output"])
+    place = (column(row, target) if target else answer_column(row, names)) or "output"
+    answer = answer_in(output, answer_at(row, place))
     return Example(given, output.check_for(answer, given), id=str(row.get("id", line)), line=line)
 
 
@@ -123,8 +125,14 @@ def _given(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def answer_column(row: Mapping[str, Any], inputs: Iterable[str], names: Iterable[str] = ANSWERS) -> str | None:
     """Find the column of the answer by its usual names; None where there is none."""
-    taken = {*inputs}
-    return next((place for name in names if name not in taken and (place := column(row, name)) is not None), None)
+    taken, answers = {*inputs}, getattr(row, "answers", row)
+    return next((place for name in names if name not in taken and (place := column(answers, name)) is not None), None)
+
+
+def answer_at(row: Mapping[str, Any], place: str) -> Any:
+    """Give the answer in a column; of a label tool's row what people said, whatever its data hold under that name."""
+    answers = getattr(row, "answers", row)
+    return value_at(answers if place in answers else row, place)
 
 
 def answer_in(output: Output[Any], value: Any) -> Any:
@@ -173,13 +181,13 @@ def row_faults(
             yield "missing-key", f"the example has no {key!r}", "add it"
     if answer is not None and output is not None:
         try:
-            output.check_for(answer_in(output, row[answer]), _given(row, inputs))
+            output.check_for(answer_in(output, answer_at(row, answer)), _given(row, inputs))
         except ValueError as error:
             message = f"the example's {target or 'output'} is not valid: {error}"
             if output.labels is None:
                 yield "invalid-output", message, ""
             else:
-                near = did_you_mean(str(row[answer]), output.labels)
+                near = did_you_mean(str(answer_at(row, answer)), output.labels)
                 yield "unknown-label", message, f"write one of them{near}, or add it to output"
 
 

@@ -9,6 +9,7 @@ evals files, as their documentation shows them.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 from fewshot._checks import brief
 from fewshot.errors import InputError
 
-__all__ = ["flat", "gold", "is_plain"]
+__all__ = ["Annotated", "flat", "gold", "is_plain", "mark_of"]
 
 _log = logging.getLogger("fewshot")
 
@@ -32,11 +33,34 @@ _ANSWERED = {
 }  # fmt: skip
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
 _UNANSWERED = "not annotated"
+_WHOLE = ("choices", "rating", "number", "text", "taxonomy", "selected", "datetime")
+"""Under which name Label Studio keeps an answer for the whole text."""
+
+
+class Annotated(dict[str, Any]):
+    """A row of a label tool: its data, and apart from them what people answered, since names may be the same.
+
+    The answer to a single question is also called `label`.
+    """
+
+    __slots__ = ("answers",)
+
+    def __init__(self, data: Mapping[str, Any], answers: Mapping[str, Any]) -> None:
+        only = {"label": next(iter(answers.values()))} if len(answers) == 1 else {}
+        super().__init__({**answers, **data, **only})
+        self.answers: Mapping[str, Any] = {**answers, **only}
 
 
 def is_plain(names: Iterable[str]) -> bool:
     """Tell a record whose keys are those of no label tool."""
     return not any(name in _TOOLS or name.endswith(".responses") for name in names)
+
+
+def mark_of(row: Mapping[str, Any]) -> str | None:
+    """Give what is the same in rows that hold what several people say of one text; None for a row that is all of it."""
+    if "_task_hash" in row:  # Prodigy
+        return repr((row["_task_hash"], row.get("text")))
+    return repr(row.get("id")) if "annotation_id" in row else None  # Label Studio's JSON_MIN, CSV and TSV
 
 
 def flat(record: Mapping[str, Any]) -> Flat:
@@ -46,12 +70,17 @@ def flat(record: Mapping[str, Any]) -> Flat:
     """
     row: dict[str, Any] = dict(record)
     verdict: Verdict = ""
-    if any(name.endswith(".responses") for name in record):
-        row, verdict = _argilla_columns(record)
-    for name, of_tool in _TOOLS.items():
-        found = of_tool(row) if name in row and not verdict else None
-        if found is not None:
-            row, verdict = found
+    try:
+        if any(name.endswith(".responses") for name in record):
+            row, verdict = _argilla_columns(record)
+        for name, of_tool in _TOOLS.items():
+            apart = verdict or isinstance(row, Annotated)
+            found = of_tool(row) if name in row and not apart else None
+            if found is not None:
+                row, verdict = found
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        told = f"is not as a label tool writes it ({type(error).__name__}: {error})"
+        return dict(record), InputError(f"{told}: mend it or leave it out")
     return row, verdict
 
 
@@ -67,6 +96,7 @@ def gold(
         InputError: a record is broken, or its status is not understood; or there are records and none is gold.
     """
     left: Counter[str] = Counter()
+    said: dict[Any, Verdict] = {}
     number = 0
     for number, (line, record) in enumerate(records, start=1):
         if isinstance(record, InputError):
@@ -76,6 +106,8 @@ def gold(
         if not isinstance(record, Mapping):
             raise InputError(f'{where}:{line}: must be an object like {{"text": …, "output": …}}, not {brief(record)}')
         row, verdict = (dict(record), "") if is_plain(record) else flat(record)
+        if (mark := mark_of(record)) and {said.setdefault(mark, verdict), verdict} == {"", "rejected"}:
+            verdict = InputError("the annotators disagree: accept, reject")
         if isinstance(verdict, InputError):
             raise InputError(f"{where}: row {number}: {verdict}", row=number)
         if verdict:
@@ -137,7 +169,7 @@ def _prodigy(row: Mapping[str, Any]) -> Flat | None:
     answer = row["answer"]
     rest = _without(row, "answer", "options")
     if isinstance(chosen := row.get("accept"), list) and isinstance(row.get("options"), list):
-        texts = {option["id"]: option.get("text") for option in row["options"]}
+        texts = {option["id"]: option.get("text", option["id"]) for option in row["options"]}
         rest["label"] = [texts.get(one) if isinstance(one, int) else one for one in chosen]
         del rest["accept"]
     if answer in ("accept", "reject", "ignore"):
@@ -154,7 +186,7 @@ def _spacy(row: Mapping[str, Any]) -> Flat | None:
 
 
 def _label_studio(row: Mapping[str, Any]) -> Flat | None:
-    made, data = row["annotations"], row.get("data")
+    made, data = row.get("annotations", row.get("completions")), row.get("data")
     if isinstance(made, Mapping) and "cats" in made:
         return _spacy({**_without(row, "annotations"), "cats": made["cats"]})
     if not isinstance(made, list) or not isinstance(data, Mapping) or not all(isinstance(o, Mapping) for o in made):
@@ -166,11 +198,30 @@ def _label_studio(row: Mapping[str, Any]) -> Flat | None:
         return rest, "cancelled" if made else _UNANSWERED
     answers: dict[str, list[Any]] = {}
     for one in kept:
+        parts: dict[str, list[Any]] = {}
         for part in one.get("result", ()):
-            answers.setdefault(str(part.get("from_name", "label")), []).append(_chosen(part))
+            if part.get("type") != "relation":
+                parts.setdefault(str(part.get("from_name", "label")), []).append(part.get("value") or {})
+        for name, values in parts.items():
+            answers.setdefault(name, []).append(_chosen(values))
     if not answers:
         return rest, _UNANSWERED
-    return {**rest, **_as_label({name: _agreed(values) for name, values in answers.items()})}, ""
+    return Annotated(rest, {name: _agreed(values) for name, values in answers.items()}), ""
+
+
+def _label_studio_row(row: Mapping[str, Any]) -> Flat | None:
+    """Read a row of its JSON_MIN, CSV or TSV, where an answer that is more than a word is JSON."""
+    answers = {}
+    for name, value in row.items():
+        if isinstance(value, str) and value.startswith(('{"', '[{"')):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                continue
+        values = value if isinstance(value, list) else [value]
+        if values and all(isinstance(one, Mapping) and {*_WHOLE, "start"} & one.keys() for one in values):
+            answers[name] = _chosen(values)
+    return {**row, **answers}, ""
 
 
 def _ours(row: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -179,17 +230,28 @@ def _ours(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {"fewshot": told} if isinstance(told, str) else {}
 
 
-def _as_label(answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Give answers under their questions; one alone is the label, too."""
-    return {**answers, **({"label": next(iter(answers.values()))} if len(answers) == 1 else {})}
-
-
-def _chosen(part: Mapping[str, Any]) -> Any:
-    value = part.get("value") or {}
-    for kind in ("choices", "rating", "number", "text"):
-        if kind in value and "start" not in value:
-            return value[kind]
-    return InputError(f"holds {part.get('type', 'an annotation')}, which is not an answer for the whole text")
+def _chosen(values: Sequence[Mapping[str, Any]]) -> Any:
+    """Give what one person answered to one question: for all of the text, or a label for each of several parts."""
+    spans = [
+        {
+            "label": label,
+            "text": value["text"],
+            **{end: value.get("globalOffsets", value)[end] for end in ("start", "end")},
+        }
+        for value in values
+        for label in value.get("labels") or value.get("hypertextlabels") or ()
+    ]
+    if spans:
+        return spans
+    found = [value[kind] for value in values for kind in _WHOLE if kind in value and "start" not in value]
+    if len(found) != 1 or len(values) != 1:
+        told = ", ".join(name for value in values for name in value if name not in ("start", "end", "text"))
+        return InputError(f"its answers ({told}) are not one for the whole text: name another question with --target")
+    if "taxonomy" not in values[0]:
+        return found[0]
+    if deep := next((path for path in found[0] if len(path) > 1), None):
+        return InputError(f"its place in the taxonomy has several levels ({' > '.join(deep)}): give it one label")
+    return [path[0] for path in found[0]]
 
 
 def _argilla(row: Mapping[str, Any]) -> Flat | None:
@@ -220,9 +282,19 @@ def _argilla_columns(record: Mapping[str, Any]) -> Flat:
     answers = {}
     for name in questions:
         values = record[f"{name}.responses"] or []
+        if isinstance(values, str):
+            return rest, InputError(f"its {name}.responses are a text and not a list: export it as JSON or Parquet")
         statuses = record.get(f"{name}.responses.status") or [record.get("status", "submitted")] * len(values)
         answers[name] = list(zip(values, statuses, strict=True))
     return _responded(rest, answers)
+
+
+def _argilla_feedback(row: Mapping[str, Any]) -> Flat | None:
+    """Read a row that Argilla 1 gives to data sets: `label`, a list of responses, beside `label-suggestion`."""
+    questions = [name for name in row if f"{name}-suggestion" in row]
+    answers = {name: [(one["value"], one["status"]) for one in row[name] or ()] for name in questions}
+    suggested = [name for name in row if name.startswith(tuple(f"{question}-suggestion" for question in questions))]
+    return _responded(_without(row, *questions, *suggested), answers) if questions else None
 
 
 def _responded(rest: dict[str, Any], answers: Mapping[str, Sequence[tuple[Any, Any]]]) -> Flat:
@@ -235,7 +307,7 @@ def _responded(rest: dict[str, Any], answers: Mapping[str, Sequence[tuple[Any, A
     agreed = {name: _agreed(values) for name, values in taken.items() if values}
     if unknown is not None or not agreed:
         return rest, unknown or why
-    return {**rest, **_as_label(agreed)}, ""
+    return Annotated(rest, agreed), ""
 
 
 def _argilla_1(row: Mapping[str, Any]) -> Flat | None:
@@ -272,7 +344,9 @@ def _promptfoo_cell(row: Mapping[str, Any]) -> Flat:
 
 
 def _doccano(row: Mapping[str, Any]) -> Flat:
-    return _without(row, "is_confirmed"), "" if row["is_confirmed"] is True else "not confirmed"
+    said = str(row["is_confirmed"]).casefold()  # a CSV has it as a text
+    verdicts: Mapping[str, Verdict] = {"true": "", "false": "not confirmed"}
+    return _without(row, "is_confirmed"), verdicts.get(said, _not_understood(row["is_confirmed"]))
 
 
 _TOOLS: Mapping[str, Callable[[Mapping[str, Any]], Flat | None]] = {
@@ -281,8 +355,11 @@ _TOOLS: Mapping[str, Callable[[Mapping[str, Any]], Flat | None]] = {
     "input": _input,
     "cats": _spacy,
     "annotations": _label_studio,
+    "completions": _label_studio,
+    "annotation_id": _label_studio_row,
     "fields": _argilla,
     "annotation": _argilla_1,
+    "external_id": _argilla_feedback,
     "vars": _promptfoo,
     "__expected": _promptfoo_cell,
     "is_confirmed": _doccano,
@@ -296,8 +373,10 @@ def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _agreed(values: Sequence[Any]) -> Any:
-    """Give what all annotators say, or the error that they disagree."""
-    if all(value == values[0] for value in values):
+    """Give what all annotators say, in whatever order, or the error that they disagree."""
+    if wrong := next((value for value in values if isinstance(value, InputError)), None):
+        return wrong
+    if len({str(sorted(map(str, value)) if isinstance(value, list) else value) for value in values}) == 1:
         return values[0]
     told = (" and ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values)
     return InputError(f"the annotators disagree: {', '.join(dict.fromkeys(told))}")

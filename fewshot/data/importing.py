@@ -7,6 +7,7 @@ from typing import Any
 
 from fewshot._checks import check_kind, did_you_mean
 from fewshot.data.columns import column, names_in, value_at
+from fewshot.data.examples import answer_at
 from fewshot.data.labelled import gold_rows
 from fewshot.errors import InputError
 
@@ -37,7 +38,7 @@ def examples_from(
     check_kind("encoding", encoding, str, type(None), what="the name of an encoding")
     found = []
     for number, row in gold_rows(source, encoding=encoding).rows[:limit]:
-        found.append(dict(row) if columns is None else _renamed(row, columns, number))
+        found.append(_whole(row) if columns is None else _renamed(row, columns, number))
         for name, value in found[-1].items():
             if isinstance(value, InputError):
                 raise InputError(f"row {number}: {value}", field=name, row=number)
@@ -55,6 +56,12 @@ def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], number: int) ->
             there = names_in(row)
             message = f"row {number} has no column {wanted!r}{did_you_mean(wanted, there)}; it has {', '.join(there)}"
             raise InputError(message, field=wanted, row=number)
-        if (value := value_at(row, place)) is not None:
+        if (value := answer_at(row, place) if name == "output" else value_at(row, place)) is not None:
             found[name] = value
     return found
+
+
+def _whole(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give all columns of a row; an answer that a label tool has goes before one that its data hold."""
+    only = getattr(row, "answers", {}).get("label")
+    return {**row} if only is None or "output" not in row else {**row, "output": only}

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from fewshot._checks import REQUIRED, brief, check_kind
 from fewshot.data.columns import ANSWERS, Columns, Signature, column, names_in, value_at
 from fewshot.data.documents import class_names, named
-from fewshot.data.examples import answer_column, answer_in, example_of
-from fewshot.data.formats import gold
+from fewshot.data.examples import answer_at, answer_column, answer_in, example_of
+from fewshot.data.formats import gold, mark_of
 from fewshot.data.frames import frame_records, is_frame
 from fewshot.data.readers import read
 from fewshot.errors import InputError
@@ -25,6 +25,10 @@ from fewshot.types import Example
 __all__ = ["GoldRows", "Labelled", "LabelledRows", "as_examples", "gold_rows", "in_file", "read_labelled", "target_of"]
 
 _LABELS = ("label_text", "label_name", "label", "gold_label", "category", "class")
+_OF_PERSON = (
+    "annotation_id annotator created_at updated_at lead_time _session_id _annotator_id _timestamp".split()  # noqa: SIM905
+)
+"""Columns of label tools that tell who said something and when."""
 _log = logging.getLogger("fewshot")
 
 
@@ -112,6 +116,12 @@ def read_labelled(
             target = target or target_of(task.output, given.records, [*task.inputs, *task.parameters])
             found = Columns(task, columns or {})
             read_rows = LabelledRows(_labelled(task, row, number, found, target) for number, row in given.rows)
+        said: dict[str, Labelled] = {}
+        for (number, row), one in zip(given.rows, read_rows, strict=True):
+            mark = mark_of(row)
+            if mark and (before := said.setdefault(f"{mark} {one.inputs}", one)).truth != one.truth:
+                message = f"row {number}: the annotators disagree: {before.truth}, {one.truth}"
+                raise InputError(message, row=number)
     read_rows.left_out, read_rows.where = given.left_out, given.where
     return read_rows
 
@@ -187,7 +197,12 @@ def gold_rows(source: Any, inputs: Mapping[str, Any] | None = None, *, encoding:
         message = f"rows must be a file, a data frame, or a list of dicts or pairs, not {type(source).__name__}"
         raise InputError(message, field="rows")
     left: list[str] = []
-    found = [(number, row) for number, _, row in gold(records, where or "the rows", tell=left.append)]
+    found, said = [], set[str]()
+    for number, _, row in gold(records, where or "the rows", tell=left.append):
+        what = repr({name: value for name, value in row.items() if name not in _OF_PERSON})
+        if mark_of(row) is None or what not in said:  # what another person says too is one row, as in other exports
+            found.append((number, row))
+            said |= {what} if mark_of(row) else set()
     for told in left:
         _log.warning(told)
     return GoldRows(where, found, "".join(left))
@@ -251,7 +266,7 @@ def _labelled(task: LabelledSignature, row: Mapping[str, Any], number: int, colu
         if default is REQUIRED and name not in inputs:
             message = f"row {number}: {where[name]!r} is empty; fill it in, or leave the row out"
             raise InputError(message, field=name, row=number)
-    answer, also = value_at(row, place), row.get("accept") if target == "output" else None
+    answer, also = answer_at(row, place), row.get("accept") if target == "output" else None
     try:
         truth, references = _truth(task.output, answer, also, inputs)
     except ValueError as error:

@@ -17,6 +17,7 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -46,7 +47,7 @@ _BINARY = {
     b"SQLite format 3": "an SQLite database",
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
-    b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it first",
+    b"\x28\xb5\x2f\xfd": "a file packed with zstd",
     b"Obj\x01": "an Avro file",
 }
 _BOMS = (  # the longer ones first: UTF-16's is how UTF-32's begins
@@ -73,25 +74,49 @@ _ESCAPED = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 _HALF = re.compile("[\ud800-\udfff]")
 _NAMED = ("text", "label", "output", "input", "question", "answer", "query", "review", "sentence", "target")
 """A first line of a text file that has one of these between delimiters is the header of a table."""
+_JSON_BEGINS = re.compile(r'[\[{]\s*(["\[{}\]]|$)')
+_NOT_UTF8 = "holds bytes that are not UTF-8 text; save it as UTF-8, or name its encoding with --encoding"
 
 
-def read(path: Path, *, encoding: str | None = None) -> Iterator[Record]:
+def read(path: Path, *, encoding: str | None = None, named: Sequence[str] = ()) -> Iterator[Record]:
     """Give the records of a file.
 
     Arguments:
         path: JSON lines, JSON, CSV and its like, Parquet, Arrow, YAML, Excel, or lines of text; may be compressed.
         encoding: of a text that is not UTF-8 and has no byte order mark.
+        named: columns that the caller names: lines of text whose first has one of these are a table.
 
     Raises:
         InputError: the file cannot be read, or is not what its name says; with file and line.
         ConfigError: it wants an extra that is missing.
     """
+    with _told(str(path)), _opened(path) as file:
+        yield from _records(file, path.name, str(path), encoding, named)
+
+
+def read_open(
+    file: IO[bytes], name: str, where: str, encoding: str | None = None, named: Sequence[str] = ()
+) -> Iterator[Record]:
+    """Give the records of an open file, or of a pipe, as soon as they are there; see `read`."""
+    with _told(where):
+        yield from _records(file, name, where, encoding, named)
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Tell what keeps a file from being read as the fault of the file."""
     try:
-        with _opened(path) as file:
-            yield from read_open(file, path.name, str(path), encoding)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        yield
+    except (OSError, EOFError, UnicodeError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read: {reason}; give a file that is there and whole") from error
+        raise InputError(f"{where}: cannot be read: {reason}; give a file that is there and whole") from error
+
+
+class _Once(io.BufferedReader):
+    """What is unpacked of a pipe, which there is only once."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 class _Text(io.TextIOWrapper):
@@ -113,15 +138,15 @@ def _opened(path: Path) -> IO[bytes]:
         raise InputError(f"{str(path)!r} cannot be the name of a file: {error}") from None
 
 
-def read_open(file: IO[bytes], name: str, where: str, encoding: str | None = None) -> Iterator[Record]:
-    """Give the records of an open file, or of a pipe, as soon as they are there; see `read`."""
+def _records(file: IO[bytes], name: str, where: str, encoding: str | None, named: Sequence[str]) -> Iterator[Record]:
     buffered: Any = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
     start = buffered.peek(16)[:16]
     packed = next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), None)
     if packed is not None:
         with packed[1](buffered, "rb") as inner:
             inside = re.sub(rf"\{packed[0]}$", "", name, flags=re.IGNORECASE)
-            yield from read_open(io.BufferedReader(inner), inside, where, encoding)
+            kind = io.BufferedReader if buffered.seekable() else _Once
+            yield from _records(kind(inner), inside, where, encoding, named)
         return
     ending = Path(name).suffix.lower()
     if start.startswith(_ARROW):
@@ -130,19 +155,21 @@ def read_open(file: IO[bytes], name: str, where: str, encoding: str | None = Non
         yield from documents.READERS[ending](buffered, where)
         return
     if ending not in (*_DELIMITERS, *_JSON, *_LINES):
-        raise InputError(f"{where}: {ending!r} is not a kind of file that is read: give one of {', '.join(_ENDINGS)}")
+        packed_so = ", or unpack it first" * (ending in (".zst", ".zip", ".7z", ".tar", ".rar", ".spacy"))
+        kinds = ", ".join(_ENDINGS) + packed_so
+        raise InputError(f"{where}: {ending!r} is not a kind of file that is read: give one of {kinds}")
     for magic, what in _BINARY.items():
         if start.startswith(magic):
             raise InputError(f"{where} is {what}, not text: give one of {', '.join(_ENDINGS)}")
     found = _encoding(buffered, where, encoding, lenient=ending in _JSON)
-    newline = "" if ending in _DELIMITERS else "\n"
+    newline = "\n" if ending in _JSON else ""
     with _Text(buffered, encoding=found, errors="surrogateescape", newline=newline) as text:
         if ending in _DELIMITERS:
             yield from _table(text, where, _DELIMITERS[ending])
         elif ending in _JSON:
-            yield from documents.json_records(text, where)
+            yield from documents.json_records(text, where, lines=ending != ".json")
         else:
-            yield from _lines(text, where)
+            yield from _lines(text, where, named)
 
 
 # -- encodings ------------------------------------------------------------------------------------------------------
@@ -167,7 +194,9 @@ def _encoding(file: Any, where: str, wanted: str | None, *, lenient: bool) -> st
     for block in chain(iter(lambda: file.read(_BLOCK), b""), (b"",)):
         try:
             text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            if not isinstance(error, UnicodeDecodeError):  # UTF-16 that does not say which of the two
+                raise InputError(f"{where}: is not {encoding} ({error}); name another with --encoding") from error
             line += block.count(b"\n", 0, error.start)
             if lenient and not _foreign(block):
                 break
@@ -217,10 +246,10 @@ def _likely(block: bytes) -> str:
 # -- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _table(text: io.TextIOWrapper, where: str, usual: str, first: str = "") -> Iterator[Record]:
+def _table(text: io.TextIOWrapper, where: str, usual: str, first: str = "", number: int = 1) -> Iterator[Record]:
     """Read CSV and its like; the header tells the delimiter."""
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    number, start, delimiter = _start(text, usual, first)
+    number, start, delimiter = _start(text, usual, first, number)
     quoted = delimiter != "\t" or _is_quoted(text, number)
     checked = text.seekable()
     records = _cells(chain([start], text), delimiter, quoted, number - 1)
@@ -242,7 +271,7 @@ def _table(text: io.TextIOWrapper, where: str, usual: str, first: str = "") -> I
 
 def _named(row: list[str] | str, where: str, line: int, names: Sequence[str]) -> Iterator[Record]:
     if any(map(_HALF.search, row)):
-        row = "holds bytes that are not UTF-8 text"
+        row = _NOT_UTF8
     if row:
         fault = isinstance(row, str)
         yield line, InputError(f"{where}:{line}: {row}") if fault else dict(zip(names, row, strict=True))
@@ -257,9 +286,9 @@ def _row(cells: list[str] | str, held: Sequence[str], delimiter: str, names: Seq
     return documents.padded(cells, names)
 
 
-def _start(text: io.TextIOWrapper, usual: str, first: str) -> tuple[int, str, str]:
+def _start(text: io.TextIOWrapper, usual: str, first: str, number: int) -> tuple[int, str, str]:
     """Give the number of the header's line, the line, and the delimiter that it shows."""
-    number, line = 1, first or next(text, "")
+    line = first or next(text, "")
     while line and not line.strip(" ,;\t\r\n"):
         number, line = number + 1, next(text, "")
     if line.startswith("sep=") and len(line.rstrip("\r\n")) == 5:  # as Excel reads and writes it
@@ -349,20 +378,22 @@ def _is_quoted(text: io.TextIOWrapper, number: int) -> bool:
 # -- lines ----------------------------------------------------------------------------------------------------------
 
 
-def _lines(text: io.TextIOWrapper, where: str) -> Iterator[Record]:
+def _lines(text: io.TextIOWrapper, where: str, named: Sequence[str]) -> Iterator[Record]:
     """Read lines of text: each an input; or JSON lines, a table or fastText, as the first line shows."""
+    begun = False
     for number, line in enumerate(text, start=1):
         stripped = line.strip(" \t\r\n")
         if not stripped:
             continue
-        if number == 1 and stripped[0] in "{[":
-            yield from documents.json_records(chain([line], text), where)
+        if not begun and _JSON_BEGINS.match(stripped):
+            yield from documents.json_records(chain(["\n"] * (number - 1), [line], text), where)
             return
-        if number == 1 and _is_header(stripped):
-            yield from _table(text, where, ",", line)
+        if not begun and _is_header(stripped, named):
+            yield from _table(text, where, ",", line, number)
             return
+        begun = True
         if not stripped.isascii() and _HALF.search(stripped):
-            yield number, InputError(f"{where}:{number}: holds bytes that are not UTF-8 text")
+            yield number, InputError(f"{where}:{number}: {_NOT_UTF8}")
         elif stripped.startswith("__label__"):
             words = stripped.split()
             labels = [word.removeprefix("__label__") for word in words if word.startswith("__label__")]
@@ -372,6 +403,10 @@ def _lines(text: io.TextIOWrapper, where: str) -> Iterator[Record]:
             yield number, stripped
 
 
-def _is_header(line: str) -> bool:
-    names = [cell.strip(' "').casefold() for cell in line.split(_delimiter(line, ","))]
-    return len(names) > 1 and any(name in _NAMED for name in names) and all(len(name) < 40 for name in names)
+def _is_header(line: str, named: Sequence[str]) -> bool:
+    delimiter = _delimiter(line, ",")
+    names = [cell.strip(' "').casefold() for cell in line.split(delimiter)]
+    if {*names} & {name.casefold() for name in named}:
+        return True
+    prose = delimiter == "," and ", " in line and not {*names} <= {*_NAMED, "id"}
+    return len(names) > 1 and bool({*names} & {*_NAMED}) and all(len(name) < 40 for name in names) and not prose

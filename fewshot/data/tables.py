@@ -43,6 +43,8 @@ def check_out(path: Path) -> None:
     """
     if path.exists() and not (path.is_file() or path.is_dir()):  # a folder has a message of its own
         raise ConfigError(f"{path} is not a regular file, and results are read again: name one, or leave it out")
+    if path.name == "-":
+        raise ConfigError("results go to a file, and without one to standard output: leave it out")
     ending = path.suffix.lower()
     if ending not in ("", *_LINES, *_TABLES):
         raise InputError(f"{path}: results are not written as {ending!r}: use .jsonl, {', '.join(_TABLES)}")

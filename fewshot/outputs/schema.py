@@ -16,7 +16,7 @@ from fewshot.outputs.fields import RecordField, fields_of
 from fewshot.outputs.json_schema import Validator, json_schema
 from fewshot.outputs.numbers import literal_number, read_number
 from fewshot.outputs.output import Kind, Output, json_text
-from fewshot.outputs.spans import Finder, Span, source_text, span_labels
+from fewshot.outputs.spans import Finder, Span, source_text, span_labels, with_texts
 from fewshot.outputs.strict_schema import model_schema, root_type, strict_schema
 from fewshot.outputs.text import no_answer, quoted, read_text
 from fewshot.result import plain
@@ -170,7 +170,7 @@ class Schema(Output[M]):
 
     def check_for(self, value: object, inputs: Mapping[str, Any]) -> M:
         """Take what `check` takes; spans must stand in the text, and where they say."""
-        found: M = self.check(value)
+        found: M = self.check(with_texts(value, source_text(inputs)) if self.span_labels else value)
         return Finder(source_text(inputs), exact=True).placed(found) if self.has_spans else found
 
     def placed(self, value: M, inputs: Mapping[str, Any]) -> tuple[M, tuple[str, ...]]:

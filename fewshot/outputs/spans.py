@@ -19,7 +19,7 @@ from fewshot.outputs.mentions import Mentions, Place
 from fewshot.outputs.output import json_text
 from fewshot.result import plain
 
-__all__ = ["Finder", "Span", "mapped", "moved", "not_there", "source_text", "span_labels"]
+__all__ = ["Finder", "Span", "mapped", "moved", "not_there", "source_text", "span_labels", "with_texts"]
 
 L = TypeVar("L", default=str)  # without a bound: pydantic before 2.11 takes one or the other
 _NOWHERE: Any = object()
@@ -45,6 +45,33 @@ class Span(Generic[L]):
         described["properties"] = {name: described["properties"][name] for name in ("label", "text")}
         described.pop("description", None)  # the docstring, which is for people
         return described
+
+
+def with_texts(value: Any, text: str) -> Any:
+    """Give a person's spans, as label tools write them, as this package does: each with its label, text and place.
+
+    Raises:
+        InputError: one has no text of its own, and tools differ in how they count the characters before it.
+    """
+    if not isinstance(value, list):
+        return value
+    return [_with_text(one, text) for one in value]
+
+
+def _with_text(span: Any, text: str) -> Any:
+    if isinstance(span, list | tuple) and len(span) == 3:  # doccano, spaCy; Argilla 1 has the label first
+        label, start, end = span if isinstance(span[0], str) else (span[2], *span[:2])
+    elif isinstance(span, Mapping) and "label" in span and "text" not in span:
+        label = span["label"]
+        start, end = (span.get(name, span.get(f"{name}_offset")) for name in ("start", "end"))
+    else:
+        return span
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text)):
+        raise InputError(f"the span {span!r:.80} is not in its text: give its label, text, start and end")
+    if any(sign > "\uffff" for sign in text[:end]):
+        what = f"the span {span!r:.80} stands after a character that some tools count as two"
+        raise InputError(f"{what}: give it its text, too")
+    return {"label": label, "text": text[start:end], "start": start, "end": end}
 
 
 def span_labels(model: Any) -> tuple[str, ...]:

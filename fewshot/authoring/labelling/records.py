@@ -84,7 +84,9 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, Label]:
     try:
         if path.exists() and not path.is_file():
             raise OSError(None, "it is not a regular file")
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        *lines, cut = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        if not any(start.startswith(cut[: len(start)]) for start in _STARTS):  # else it is cut off later on
+            lines.append(cut)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read: {reason}; give a file of labels") from error
@@ -100,6 +102,10 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, Label]:
             message = f"{path}:{number}: is not a label ({error}); give a file that `fewshot label` has written"
             raise InputError(message, row=number) from error
     return found
+
+
+_STARTS = (b'{"key": ', b'{"undo": ')
+"""How a line of labels begins."""
 
 
 class LabelFile:
