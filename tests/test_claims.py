@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from fewshot._wording import without_run_on
 from fewshot.errors import OutputError
-from fewshot.outputs.kinds import Labels, Number
+from fewshot.outputs.kinds import Labels, Number, Schema
 from fewshot.outputs.numbers import read_number
+from fewshot.outputs.spans import Finder, Span
 
 MOOD = Labels(("positive", "negative", "neutral"))
 STARS = Labels(("1", "2", "3", "4", "5"))
@@ -140,3 +145,37 @@ def test_only_an_example_that_goes_on_to_the_cue_is_run_on_text() -> None:
     assert (
         without_run_on("Final answer: x\nSentiment: negative", "Sentiment:") == "Final answer: x\nSentiment: negative"
     )
+
+
+class Record(BaseModel):
+    name: str = "Kim"
+    day: dt.date | None = None
+    at: dt.datetime | None = None
+    price: Decimal = Decimal(1)
+    days: list[dt.date] = []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"day": "0"}', '{"day": "1704153600"}', '{"at": "2024"}', '{"at": "20240102"}', '{"at": "10.30"}',
+        '{"days": ["2024-01-02", "86400"]}',
+        '{"price": 0.12345678901234567890123}', '{"price": 12345678901234567890.12}',
+        'An example would be {"name": "X"}, but the text has none.', 'The format is {"name": "string"}',
+        "I can't do that: {\"name\": \"X\"}", 'It is not {"name": "X"}',
+    ],
+)  # fmt: skip
+def test_a_record_that_is_read_as_another_or_said_to_be_none_is_refused(answer: str) -> None:
+    with pytest.raises(OutputError):
+        Schema(Record).parse(answer)
+
+
+def test_a_record_keeps_numbers_that_are_texts_and_the_digits_of_its_decimals() -> None:
+    answer = 'Here is the object in the format you asked for:\n{"name": "2024", "price": 0.1234, "day": "2024-01-02"}'
+    assert Schema(Record).parse(answer) == Record(name="2024", price=Decimal("0.1234"), day=dt.date(2024, 1, 2))
+    assert Schema(Record).parse('{"price": "0.12345678901234567890123"}').price == Decimal("0.12345678901234567890123")
+
+
+@pytest.mark.parametrize("name", ["Kim met Rob in Paris", "Kim met Bob at Paris", "Kim met Bob in Paris, now in paris"])
+def test_a_span_with_another_short_word_is_none_of_the_text(name: str) -> None:
+    assert Finder("Kim met Bob in Paris, not in paris.").placed([Span("x", name)]) == []

@@ -6,6 +6,7 @@ Places count characters (code points) from 0, and none depends on how fast the m
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
@@ -17,6 +18,8 @@ _ALLOWED = 15
 """Percent of a name's characters in which the nearest place may differ from it."""
 _WORK = 3_000_000
 """Steps of a search for the nearest place, beyond which a name is too common to have one."""
+_EXACT = re.compile(r"\d|\b\w{1,4}\b")
+"""What may not differ: in a word this short another letter makes another word ("Rob" of "Bob", "now" of "not")."""
 _QUOTES, _DASHES = "\"'`´“”„‟‘’‚‛«»‹›「」『』", "‐‑‒–—―−"
 _SAME = dict.fromkeys(map(ord, _QUOTES), "'") | dict.fromkeys(map(ord, _DASHES), "-")
 
@@ -66,7 +69,7 @@ class Mentions:
         return None if cut else (places[start][0], places[end - 1][1])
 
     def _nearest(self, name: str) -> Place | None:
-        """Give the one place that differs least from a name, in few of its characters and in no digit.
+        """Give the one place that differs least from a name, in few of its characters, in no digit and no short word.
 
         A place that is `allowed` edits away has one of `allowed + 1` pieces of the name as it is; it is near that.
         """
@@ -93,8 +96,8 @@ class Mentions:
 
     def _is_like(self, name: str, place: Place) -> bool:
         said = self.text[slice(*place)]
-        digits, others = ([sign for sign in text if sign.isdigit()] for text in (name, _folded(said)[0]))
-        return said == said.strip() and digits == others and not _cuts(self.text, *place)
+        exact, others = (_EXACT.findall(text) for text in (name, _folded(said)[0]))
+        return said == said.strip() and exact == others and not _cuts(self.text, *place)
 
 
 def _occurrences(part: str, text: str) -> Iterator[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,6 +25,12 @@ from fewshot.result import plain
 __all__ = ["OrNone", "Schema", "spans_of"]
 
 M = TypeVar("M")
+_NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
+_INSTEAD = re.compile(
+    r"\b(?:not|cannot|wrong|incorrect|an? example|for example|format (?:is|would)|template)\b|n't\b|\be\.g\.",
+    re.IGNORECASE,
+)
+"""What says before some JSON that it is not the answer."""
 _SPAN = {"label", "text", "start", "end"}
 
 
@@ -123,6 +130,9 @@ class Schema(Output[M]):
             value: M = self._reader.load(source, null_as_absent=True)
         except OutputError as error:
             raise OutputError(str(error), raw=raw) from None
+        if not isinstance(self.model, Mapping) and not _as_meant(json.loads(source, parse_float=Decimal), plain(value)):
+            why = "a date or time is written as a bare number, or a number has more digits than can be kept"
+            raise OutputError(f"the answer does not fit the schema: {why}", raw=raw)
         if not self._is_read_back(value):
             message = f"the output {self.model!r:.80} writes {value!r:.80} in a way that is read back as something else"
             raise TaskError(f"{message}; leave its serializers out, or change them")
@@ -289,6 +299,18 @@ class _Typed:
             raise OutputError("the answer does not fit the schema:\n" + "\n".join(lines), raw=source) from None
 
 
+def _as_meant(given: Any, written: Any) -> bool:
+    """Tell whether what was read of JSON says the same: pydantic reads "2024" as seconds, and decimals as floats."""
+    if isinstance(given, dict) and isinstance(written, dict):
+        return all(_as_meant(given[name], written[name]) for name in given.keys() & written.keys())
+    if isinstance(given, list) and isinstance(written, list):
+        return all(map(_as_meant, given, written))
+    if isinstance(given, Decimal):
+        return not isinstance(written, str) or (_NUMBER.fullmatch(written) is not None and Decimal(written) == given)
+    of_time = isinstance(written, str) and not _NUMBER.fullmatch(written)
+    return not (of_time and isinstance(given, str | int) and _NUMBER.fullmatch(str(given)))
+
+
 def _check_written(adapter: Any, described: Mapping[str, Any]) -> None:
     """Refuse a type whose values are written as less than they are, or are read from where nothing is written."""
     for part in _dicts(adapter.core_schema):
@@ -332,6 +354,8 @@ def _one_json(raw: str, openings: tuple[str, ...]) -> str:
         return block[1]
     what = "list" if openings == ("[",) else "object"
     found = next((found for opening in openings if (found := json_objects(answer, opening))), [])
+    if len(found) == 1 and _INSTEAD.search(answer.partition(found[0][0])[0].rpartition("\n\n")[2]):
+        raise OutputError("the answer holds JSON and says that it is another; answer with JSON alone", raw=raw)
     if len(found) == 1:
         return found[0][0]
     if found:
