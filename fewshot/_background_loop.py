@@ -33,12 +33,29 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     Raises:
         RuntimeError: called from that very loop, which would wait for itself for ever.
     """
-    future = start(coroutine)
+    loop, over = _background(coroutine), threading.Lock()
+    came: list[T] = []
+    failed: list[BaseException] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def work() -> None:
+        try:
+            came.append(await coroutine)
+        except BaseException as error:  # raised where it is waited for
+            failed.append(error)
+        finally:
+            over.release()
+
+    over.acquire()
+    loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(work())))
     try:
-        return future.result()
+        over.acquire()  # a lock alone: a future of `concurrent.futures` doubles what it costs to change threads
     except BaseException:  # Ctrl-C reaches the waiting thread only: the work must end too
-        future.cancel()
+        loop.call_soon_threadsafe(lambda: tasks[0].cancel())
         raise
+    if failed:
+        raise failed.pop()
+    return came[0]
 
 
 def start(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
@@ -47,11 +64,7 @@ def start(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
     Raises:
         RuntimeError: called from that very loop, which would wait for itself for ever.
     """
-    loop = _background()
-    if threading.current_thread() is _thread:
-        coroutine.close()
-        raise RuntimeError("a blocking call inside the background loop would wait for itself: await the async form")
-    return asyncio.run_coroutine_threadsafe(coroutine, loop)
+    return asyncio.run_coroutine_threadsafe(coroutine, _background(coroutine))
 
 
 async def side_by_side(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -102,12 +115,16 @@ class PerLoop(Generic[T]):
             await self._close(thing)
 
 
-def _background() -> asyncio.AbstractEventLoop:
+def _background(coroutine: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
+    """Give the loop for a coroutine that somebody waits for, which is not the loop itself."""
     global _loop
     if _loop is None:
         with _lock:
             if _loop is None:
                 _loop = _start()
+    if threading.current_thread() is _thread:
+        coroutine.close()
+        raise RuntimeError("a blocking call inside the background loop would wait for itself: await the async form")
     return _loop
 
 

@@ -89,6 +89,8 @@ def checked_input(task: str, name: str, value: Any, *, optional: bool) -> Any:
 
 def plain_input(name: str, value: Any) -> Any:
     """Give a value, and all in it, in the types of JSON; raises InputError for what has no place there."""
+    if type(value) is str:
+        return value
     if hasattr(value, "tolist"):  # of NumPy
         value = value.tolist()
     if isinstance(value, float | Decimal | date) and value != value:  # what data frames have in empty cells

@@ -229,20 +229,30 @@ def _scored(question: Question, tree: LabelTree, weighed: Weighed, share: float)
         warnings.append("the labels hold another share of the probability than the calibration was fitted at: not used")
         question = replace(question, calibration=None)
     top = question.top if calibration else ()
+    most = share if calibration is None or calibration.shares is None else math.inf
+    told: dict[str, Any] = {"coverage": share, "warnings": tuple(warnings)}
     if weighed.chances is None:
-        answer = _judged(question, tree.logprobs(), method="logprobs", top=top)
-    else:
-        answer = judged_set(question, weighed.chances, weighed.written, method="logprobs", top=top)
-    sure = answer.confidence
-    if calibration is None or calibration.shares is None:
-        sure = min(share, sure or 0.0)
-    return replace(answer, confidence=sure, coverage=share, warnings=tuple(warnings))
+        return _judged(question, tree.logprobs(), method="logprobs", top=top, most=most, **told)
+    answer = judged_set(question, weighed.chances, weighed.written, method="logprobs", top=top)
+    return replace(answer, confidence=min(most, answer.confidence or 0.0), **told)
 
 
 def _judged(
-    question: Question, logprobs: Mapping[str, float], *, method: str, top: Sequence[tuple[bytes, float]] = ()
+    question: Question,
+    logprobs: Mapping[str, float],
+    *,
+    method: str,
+    top: Sequence[tuple[bytes, float]] = (),
+    most: float = math.inf,
+    **told: Any,
 ) -> Answer:
-    """Calibrate and choose the likeliest label; `top` are the likeliest tokens where the answer begins."""
+    """Calibrate and choose the likeliest label.
+
+    Arguments:
+        top: the likeliest tokens where the answer begins.
+        most: how sure it can be at most.
+        told: what else there is to say of the answer.
+    """
     calibration, reading = question.calibration, question.reading
     logprobs = logprobs if reading is None else reading.joined(logprobs)
     if calibration is None:
@@ -250,6 +260,5 @@ def _judged(
     else:
         probabilities, name = calibration.apply({**logprobs, **question.features(top)}), calibration.name
     value = max(probabilities, key=probabilities.__getitem__)
-    return Answer(
-        value=value, method=method, probabilities=probabilities, confidence=probabilities[value], calibration=name
-    )
+    sure = min(most, probabilities[value])
+    return Answer(value=value, method=method, probabilities=probabilities, confidence=sure, calibration=name, **told)

@@ -19,7 +19,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode, urlsplit
 
@@ -57,6 +57,7 @@ _HEAD_START = 0.25
 _REMEMBERED = 20_000
 """Replies of a host whose ids are remembered."""
 _LARGE = 64 * 2**10
+_END = h11.EndOfMessage()
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]+)"')
 
 _log = logging.getLogger("fewshot")
@@ -280,7 +281,7 @@ class _Connection(asyncio.Protocol):
         return (
             self.fit
             and not self._transport.is_closing()
-            and not _readable(self._transport.get_extra_info("socket").fileno())
+            and not self._has_come()
         )
 
     def abort(self) -> None:
@@ -293,7 +294,7 @@ class _Connection(asyncio.Protocol):
         parts = (
             self._http.send(self._head(target, len(body))),
             self._http.send(h11.Data(data=body)),
-            self._http.send(h11.EndOfMessage()),
+            self._http.send(_END),
         )
         self._transport.write(b"".join(part for part in parts if part))
 
@@ -301,6 +302,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # by duck: that of uvloop has other ancestors
+        self._has_come = _looks_at(transport.get_extra_info("socket").fileno())
 
     def data_received(self, data: bytes) -> None:
         if self._waiting is None:  # an answer to nothing
@@ -330,11 +332,11 @@ class _Connection(asyncio.Protocol):
         try:
             self._http.receive_data(data)
             while (event := self._http.next_event()) is not h11.NEED_DATA:
-                if isinstance(event, h11.Data):
+                if type(event) is h11.Data:
                     self._keep(event.data)
-                elif isinstance(event, h11.Response):
+                elif type(event) is h11.Response:
                     self._response = event
-                elif isinstance(event, h11.EndOfMessage):
+                elif type(event) is h11.EndOfMessage:
                     waiting.set_result(self._finished())
                     return
         except h11.RemoteProtocolError as error:
@@ -355,7 +357,8 @@ class _Connection(asyncio.Protocol):
     def _finished(self) -> Reply:
         """Give the reply; the connection is fit for another only if it ends here and nothing follows."""
         response = self._response
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(list(response.headers))}
+        heads = reversed(response.headers.raw_items())
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in heads}
         after, closed = self._http.trailing_data
         if after:
             self._condemn()
@@ -373,13 +376,13 @@ class _Connection(asyncio.Protocol):
         self._waiting.set_exception(kind(f"{self._host} {what}: try again", transient=True))
 
 
-def _readable(descriptor: int) -> bool:
-    """Tell whether bytes or an end wait in a socket."""
+def _looks_at(descriptor: int) -> Callable[[], object]:
+    """Give what tells whether bytes or an end wait in a socket."""
     if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([descriptor], [], [], 0)[0])
+        return lambda: select.select([descriptor], [], [], 0)[0]
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
+    return partial(poll.poll, 0)
 
 
 def _unpacked(body: bytes, encoding: str) -> bytes:

@@ -291,7 +291,7 @@ def _turns(messages: tuple[Message, ...], roles: dict[str, str], *, merged: bool
             turns[-1]["content"] += f"\n\n{message.content}"
         else:
             turns.append({"role": role, "content": message.content})
-    return ", ".join(map(_json, turns))
+    return ", ".join(f'{{"role": {_json(turn["role"])}, "content": {_json(turn["content"])}}}' for turn in turns)
 
 
 @lru_cache(maxsize=64)

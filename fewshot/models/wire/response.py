@@ -25,18 +25,10 @@ PACKED = ("gzip", "x-gzip", "deflate")
 """Encodings of a reply that are unpacked on the way."""
 _EVENTS = re.compile(rb"\s*(?::[^\n]*\s+)*(?:data|event|id|retry):")
 """How a stream of events begins, perhaps with comments that keep the connection alive."""
+_BETWEEN_WORDS = re.compile(r"\W+")
 _SECOND_CHOICES = re.compile(rb'"choices"\s*:')
-_MARKS = (
-    b"\xc4\xa0",
-    b"\xc4\x8a",
-    b"\xe2\x96\x81",
-    rb"\u0120",
-    rb"\u010a",
-    rb"\u010A",
-    rb"\u2581",
-    b"token_id:",
-    b"<0x",
-)
+_BYTE_LEVEL = ("\u0120".encode(), "\u010a".encode())
+_MARKS = (*_BYTE_LEVEL, "\u2581".encode(), b"token_id:", b"<0x")
 """What gives away that tokens are listed as the vocabulary spells them and not as text."""
 _ENDED = {
     "stop": "stop eos eos_token eos_token_id end_turn stop_sequence complete completed finish finished end done normal "
@@ -86,7 +78,7 @@ def read_completion(reply: Reply, request: Request, *, dropped: tuple[str, ...] 
         thinking=_thinking(choices[0].get("message")),
         finish_reason=finish_reason,
         texts=tuple(answer for answer, _ in answers),
-        tokens=_tokens(choices[0].get("logprobs"), marked=any(mark in reply.body for mark in _MARKS)),
+        tokens=_tokens(choices[0].get("logprobs")),
         model=_text(envelope.get("model")),
         id=_text(envelope.get("id")),
         request_id=reply.headers.get("x-request-id"),
@@ -177,6 +169,8 @@ def _is_small_number(value: object) -> bool:
 
 def _in_order(items: list[Any]) -> list[Any]:
     """Sort what a service lists by the `index` that it gives; what has none comes first."""
+    if len(items) == 1:
+        return items
     indices = [item.get("index") if isinstance(item, dict) else None for item in items]
     places = [index if isinstance(index, int | float) else 0 for index in indices]
     return [items[i] for i in sorted(range(len(items)), key=places.__getitem__)]
@@ -267,7 +261,7 @@ def _finish_reason(choice: Mapping[str, Any]) -> str:
         ServiceError: the service broke off.
     """
     reason, told = choice.get("finish_reason"), choice.get("error")
-    said = "" if reason is None else re.sub(r"\W+", "_", str(reason).strip().casefold())
+    said = "" if reason is None else _BETWEEN_WORDS.sub("_", str(reason).strip().casefold())
     meant = _MEANS.get(said, said) or "stop"
     if meant == "error" or told:
         message = _text(told.get("message") if isinstance(told, dict) else told)[:200]
@@ -281,7 +275,7 @@ class _UnreadableError(ValueError):
     """Something in the log-probabilities is none: they are beside the answer, which stands without them."""
 
 
-def _tokens(logprobs: object, *, marked: bool) -> tuple[TokenLogprob, ...]:
+def _tokens(logprobs: object) -> tuple[TokenLogprob, ...]:
     """Read log-probabilities in either format: chat (and new llama.cpp) `content`, or the older lists of strings.
 
     What cannot be read is none at all.
@@ -289,8 +283,7 @@ def _tokens(logprobs: object, *, marked: bool) -> tuple[TokenLogprob, ...]:
     if not isinstance(logprobs, dict):
         return ()
     try:
-        tokens = _listed(logprobs)
-        return _as_text(tokens) if marked else tokens
+        return _as_text(_listed(logprobs))
     except _UnreadableError:
         return ()
 
@@ -358,12 +351,12 @@ def _as_text(tokens: tuple[TokenLogprob, ...]) -> tuple[TokenLogprob, ...]:
     No vocabulary spells a blank as a blank, so that a list with one is of text, in which these are letters.
     """
     listed = [token for place in tokens for token in (place.token, *(other for other, _ in place.top))]
-    if any(b" " in token for token in listed):
+    all_of_it = b"\n".join(listed)
+    if b" " in all_of_it or not any(mark in all_of_it for mark in _MARKS):
         return tokens
     if any(token.startswith(b"token_id:") for token in listed):
         raise _UnreadableError
-    byte_level = any(mark.encode() in token for token in listed for mark in "\u0120\u010a")
-    read = _of_byte_level if byte_level else _of_pieces
+    read = _of_byte_level if any(mark in all_of_it for mark in _BYTE_LEVEL) else _of_pieces
     return tuple(TokenLogprob(read(t.token), t.logprob, tuple((read(o), p) for o, p in t.top)) for t in tokens)
 
 
