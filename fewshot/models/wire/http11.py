@@ -278,11 +278,7 @@ class _Connection(asyncio.Protocol):
 
     def is_untouched(self) -> bool:
         """Tell whether the connection is open and silent since its last reply."""
-        return (
-            self.fit
-            and not self._transport.is_closing()
-            and not self._has_come()
-        )
+        return self.fit and not self._transport.is_closing() and not self._has_come()
 
     def abort(self) -> None:
         """Close at once."""
