@@ -7,10 +7,11 @@ written once. `fewshot.models.drive` runs a conversation against a client, for s
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from fewshot.calibration.ridge import Top
 from fewshot.errors import OutputError, ServiceError
 from fewshot.inference.answerable import chances, refusal_of, verdict
 from fewshot.inference.field_scoring import decided_record, fitted, read_fields
@@ -238,21 +239,9 @@ def _scored(question: Question, tree: LabelTree, weighed: Weighed, share: float)
 
 
 def _judged(
-    question: Question,
-    logprobs: Mapping[str, float],
-    *,
-    method: str,
-    top: Sequence[tuple[bytes, float]] = (),
-    most: float = math.inf,
-    **told: Any,
+    question: Question, logprobs: Mapping[str, float], top: Top = (), most: float = math.inf, **told: Any
 ) -> Answer:
-    """Calibrate and choose the likeliest label.
-
-    Arguments:
-        top: the likeliest tokens where the answer begins.
-        most: how sure it can be at most.
-        told: what else there is to say of the answer.
-    """
+    """Calibrate and choose the likeliest label; `top` are the likeliest tokens where the answer begins."""
     calibration, reading = question.calibration, question.reading
     logprobs = logprobs if reading is None else reading.joined(logprobs)
     if calibration is None:
@@ -261,4 +250,4 @@ def _judged(
         probabilities, name = calibration.apply({**logprobs, **question.features(top)}), calibration.name
     value = max(probabilities, key=probabilities.__getitem__)
     sure = min(most, probabilities[value])
-    return Answer(value=value, method=method, probabilities=probabilities, confidence=sure, calibration=name, **told)
+    return Answer(value=value, probabilities=probabilities, confidence=sure, calibration=name, **told)

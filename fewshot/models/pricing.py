@@ -63,7 +63,7 @@ def cost_of_all(model: str, completions: Iterable[Completion], *, own: Own = Non
 
     Cached ones are free, and decisions have a price of their own.
     """
-    if own is None and not _is_listed(model, os.environ.get("FEWSHOT_PRICES")):
+    if price_of(model, own=own) is None and price_of(model, decisions=True) is None:
         return None
     total = 0.0
     for completion in completions:
@@ -98,11 +98,6 @@ def _listed(name: str, own: str | None) -> Price | None:
     """Find a name in the table, as it is or without its date."""
     table = _table(own)
     return table.get(name) or table.get(_DATED.sub("", name))
-
-
-def _is_listed(model: str, own: str | None) -> bool:
-    """Tell whether a price of a model is known, of its answers or of its decisions."""
-    return _listed(model, own) is not None or _listed(f"{model}/decisions", own) is not None
 
 
 @lru_cache(maxsize=8)

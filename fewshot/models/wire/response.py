@@ -304,21 +304,18 @@ def _listed(logprobs: dict[str, Any]) -> tuple[TokenLogprob, ...]:
 def _token(item: Mapping[str, Any]) -> TokenLogprob:
     top = item.get("top_logprobs")
     likeliest = top if isinstance(top, list) else []
-    return TokenLogprob(
-        _bytes(item),
-        _logprob(item.get("logprob")),
-        tuple((_bytes(other), _logprob(other.get("logprob"))) for other in likeliest if isinstance(other, dict)),
-    )
+    return TokenLogprob(*_weighed(item), tuple(_weighed(other) for other in likeliest if isinstance(other, dict)))
 
 
-def _bytes(item: Mapping[str, Any]) -> bytes:
-    given = item.get("bytes")
-    if given and isinstance(given, list):
-        try:
-            return bytes(given)
-        except (TypeError, ValueError):
-            raise _UnreadableError from None
-    return _text(item.get("token")).encode("utf-8", "replace")
+def _weighed(item: Mapping[str, Any]) -> tuple[bytes, float]:
+    """Give a token's bytes and its log-probability."""
+    given, logprob = item.get("bytes"), _logprob(item.get("logprob"))
+    if not (given and isinstance(given, list)):
+        return _text(item.get("token")).encode("utf-8", "replace"), logprob
+    try:
+        return bytes(given), logprob
+    except (TypeError, ValueError):
+        raise _UnreadableError from None
 
 
 def _old_bytes(token: object) -> bytes:
