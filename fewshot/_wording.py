@@ -266,13 +266,14 @@ _NOUN = (
     r"|catégorie|categoría|categoria|категори[яи]|класс)"
 )
 _FILLER = (
-    rf"(?:{_NOUN}|an?|the|this|very|clearly|strongly|overall|mostly|mainly|generally|definitely|predominantly|slightly"
-    r"|somewhat|rather|quite|fairly|highly|extremely|largely|likely|probably|most|best|simply|just|exactly|only|about"
+    rf"(?:{_NOUN}(?:\ of)?|an?|the|this|very|clearly|strongly|overall|mostly|mainly|generally|definitely|predominantly"
+    r"|overwhelmingly|primarily|distinctly|entirely|purely|certainly|obviously|moderately|mildly|slightly|somewhat"
+    r"|rather|quite|fairly|highly|extremely|largely|likely|probably|most|best|simply|just|exactly|only|about"
     r"|eine?|der|die|das|eher|sehr|une?|la|le|el|très|plutôt|muy|uma?|muito|molto|очень|zeer|mycket)"
 )
 _CLAIM = (
     r"(?:(?<=\w)'s|is|are|was|were|be|as|equals?|belongs?\ to|falls?\ (?:in|into|under)|relates?\ to|go(?:es)?\ with"
-    r"|express(?:es)?|conveys?|indicates?|suggests?|reflects?|shows?|leans?|seems?|feels?|sounds?|appears?|means?"
+    r"|express(?:es|ing)?|convey(?:s|ing)?|indicates?|suggests?|reflects?|shows?|leans?|seems?|feels?|sounds?|appears?|means?"
     r"|(?:say|choose|chose|pick|select|answer|assign|call|give|rate|label|tag|mark|classify|consider|deem|find)(?:e?d|s)?"
     r"(?:\ (?:it|this|that|(?:the|this)\ \w+))?"
     r"|looks?\ like|has|have|discuss(?:es)?|ist|sind|wäre|als|est|sont|es|son|è|sono|é"
@@ -286,7 +287,7 @@ _BEFORE = re.compile(
 _AFTER = re.compile(
     rf"[\"'`*_)\]}}»›“”’」』]*(?:[- ](?:{_NOUN}|in\ (?:nature|tone)|overall|here)\b[\"'`*_)\]}}»”’]*)?"
     r"(?:\ (?:is|would\ be|seems?|fits?|applies)\ (?:the\ )?(?:right|correct|best|most)\b[^.,;]{0,40})?"
-    r"(?:\Z|(?<=[)\]}])\s|[.,](?!\s?\d)|[!;…。！，；、|<]|\n|\s[-–—(]"
+    r"(?:\Z|(?<=[)\]}])\s|(?<=[*_])\s\w+:|[.,](?!\s?\d)|[!;…。！，；、|<]|\n|\s[-–—(]"
     r"|\s(?:because|since|as|given|due|based|for|with|and|but|or|so|than|about|out\ of|einstufen|bewerten|einordnen)\b"
     r"|\s*[\u2600-\u27bf\U0001f000-\U0001faff]"
     r"|\s?[^\W\d_a-zA-Z\u00c0-\u058f]|:\s[^\W\d]{2,}\s\w)",

@@ -46,6 +46,8 @@ I would go with negative.|The text appears to be negative in tone.|This should b
 \\boxed{negative}|Negative\\n\\nThe product broke and the writer is upset.|Reason: it broke\\nSentiment: negative
 Here's the classification:\\n\\n**negative**|The author feels negative about it.|Die Stimmung ist negative.
 Ich würde den Text als negative einstufen.|감정은 negative입니다.|情感是negative。|Тональность: negative
+Classification: **Negative**\\n\\nReason: complaint about delay.|I believe this falls under the category of negative.
+The sentiment in this sentence is overwhelmingly negative.|The user is expressing a negative opinion.
 negative\\n\\nText: What a day!\\nSentiment: positive
 """
 OTHERS = [
@@ -76,6 +78,8 @@ Error 404|HTTP 500|Error: 429 Too Many Requests|0 (unknown)|N/A (0)|,5|5 ,5|{"mi
 {"answer": "5+"}|{"confidence": 0.9}|{"error": 404}|{"not": 5}|#### nearly 5|\\boxed{under 5}
 """
 NUMBER_42 = """
+Thus, Wendi needs 42 cups of feed.|In total, they walked 42 km.|It weighs 42 kg.|Carlos must wait 42 years.
+The train travels 42 miles.|He ran 42 meters a week.|He needs 42 more.
 The total cost is $42.|It costs $42.|She now has 42 apples left.|There are 42 apples in the basket.|Total: $42|x = 42
 He spent a total of $42 on books.|42 people are mentioned.|Approximately 42.|~42|42 (forty-two)|$$42$$|=> 42|<b>42</b>
 {"count": 42}|42\\nExplanation: it stands there.|6 x 7 = 42 apples|Das Ergebnis ist 42.|La réponse est 42.|答案是42。
