@@ -87,9 +87,10 @@ _NEAR = 24
 """Characters that are looked at before a number: with all that stands before each of many numbers it takes seconds."""
 _LEADS = re.compile(
     r"\b(?:has|had|have|costs?|takes?|took|pay|mentions|lautet|gets?|got|makes?|made|earn(?:s|ed)?|spen(?:ds|t)"
-    r"|pa(?:ys|id)|s(?:ells|old)|left|gives?|there (?:are|is|were|was)|(?:must|will|would|should|can|needs? to|has to) \w+"
-    r"|needs?|requires?|weigh(?:s|ed)?|travel(?:s|led|ed)|walk(?:s|ed)|runs?|ran|drives?|drove|waits?|buys?|bought|eats?|ate"
-    r"|uses?|used|saves?|saved|collect(?:s|ed)|bak(?:es|ed)|scor(?:es|ed)|receiv(?:es|ed)|ow(?:es|ed)|contains?|holds?|lasts?"
+    r"|pa(?:ys|id)|s(?:ells|old)|left|gives?|there (?:are|is|were|was)"
+    r"|(?<!\bi )(?<!\bwe )(?:must|will|would|should|can|needs to|has to) \w+|needs|requires?|weigh(?:s|ed)?"
+    r"|travel(?:s|led|ed)|walk(?:s|ed)|runs?|ran|drives?|drove|waits?|buys?|bought|eats?|ate|uses?|used"
+    r"|saves?|saved|collect(?:s|ed)|bak(?:es|ed)|scor(?:es|ed)|receiv(?:es|ed)|ow(?:es|ed)|contains?|holds?|lasts?"
     r"|(?:total|sum|product) of|(?:comes?|adds? up|amounts?) to"
     r"|approximately|around|roughly|ca\.|environ|etwa)\s+(?:an?|the|only|exactly)?\W*\Z|(?<!~)[~≈]\s?\Z|[=:(]\s*[-−]\s+\Z",
     re.IGNORECASE,
