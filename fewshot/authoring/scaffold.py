@@ -6,19 +6,19 @@ import json
 import os
 import random
 import shutil
-import tempfile
 import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from fewshot.authoring.check import TEST_FILE
 from fewshot.authoring.check_spec import PLACEHOLDER
 from fewshot.data.columns import INPUTS
 from fewshot.data.examples import answer_column
-from fewshot.errors import InputError, TaskError
+from fewshot.errors import ConfigError, InputError, TaskError
 from fewshot.folders.loader import NAME
 from fewshot.outputs.numbers import literal_number
 from fewshot.prompts.sandbox import environment, rendered
@@ -104,7 +104,9 @@ def planned(
         told = ", ".join(map(str, kept[several - 1]["output"])) or "none"
         raise InputError(f"row {several} has not one label but several ({told}): give rows with one each", row=several)
     found = output if output is not None else _output_of([row["output"] for row in kept])
-    if not 0 <= hold_out < max(len(kept), 1):
+    if hold_out < 0:
+        raise InputError(f"hold_out={hold_out} must be 0 or more", field="hold_out")
+    if hold_out >= max(len(kept), 1):
         raise InputError(f"hold_out={hold_out} of {len(kept)} rows leaves no example", field="hold_out")
     drawn = _held_out(kept, hold_out, by_label=not isinstance(found, str))
     return Plan(
@@ -134,11 +136,11 @@ def write_folder(plan: Plan, into: Path = Path("templates")) -> Path:
 
     Raises:
         InputError: there is one of that name, or what was planned is not a valid task.
+        ConfigError: it cannot be written.
     """
     folder = into / plan.name
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another name or edit its files", field="name")
-    into.mkdir(parents=True, exist_ok=True)
     files = {
         "task.toml": _rendered("scaffold_task.jinja", plan),
         "prompt.jinja": _rendered("scaffold_prompt.jinja", plan),
@@ -146,8 +148,9 @@ def write_folder(plan: Plan, into: Path = Path("templates")) -> Path:
     }
     if plan.tests:
         files[TEST_FILE] = _rows(plan.tests)
-    draft = Path(tempfile.mkdtemp(prefix=f".{plan.name}-", dir=into))
+    draft = into / f".{plan.name}-{token_hex(4)}"
     try:
+        draft.mkdir(mode=0o700, parents=True)
         for name, text in files.items():
             (draft / name).write_text(text, encoding="utf-8")
         load(draft).render(dict.fromkeys(plan.inputs, "x"))  # a name that the template language keeps for itself, say
@@ -157,9 +160,9 @@ def write_folder(plan: Plan, into: Path = Path("templates")) -> Path:
         shutil.rmtree(draft, ignore_errors=True)
         fault = str(error).replace(f"{draft}{os.sep}", "")
         raise InputError(f"this does not make a task: {fault}; choose other names or labels", field="inputs") from error
-    except OSError:
+    except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
-        raise
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}; name another place with --into") from error
     return folder
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -20,7 +21,7 @@ from fewshot.inference.fits import kept
 from fewshot.inference.predictor import Predictor
 from fewshot.models.cache import place_of
 from fewshot.models.connection import Connection
-from fewshot.result import Field, Result, label_of
+from fewshot.result import Field, Result, as_text, label_of
 from fewshot.types import Usage
 
 __all__ = ["facts_of", "given_again", "key_of_row", "line_of", "result_of", "said_by"]
@@ -65,11 +66,25 @@ def _besides(result: Result[Any], row: object) -> dict[str, Any]:
 
 def json_bytes(value: object) -> bytes:
     """Write JSON as UTF-8; half a character, which models do send, becomes U+FFFD before it can stop the writer."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, default=str)
     try:
         return text.encode()
     except UnicodeEncodeError:
         return _SURROGATE.sub("\ufffd", text).encode()
+
+
+def _finite(value: Any) -> Any:
+    """Give a value without the numbers that JSON does not have: NaN stands for no value, and infinity as its name."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else as_text(value)
+    return value
 
 
 def result_of(line: bytes, task: Predictor[Any]) -> Result[Any]:

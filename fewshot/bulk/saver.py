@@ -45,11 +45,11 @@ class Keeper(Generic[T]):
         check_out(out)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="fewshot-disk")
 
-        def opened() -> tuple[Checkpoint, float]:
-            checkpoint = Checkpoint(out, facts, fresh=not resume, lines=not is_table(out), retry=retry_failed)
-            return checkpoint, checkpoint.spent
+        def opened() -> float:
+            self._checkpoint = Checkpoint(out, facts, fresh=not resume, lines=not is_table(out), retry=retry_failed)
+            return self._checkpoint.spent
 
-        self._checkpoint, self.spent = await self._on_disk(opened)
+        self.spent = await self._on_disk(opened)
 
     async def find(self, first: int, keys: Sequence[bytes]) -> tuple[dict[int, Saved], dict[bytes, Saved]]:
         """Look up which rows are done, and which have an equal that is; see `Checkpoint.find`."""
@@ -121,11 +121,15 @@ class Keeper(Generic[T]):
         await self._on_disk(finished)
 
     async def close(self) -> None:
-        """Let go of the output."""
+        """Let go of the output, also where this is cancelled: whoever goes on with the run may do so at once."""
         if self._disk is not None:
-            if self._checkpoint is not None:
-                await self._on_disk(self._checkpoint.close)
-            self._disk.shutdown(wait=False)
+            try:
+                if self._checkpoint is not None:
+                    await self._on_disk(self._checkpoint.close)
+            finally:
+                self._disk.shutdown(wait=True)
+                if self._checkpoint is not None:
+                    self._checkpoint.close()
 
     async def _on_disk(self, job: Callable[[], R]) -> R:
         """Do something in the one thread that may touch the disk, to its end even when the run is cancelled."""

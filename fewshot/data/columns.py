@@ -131,7 +131,8 @@ class Columns:
         there = names_in(record)
         if wanted == besides:
             return f"{where}: {wanted!r} is the input, so it cannot be the answer; name another column with target="
-        texts = [place for place in there if isinstance(value_at(record, place), str) and place != besides]
+        texts = [p for p in there if isinstance(value_at(record, p), str) and p not in (besides, "id", "value")]
+        texts.sort(key=lambda place: place.split(".")[-1] not in (name, *INPUTS))
         example = f", as --map {name}={texts[0]}" if texts and texts[0] != wanted else ""
         if besides is not None:
             had = f"{where} has no {wanted!r}; it has {', '.join(there)}"

@@ -151,6 +151,8 @@ def _records(file: IO[bytes], name: str, where: str, encoding: str | None, named
     ending = Path(name).suffix.lower()
     if start.startswith(_ARROW):
         ending = ".parquet"
+    if ending in (kind for kind, _ in _COMPRESSED.values()):
+        raise InputError(f"{where} is not packed as its name says: give it whole, or under another name")
     if ending in documents.READERS:
         yield from documents.READERS[ending](buffered, where)
         return

@@ -178,7 +178,7 @@ def _result(row: dict[str, Any], place: int, ending: str) -> dict[str, Any] | No
         return None
     guarded = ending in (".csv", ".tsv")
     about = {name: _read(row.get(column), name, guarded=guarded) for name, column in ours.items()}
-    theirs = {name: value for name, value in row.items() if name not in ours.values()}
+    theirs = {_bare(name) if guarded else name: value for name, value in row.items() if name not in ours.values()}
     kind, _, message = (about["error"] or "").partition(": ")
     about["error"] = {"type": kind, "message": message} if kind else None
     about["row"] = place if about["row"] is None else about["row"]

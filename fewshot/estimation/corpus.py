@@ -196,6 +196,10 @@ def _chance(record: Mapping[str, Any], name: str | None, where: str) -> float | 
         chance = float(value or 0)
     except (TypeError, ValueError):
         chance = 0.0
+    if place is None:
+        raise InputError(
+            f"{where} has no {name!r}, the column of the chances; it has {', '.join(record)}", field="chance"
+        )
     if not 0 < chance <= 1:
         message = f"{where}: a chance of being chosen is above 0 and at most 1, not {brief(value)}"
         raise InputError(f"{message} (column {name!r})", field="chance")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.data.tables import read_results
+from fewshot.errors import InputError
 
 __all__ = ["Change", "Difference", "compared"]
 
@@ -67,6 +68,8 @@ def compared(a: Path, b: Path) -> Difference:
         InputError: a file does not hold results. TaskError: it cannot be read.
     """
     before, after = read_results(a), read_results(b)
+    if not (before and after):
+        raise InputError(f"{a if not before else b} holds no results; give files that `fewshot run` has written")
     key = _key_for(before, after)
     old, new = ({key(row): row for row in rows} for rows in (before, after))
     both = [name for name in old if name in new]

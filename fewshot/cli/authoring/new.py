@@ -44,16 +44,16 @@ def run(args: argparse.Namespace) -> int:
         answers = _ask("Which answers are there? Labels separated by commas, or text, or number:")
         output, labels = (answers, None) if answers in ("text", "number") else (None, answers)
         inputs = inputs or _ask("What is given? [text]")
+    columns = dict(assigned(args.map, "--map", "NAME=COLUMN")) or None
+    rows = examples_from(args.source, columns, encoding=args.encoding) if args.source else ()
+    if args.source and not rows:
+        raise InputError(f"{args.source} holds no rows: give a file with some, below its header if it has one")
     plan = planned(
         args.name,
         output=_listed(labels) if labels else output,
         inputs=_listed(inputs or ""),
         description=description or "",
-        rows=examples_from(
-            args.source, dict(assigned(args.map, "--map", "NAME=COLUMN")) or None, encoding=args.encoding
-        )
-        if args.source
-        else (),
+        rows=rows,
         hold_out=args.hold_out,
         language=args.lang,
     )
