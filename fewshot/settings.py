@@ -192,9 +192,10 @@ class Settings:
     def asked_as(self) -> str:
         """The settings beside the prompt on which answers and their confidence depend: what a promise is made for."""
         names = "scoring decisions votes temperature max_tokens stop reasoning_effort max_repairs extra_body".split()  # noqa: SIM905
-        ours = Settings()
-        changed = [name for name in names if getattr(self, name) != getattr(ours, name)]
-        return ", ".join(f"{name}={getattr(self, name)}" for name in changed) or "defaults"
+        ours, written = Settings(), self.deciding_the_answer
+        values = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(ours, name)}
+        values |= {name: written[name] for name in ("extra_headers", "extra_query", "redact") if getattr(self, name)}
+        return ", ".join(f"{name}={value}" for name, value in values.items()) or "defaults"
 
     @property
     def deciding_the_prompt(self) -> list[Any]:

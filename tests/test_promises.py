@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import math
 import os
+import pickle
 import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ import pytest
 from known_clients import OWN, ROWS, Copying, Leaning
 from pydantic import BaseModel
 
-from fewshot import InputError, Result, Task, load
+from fewshot import Completion, InputError, Request, Result, Task, load
 from fewshot import _background_loop as loop
 from fewshot.calibration.abstention import average_threshold_for, threshold_for
 from fewshot.data.labelled import read_labelled
@@ -90,7 +93,7 @@ def test_what_is_measured_on_shots_is_told(select: str) -> None:
 
 
 def promised(**options: Any) -> Task[Any]:
-    task = Task.of("Is it nice?", ["yes", "no"], OWN, client=Leaning(), **{"k": 2, "model": "m", **options})
+    task = Task.of("Is it nice?", ["yes", "no"], OWN, **{"client": Leaning(), "k": 2, "model": "m", **options})
     return task.calibrate(ROWS, risk=0.2)
 
 
@@ -171,6 +174,9 @@ MUTATIONS: list[tuple[str, Callable[[Task[Any]], Task[Any]], str]] = [
     ("effort of reasoning", using(reasoning_effort="low"), ADDRESS),
     ("further fields", using(extra_body={"seed": 3}), ADDRESS),
     ("calibration", using(calibrate=False), UNCALIBRATED),
+    ("headers", using(extra_headers={"x-route": "secret-b"}), SETTINGS),
+    ("query", using(extra_query={"deployment": "b"}), SETTINGS),
+    ("private data taken out", using(redact=["email"]), SETTINGS),
 ]
 
 
@@ -183,6 +189,41 @@ def test_a_promise_is_off_for_anything_else_and_says_why(
     assert (result.value, result.abstained, result.fit) == (None, True, "")
     [told] = [warning for warning in result.warnings if warning.startswith("held back, since the promise is off: ")]
     assert reason in told
+
+
+class Named(Leaning):
+    """A service that says which model answered."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.model = model
+
+    def answer(self, request: Request) -> Completion:
+        return replace(super().answer(request), model=self.model)
+
+
+DOORS: dict[str, Callable[[Task[Any], Path], Result[Any]]] = {
+    "run": lambda task, _: task.run("a good new day"),
+    "arun": lambda task, _: asyncio.run(task.arun("a good new day")),
+    "map": lambda task, _: next(iter(task.map(["a good new day"]))),
+    "pickled": lambda task, _: pickle.loads(pickle.dumps(task)).run("a good new day"),
+    "saved": lambda task, there: load(task.save(there / "x"), client=task.settings.client).run("a good new day"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_promise_is_off_once_the_replies_name_another_model(door: str, tmp_path: Path) -> None:
+    task = promised(client=Named("m-2026-01"))
+    assert DOORS[door](task, tmp_path / "same").value == "yes"
+    result = DOORS[door](task.using(client=Named("m-2026-09")), tmp_path / "other")
+    told = "answers of m-2026-01, and m-2026-09 answered: calibrate again"
+    assert (result.value, result.abstained, told in result.warnings[0]) == (None, True, True)
+
+
+def test_what_a_promise_says_of_headers_is_no_secret(nice: Task[Any]) -> None:
+    [told] = nice.using(extra_headers={"x-route": "secret-b"}).run("a good new day").warnings
+    assert "extra_headers=" in told
+    assert "secret-b" not in told
 
 
 @pytest.mark.parametrize("text", ["아주 좋은 날이다", "очень хороший день", "とても良い日だ", "يوم جميل"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,7 @@ class Promise:
         calibration: Calibration | None,
         scored: bool,
         parts: int = 1,
+        answered: Collection[str] = (),
     ) -> tuple[str, ...]:
         """Tell in a sentence why this does not hold for a question; nothing when it does.
 
@@ -60,8 +61,10 @@ class Promise:
             calibration: the one that the answer went through.
             scored: whether the answer was read from probabilities of labels, if it is one.
             parts: in how many the text was read.
+            answered: the models that the replies named.
         """
         what, script = "it was fitted for", script_of(text)
+        others = sorted({*answered} - {*known}) if (known := self.facts.get("answered")) else []
         if key not in self.keys:
             reason = f"{what} {self._other(now)}: calibrate again"
         elif asked != self.asked:
@@ -74,6 +77,8 @@ class Promise:
             reason = f"{what} whole texts, and this one was read in {parts} parts: shorten it, or look at it yourself"
         elif script is not None and self.scripts and script not in self.scripts:
             reason = f"{what} inputs in {' or '.join(self.scripts)} and this one is in {script}: calibrate on such rows"
+        elif others:
+            reason = f"{what} answers of {', '.join(known)}, and {', '.join(others)} answered: calibrate again"
         elif calibration is not None and not scored:
             reason = f"{what} probabilities of the labels, and none could be read for this answer"
         else:

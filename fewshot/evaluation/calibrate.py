@@ -38,7 +38,7 @@ from fewshot.models.connection import Connection, connect
 from fewshot.models.pricing import cost_of
 from fewshot.outputs.kinds import Kind
 from fewshot.result import Result, plain
-from fewshot.types import Usage
+from fewshot.types import Completion, Usage
 
 _IN_FLIGHT = 8
 
@@ -165,7 +165,7 @@ async def calibrated(
         data=digest(rows),
         figures=figures_of(outcomes) if judged and prior is None else None,
     )
-    return _with(task, fitted, connection)
+    return _with(task, fitted, connection, [c for question in (*questions, *more) for c in question.completions])
 
 
 async def _each_calibrated(
@@ -248,7 +248,7 @@ async def _thresholded(
         data=digest(given),
         figures=figures_of(outcomes),
     )
-    return _with(task, fitted, connection)
+    return _with(task, fitted, connection, [c for result in found for c in result.completions])
 
 
 def _fit_of_fields(
@@ -276,8 +276,10 @@ async def answered(
     return [judge(one.output.kind, n, row, result) for n, ((one, _, row), result) in enumerate(pairs)], found
 
 
-def _with(task: Predictor[Any], fitted: Calibrated, connection: Connection) -> Predictor[Any]:
-    """Give the task with what was fitted in force."""
+def _with(
+    task: Predictor[Any], fitted: Calibrated, connection: Connection, replies: Iterable[Completion]
+) -> Predictor[Any]:
+    """Give the task with what was fitted in force, for the models that the replies named."""
     promise = Promise(
         keys=fitted.keys,
         asked=task.settings.asked_as,
@@ -288,6 +290,7 @@ def _with(task: Predictor[Any], fitted: Calibrated, connection: Connection) -> P
             {
                 "task": task.name,
                 **task._fitted_for(connection),
+                "answered": sorted({reply.model for reply in replies if reply.model}),
                 "rows": fitted.rows,
                 "rows_hash": fitted.data,
                 "figures": None if fitted.figures is None else asdict(fitted.figures),

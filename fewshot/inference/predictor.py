@@ -353,6 +353,7 @@ class Predictor(Generic[T]):
             calibration=question.calibration,
             scored=found.method in ("logprobs", "decisions", "head") or not (self.output.labels or question.decides),
             parts=found.parts,
+            answered={completion.model for completion in question.completions if completion.model},
         )
 
     def _fitted_for(self, connection: Connection) -> dict[str, Any]:
