@@ -64,7 +64,8 @@ class Promise:
             answered: the models that the replies named.
         """
         what, script = "it was fitted for", script_of(text)
-        others = sorted({*answered} - {*known}) if (known := self.facts.get("answered")) else []
+        known: list[str] = self.facts.get("answered") or []
+        others = sorted({*answered} - {*known}) if known else []
         if key not in self.keys:
             reason = f"{what} {self._other(now)}: calibrate again"
         elif asked != self.asked:
