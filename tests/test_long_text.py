@@ -7,7 +7,7 @@ import json
 import math
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from fewshot.bulk.batch_api.run import BatchRun
 from fewshot.bulk.estimate import estimate
 from fewshot.models.tokens import request_tokens
 from fewshot.outputs.spans import Span, moved
-from fewshot.prompts.cutting import cut, weight
+from fewshot.prompts.cutting import cut, sums_of
 from fewshot.types import Completion, Request, TokenLogprob, Usage
 
 DAYS = [
@@ -88,7 +88,7 @@ def test_parts_hold_every_character_and_none_holds_too_much(overlap: bool) -> No
         most = draw.choice([8, 40, 200])
         places = cut(text, most, overlap=overlap)
         assert (places[0][0], places[-1][1]) == (0, len(text))
-        assert all(weight(text[start:end]) <= most for start, end in places)
+        assert all(sums_of(text[start:end])[-1] <= most for start, end in places)
         for (first, end), (start, later) in itertools.pairwise(places):
             assert first < start <= end < later
             assert overlap or start == end
@@ -140,6 +140,79 @@ def test_what_it_takes_is_told_before(call: Task[Any], say: Callable[[str], str]
     assert abs(told.cost.likely - cost) < 0.1 * cost
     assert told.notes[-1] == "texts longer than the model holds, which are read in parts: 1"
     assert [result.parts > 4 for result in taken] == [True, False]
+
+
+class Counting(ScriptedClient):
+    """A model with tokens of its own, which its server counts: a digit is one, a word, a sign; other ones are two."""
+
+    def __init__(self, say: str) -> None:
+        super().__init__(self.reply)
+        self.say = say
+
+    def reply(self, request: Request) -> Completion:
+        return Completion(text=self.say, usage=Usage(sum(self.tokens(turn.content) + 5 for turn in request.chat), 1))
+
+    def tokens(self, text: str) -> int:
+        return len(re.findall(r"\d|[a-zA-Z]+|[^\s\w]", text)) + 2 * len(re.findall(r"[^\x00-\x7f]", text))
+
+    async def tokens_of(self, request: Request, texts: Sequence[str]) -> list[int]:
+        return [sum(self.tokens(turn.content) + 5 for turn in request.chat), *map(self.tokens, texts)]
+
+
+SCRIPTS = {
+    "English": LONG[:20_000],
+    "Korean": "오늘은 날씨가 매우 좋아서 산책을 했다. " * 400,
+    "code": "def f(x: int) -> list[int]:\n    return [x + 1, x ** 2]\n\n" * 300,
+    "digits": " ".join(str(n * 7919 % 1_000_003) for n in range(2_000)),
+}
+SCRIPTS["all of them"] = "\n".join(text[:4_000] for text in SCRIPTS.values())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_where_the_model_counts_the_price_is_told_and_the_parts_fill_what_it_holds(script: str) -> None:
+    client = Counting("sport")
+    task = Task.of("Which?", ["sport", "other"], client=client, scoring=False, context_tokens=2048)
+    told = estimate(task, [SCRIPTS[script]])
+    result = task.run(SCRIPTS[script])
+    assert told.notes[-1].endswith("in parts: 1; tokens counted for 1")
+    assert (told.requests.low, result.error) == (result.parts, None)
+    assert told.input_tokens.likely == pytest.approx(result.usage.input_tokens, rel=0.1)
+    sizes = [completion.usage.input_tokens for completion in result.completions]
+    assert max(sizes) <= 2048 - 16
+    assert sum(sizes) > 0.7 * 2048 * (len(sizes) - 1)
+
+
+@pytest.mark.local
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_embedded_model_counts_what_its_price_is_told_from(script: str) -> None:
+    text = "".join(part[:300] for part in SCRIPTS.values()) if script == "all of them" else SCRIPTS[script][:1_200]
+    task = Task.of("Which?", ["sport", "other"], model="local", scoring=False, max_repairs=0, context_tokens=250)
+    told = estimate(task, [text])
+    result = task.run(text)
+    sizes = [completion.usage.input_tokens for completion in result.completions]
+    assert (told.requests.low, told.requests.low > 1) == (len(sizes), True)
+    assert told.input_tokens.likely == pytest.approx(sum(sizes), rel=0.1)
+    assert max(sizes) + 16 <= 250
+
+
+def test_a_list_lacks_what_a_part_does_not_answer_and_says_so_as_it_is_held_back_where_confidence_is_wanted() -> None:
+    loop = json.dumps([{"label": "person", "text": "Ada"}] * 12)[:-1]
+
+    def reply(request: Request) -> Completion:
+        stuck = "Ada Number5 " in asked(request)
+        return Completion(text=loop if stuck else people(asked(request)), finish_reason="length" if stuck else "stop")
+
+    task = find.task(["person"], client=ScriptedClient(reply), context_tokens=HOLDS)
+    result = task.run(LONG)
+    spans = result.value or []
+    assert spans
+    assert [LONG[s.start : s.end] for s in spans] == [s.text for s in spans]
+    assert "no valid answer from 1 of the parts (from character 0 on): the model repeats itself" in result.warnings[1]
+    assert result.confidence is None
+    assert task.using(min_confidence=0.1).run(LONG).abstained
+    nothing = find.run(LONG, ["person"], client=counting(lambda _: "rubbish"), context_tokens=HOLDS)
+    assert isinstance(nothing.error, OutputError)
 
 
 def test_labels_are_those_of_the_mean_of_log_odds_and_a_part_that_says_otherwise_is_told() -> None:

@@ -1,6 +1,7 @@
 """What a run would take: requests, tokens and money, told before anything is sent.
 
-Requests are counted by making them; tokens are estimated from characters, since no service tells its tokeniser.
+Requests are counted by making them; tokens are estimated from characters, or, of a text that is read in parts, counted
+by the embedded model. Nothing is sent to any other.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ class Estimate:
         return {**asdict(self), "notes": list(self.notes)}
 
     def __str__(self) -> str:
+        apart = {"of them not usable": self.bad_rows, "equal to an earlier one": self.equal_rows}
         lines = [
             f"{'model':<16}{self.model}",
-            f"{'rows':<16}{self.rows:,}" + "".join(f", {part}" for part in self._apart()),
+            f"{'rows':<16}{self.rows:,}" + "".join(f", {n:,} {what}" for what, n in apart.items() if n),
             f"{'requests':<16}{_count(self.requests)}",
             f"{'input tokens':<16}{_count(self.input_tokens)}",
             f"{'output tokens':<16}{_count(self.output_tokens)}",
@@ -64,10 +66,6 @@ class Estimate:
             f"{'cost, batch':<16}{_dollars(self.batch_cost)}",
         ]
         return "\n".join([*lines, *self.notes])
-
-    def _apart(self) -> list[str]:
-        bad = [f"{self.bad_rows:,} of them not usable"] if self.bad_rows else []
-        return bad + ([f"{self.equal_rows:,} equal to an earlier one"] if self.equal_rows else [])
 
 
 def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection | None = None) -> Estimate:
@@ -85,7 +83,7 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
     connection = connection or loop.run(connect(task.settings))
     members = task.members or (task,)
     seen: set[bytes] = set()
-    total, bad, equal, cut = 0, 0, 0, 0
+    total, bad, equal, cut, counted = 0, 0, 0, 0, 0
     live, batch, decided = _Load(), _Load(), False
     for total, row in enumerate(rows, start=1):  # noqa: B007 - it is counted
         try:
@@ -95,6 +93,7 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
             continue
         whole = [len(parts) == 1 for parts in questions]
         cut += not all(whole)
+        counted += not all(whole) and all(parts[0].counted for parts in questions if len(parts) > 1)
         asked = [(question, next(ask(question), ())) for parts in questions for question in parts]
         if not all(first for _, first in asked):  # no model is asked
             continue
@@ -126,7 +125,7 @@ def estimate(task: Predictor[Any], rows: Iterable[Any], connection: Connection |
         output_tokens=live.tokens_out,
         cost=None if price is None else _cost(price, live),
         batch_cost=None if in_batch is None or in_batch.batch is None else _cost(in_batch, batch, in_batch.batch),
-        notes=_notes(task, connection, price, cut),
+        notes=_notes(task, connection, price, cut, counted),
     )
 
 
@@ -146,9 +145,8 @@ class _Load:
 
 def _load(question: Question, first: tuple[Request, ...]) -> _Load:
     factors = len(first), len(first), len(first) * _most_rounds(question, first[0])
-    return _Load(
-        Span(*factors), request_tokens(first[0]).times(*factors), _output_tokens(question, first[0]).times(*factors)
-    )
+    tokens = Span(*[sum(question.counted)] * 3) if question.counted else request_tokens(first[0])
+    return _Load(Span(*factors), tokens.times(*factors), _output_tokens(question, first[0]).times(*factors))
 
 
 def _question(task: Predictor[Any], row: Any, connection: Connection) -> Question:
@@ -198,7 +196,9 @@ def _cost(price: Price, load: _Load, share: float = 1.0) -> Span:
     return Span(dollars("low"), dollars("likely"), dollars("high"))
 
 
-def _notes(task: Predictor[Any], connection: Connection, price: Price | None, cut: int) -> tuple[str, ...]:
+def _notes(
+    task: Predictor[Any], connection: Connection, price: Price | None, cut: int, counted: int
+) -> tuple[str, ...]:
     notes = ["tokens are estimated from characters; (low to high) holds for ordinary text, cached prompts not counted"]
     if connection.local:
         notes.append("the embedded model costs nothing")
@@ -207,7 +207,8 @@ def _notes(task: Predictor[Any], connection: Connection, price: Price | None, cu
             f"the price of {connection.model} is not known: give it as price=(0.10, 0.40) or --price 0.10,0.40"
         )
     if cut:
-        notes.append(f"texts longer than the model holds, which are read in parts: {cut:,}")
+        parts = f"texts longer than the model holds, which are read in parts: {cut:,}"
+        notes.append(parts + (f"; tokens counted for {counted:,}" if counted else ""))
     if task.settings.calibrate:
         notes.append("calibrating at first use asks one more request for each example that is not a shot")
     return tuple(notes)

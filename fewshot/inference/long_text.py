@@ -23,12 +23,12 @@ from fewshot.inference.question import Answer, Question, Talk, left_out
 from fewshot.inference.voting import surest
 from fewshot.models.connection import Connection
 from fewshot.models.endpoint import EMBEDDED_CONTEXT
-from fewshot.models.tokens import request_tokens
+from fewshot.models.tokens import estimated_tokens, request_tokens
 from fewshot.models.wire.service_errors import too_long
 from fewshot.outputs.output import json_text
 from fewshot.outputs.schema import OrNone
 from fewshot.outputs.spans import Span, moved, source_text
-from fewshot.prompts.cutting import cut, weight
+from fewshot.prompts.cutting import BLOCK, cut, sums_of
 from fewshot.result import Field
 from fewshot.types import Completion, Request
 
@@ -37,10 +37,8 @@ __all__ = ["answered", "may_be_long", "planned", "sized"]
 _MATTERS, _ASKED = 3_000, 12_000
 """Characters of a text from which on it counts how much the model holds, and from which on its service is asked once:
 what is smaller than that is told by a refusal."""
-_ANSWER = 64
-"""Tokens that must be left for an answer, or the text is too long; a part leaves all that an answer may have."""
-_SPARE = 0.05
-"""Share of what a model holds that is left free, since tokens are estimated."""
+_SPARE, _SPARE_COUNTED = 0.05, 0.01
+"""Share of what a model holds that is left free, since tokens are estimated, or counted in blocks."""
 _LEAST = 48
 """Tokens of the smallest part that is worth asking about: where the shots leave less, nothing is cut."""
 _AS_LONG = 0.5
@@ -78,12 +76,18 @@ async def sized(question: Question, connection: Connection) -> Question:
     facts, window = connection.facts, question.settings.context_tokens or EMBEDDED_CONTEXT * connection.local
     if not window and len(_longest(question.inputs)[1]) >= _ASKED:
         window = await facts.holds(connection.client, connection.model)
-    return replace(question, window=window or facts.window or 0)
+    question = replace(question, window=window or facts.window or 0)
+    count = getattr(connection.client, "tokens_of", None) if question.window else None
+    if not count or question.request().most_tokens + question.longest_answer <= question.window:
+        return question
+    text = _longest(question.inputs)[1]
+    blocks = [text[start : start + BLOCK] for start in range(0, len(text), BLOCK)]
+    return replace(question, counted=tuple(await count(_about("", _of_parts(question)).request(), blocks)))
 
 
 def answered(question: Question) -> Talk:
     """Answer a question; in parts where its text is, or turns out to be, longer than the model holds."""
-    parts, window, density = _parts(question), question.window, 1.0
+    parts, window = _parts(question), question.window
     for tries_left in reversed(range(_TRIES)):
         try:
             return (yield from (_in_parts(question, parts, window) if parts else ask(question)))
@@ -91,10 +95,9 @@ def answered(question: Question) -> Talk:
             told = too_long(error)
             if told is None or not tries_left or question.settings.long == "refuse":
                 raise
-            ours = _weight(parts[0].question if parts else question)
-            window = told or int(ours / 2)
-            density = max(1.5 * density if parts else 1.0, 1.2 * told / ours) if told else 1.0
-            parts = _parts(question, window, density)
+            ours = _weight(parts[0].question if parts else question)  # it has more tokens than these
+            window = int(min(told, ours / (1.5 if parts else 1.2)) if told else ours / 2)
+            parts = _parts(question, window)
             if not parts:
                 raise
             question.windows.extend([told] if told else [])
@@ -112,11 +115,12 @@ def _in_parts(question: Question, parts: Sequence[Part], window: int) -> Talk:
         for part in parts:
             for name in ("completions", "thoughts", "refusals"):
                 getattr(question, name).extend(getattr(part.question, name))
-    lost = [error for error in came if isinstance(error, OutputError)]
+    lost = [(part.start, error) for part, error in zip(parts, came, strict=True) if isinstance(error, OutputError)]
     kept = [(part, answer) for part, answer in zip(parts, came, strict=True) if isinstance(answer, Answer)]
-    fatal = (e for e in lost if way not in ("one", "record") or not kept or e.reason in ("content_filter", "refusal"))
-    if (error := next(fatal, None)) is not None:
-        raise error
+    may_lack = way in ("one", "record", "list") and bool(kept)
+    fatal = (error for _, error in lost if not may_lack or error.reason in ("content_filter", "refusal"))
+    if (first := next(fatal, None)) is not None:
+        raise first
     warnings = [f"read in {len(parts)} parts, since the text is longer than the model holds"]
     if way == "reduce":
         joint = yield from answered(_reduced(question, [answer.value for _, answer in kept], window))
@@ -125,7 +129,9 @@ def _in_parts(question: Question, parts: Sequence[Part], window: int) -> Talk:
     if joint.calibration != "none":
         warnings.append("the fit is one of whole texts: how sure an answer from parts is was not fitted")
     if lost:
-        warnings.append(f"no valid answer from {len(lost)} of the parts: {lost[0]}")
+        places = ", ".join(f"{start:,}" for start, _ in lost)
+        warnings.append(f"no valid answer from {len(lost)} of the parts (from character {places} on): {lost[0][1]}")
+        joint = replace(joint, confidence=None)  # nothing tells what they hold
     of_parts = (warning for _, answer in kept for warning in answer.warnings)
     warnings = list(dict.fromkeys([*warnings, *joint.warnings, *of_parts]))
     return replace(joint, parts=len(parts), warnings=tuple(warnings))
@@ -154,9 +160,10 @@ def _longest(inputs: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _weight(question: Question) -> float:
-    """Estimate the tokens of a question on the safe side."""
+    """Give the tokens of a question: counted, or estimated on the safe side."""
     request = question.request()
-    return weight(request.text) if request.text is not None else sum(weight(turn.content) + 8 for turn in request.chat)
+    texts = [turn.content for turn in request.chat] if request.text is None else [request.text]
+    return sum(question.counted) or sum(estimated_tokens(text) + 4 for text in texts)
 
 
 def _way(question: Question) -> str:
@@ -174,74 +181,74 @@ def _way(question: Question) -> str:
 def _length_of_answers(question: Question) -> float:
     """Give how long the answers of the shots are as a share of their texts."""
     shots = question.prompt.examples
-    texts = sum(weight(_longest(shot.inputs)[1]) for shot in shots)
-    return sum(weight(question.output.render(shot.output)) for shot in shots) / texts if texts else 0.0
+    texts = sum(estimated_tokens(_longest(shot.inputs)[1]) for shot in shots)
+    return sum(estimated_tokens(question.output.render(shot.output)) for shot in shots) / texts if texts else 0.0
 
 
-def _parts(question: Question, window: int = 0, density: float = 1.0) -> list[Part]:
+def _parts(question: Question, window: int = 0) -> list[Part]:
     """Cut the text of a question; nothing where it fits, or the rest of the prompt leaves no room for a part.
 
     Arguments:
-        window: what the model holds, where the whole question has been refused.
-        density: tokens for one of our estimate.
+        window: what the model holds, in tokens as they are estimated, where the whole question has been refused.
     """
-    if not (window or question.window):
+    whole, refused, window = question.request(), bool(window), window or question.window
+    longest = min(whole.max_tokens or question.longest_answer, window // 3)
+    tokens = sum(question.counted) or request_tokens(whole).likely
+    if not window or (not refused and tokens + longest <= window):
         return []
-    whole, longest = question.request(), question.request().max_tokens or question.longest_answer
-    if not window and request_tokens(whole).likely + min(longest, _ANSWER) <= question.window:
-        return []
-    window = window or question.window
-    way, output, prompt = _way(question), question.output, question.prompt
-    if way == "record" or (way == "one" and output.kind != "text"):
-        prompt = replace(prompt, output=OrNone(output), note=_NOTE_FIELDS if way == "record" else _NOTE)
-    name, text = _longest(question.inputs)
-
-    def about(part: str) -> Question:
-        own: dict[str, Any] = {"completions": [], "thoughts": [], "refusals": []}
-        return replace(question, prompt=prompt, inputs={**question.inputs, name: part}, window=0, **own)
-
-    most = (window * (1 - _SPARE) - min(longest, window // 3)) / density - _weight(about("…"))
-    if way == "along":
+    base, text, counted = _of_parts(question), _longest(question.inputs)[1], question.counted[1:]
+    rest = question.counted[0] if counted else _weight(_about("…", base))
+    most = window * (1 - (_SPARE_COUNTED if counted else _SPARE)) - longest - rest
+    along = _way(question) == "along"
+    if along:
         most = min(most, longest / max(1.0, _length_of_answers(question)) * (1 - 2 * _SPARE))
     if most < _LEAST:
         return []
-    places = cut(text, most, overlap=way != "along")
-    return [Part(about(text[start:end]), start) for start, end in places] if len(places) > 1 else []
+    places, sums = cut(text, most, counted, overlap=not along), sums_of(text, counted)
+    of_each = [(rest + sums[end] - sums[start],) if counted else () for start, end in places]
+    parts = [Part(_about(text[start:end], base, n), start) for (start, end), n in zip(places, of_each, strict=True)]
+    return parts if len(parts) > 1 else []
+
+
+def _of_parts(question: Question) -> Question:
+    """Give the question as it is asked of parts, which may have no answer to it."""
+    way, output, prompt = _way(question), question.output, question.prompt
+    if way == "record" or (way == "one" and output.kind != "text"):
+        prompt = replace(prompt, output=OrNone(output), note=_NOTE_FIELDS if way == "record" else _NOTE)
+    return replace(question, prompt=prompt, window=0)
+
+
+def _about(part: str, question: Question, counted: tuple[float, ...] = ()) -> Question:
+    """Ask a question about a part of its text."""
+    own: dict[str, Any] = {"completions": [], "thoughts": [], "refusals": []}
+    inputs = {**question.inputs, _longest(question.inputs)[0]: part}
+    return replace(question, inputs=inputs, counted=counted, **own)
 
 
 def _in_step(
     talks: Sequence[Talk],
 ) -> Generator[tuple[Request, ...], tuple[Completion, ...], list[Answer | OutputError]]:
     """Hold conversations side by side: what they ask next goes together; a failure of the service reaches all."""
-    asked: dict[int, tuple[Request, ...]] = {}
     done: dict[int, Answer | OutputError] = {}
-
-    def go_on(place: int, came: tuple[Completion, ...] | ServiceError | None) -> None:
-        talk = talks[place]
+    came: dict[int, Any] = dict.fromkeys(range(len(talks)))
+    while came:
+        asked: dict[int, tuple[Request, ...]] = {}
+        for place, reply in came.items():
+            talk = talks[place]
+            try:
+                asked[place] = talk.throw(reply) if isinstance(reply, ServiceError) else talk.send(reply)
+            except StopIteration as end:
+                done[place] = end.value
+            except OutputError as error:
+                done[place] = error
+        if not asked:
+            break
         try:
-            if isinstance(came, ServiceError):
-                asked[place] = talk.throw(came)
-            else:
-                asked[place] = next(talk) if came is None else talk.send(came)
-        except StopIteration as end:
-            asked.pop(place, None)
-            done[place] = end.value
-        except OutputError as error:
-            asked.pop(place, None)
-            done[place] = error
-
-    for place in range(len(talks)):
-        go_on(place, None)
-    while asked:
-        waiting = dict(asked)
-        try:
-            replies = iter((yield tuple(chain.from_iterable(waiting.values()))))
+            replies = iter((yield tuple(chain.from_iterable(asked.values()))))
         except ServiceError as error:
-            for place in waiting:
-                go_on(place, error)
+            came = dict.fromkeys(asked, error)
         else:
-            for place, requests in waiting.items():
-                go_on(place, tuple(islice(replies, len(requests))))
+            came = {place: tuple(islice(replies, len(requests))) for place, requests in asked.items()}
     return [done[place] for place in range(len(talks))]
 
 
@@ -253,9 +260,9 @@ def _reduced(question: Question, texts: Sequence[str], window: int) -> Question:
     """
     name, text = _longest(question.inputs)
     joined = "\n\n".join(texts)
-    if weight(joined) > 0.8 * weight(text):
+    if estimated_tokens(joined) > 0.8 * estimated_tokens(text):
         raise OutputError("the answers for the parts are together about as long as the text: lower max_tokens")
-    return replace(question, inputs={**question.inputs, name: joined}, window=window)
+    return replace(question, inputs={**question.inputs, name: joined}, window=window, counted=())
 
 
 # -- together ---------------------------------------------------------------------------------------------------------
@@ -404,9 +411,7 @@ def _record(question: Question, answers: Answers) -> Answer:
             fields[name] = replace(about, value=merged[name], confidence=sure, probabilities=chances)
         if several > 1:
             doubts.append(f"the parts say {several} different things of {name!r}")
-    sure = _least(
-        [f.confidence for f in fields.values()] if fields else [a.confidence for a in given or [answers[0][1]]]
-    )
+    sure = _least(one.confidence for one in [*fields.values()] or given or [answers[0][1]])
     value, missing = question.output.placed(_validated(question, merged), question.inputs)
     told = (*doubts, *left_out(missing))
     found = replace(answers[0][1], value=value, confidence=sure, fields=fields or None, warnings=told)
@@ -427,11 +432,8 @@ def _validated(question: Question, merged: Mapping[str, Any]) -> Any:
 
 def _along(question: Question, answers: Answers) -> Answer:  # noqa: ARG001 - as for the others
     """Put texts one after the other, as their parts stand."""
-    texts = []
-    for part, answer in answers:
-        asked = _longest(part.question.inputs)[1]
-        blank = asked[len(asked.rstrip()) :]
-        texts.append(f"{answer.value}{blank}")
+    asked = [_longest(part.question.inputs)[1] for part, _ in answers]
+    texts = [f"{a.value}{text[len(text.rstrip()) :]}" for text, (_, a) in zip(asked, answers, strict=True)]
     return replace(answers[0][1], value="".join(texts).strip(), confidence=_least(a.confidence for _, a in answers))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from fewshot._checks import REQUIRED
 from fewshot.calibration.calibration import Calibration
@@ -14,13 +14,13 @@ from fewshot.calibration.promise import OFF
 from fewshot.inference.first_use import own_calibration
 from fewshot.inference.fits import failed, kept
 from fewshot.inference.question import Question
-from fewshot.inference.shots import ENOUGH, FEWEST, FOR_SETS, MOST, Prompts
+from fewshot.inference.shots import ENOUGH, FEWEST, FOR_SETS, MOST
 from fewshot.models.connection import Connection
 from fewshot.models.tokens import estimated_tokens
 from fewshot.narrowing.prompt import NarrowedPrompt, unfitted
 from fewshot.prompts.prompt import Prompt
 
-__all__ = ["TOO_FEW_FOR_SETS", "Asks", "calibration_for", "free_questions", "own_questions"]
+__all__ = ["TOO_FEW_FOR_SETS", "calibration_for", "free_questions", "own_questions"]
 
 _CONTENT_FREE = ("N/A", "[MASK]", "...")
 """Inputs without content: what the prompt says to these is its bias (arXiv 2102.09690, section 4)."""
@@ -79,30 +79,8 @@ async def _in_force(calibration: Calibration | None) -> bool:
     return calibration.encoder == await asyncio.to_thread(encoder)
 
 
-class Asks(Protocol):
-    """What makes questions: a `Predictor`."""
-
-    @property
-    def inputs(self) -> Mapping[str, Any]:
-        """The inputs with their defaults."""
-        ...
-
-    @property
-    def _prompts(self) -> Prompts:
-        """What chooses shots and builds prompts."""
-        ...
-
-    def _question(self, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection) -> Question:
-        """Make a question of inputs and a prompt."""
-        ...
-
-    async def _question_for(self, inputs: Mapping[str, Any], connection: Connection) -> Question:
-        """Make a question of labelled inputs."""
-        ...
-
-
 async def own_questions(
-    task: Asks, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
+    task: Any, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection
 ) -> tuple[list[tuple[Question, str]], bool]:
     """Ask the examples that are not shots; where these are few, each shot in a prompt with and without it.
 
@@ -140,7 +118,7 @@ async def own_questions(
     return [*left_out, *shown], True
 
 
-def free_questions(task: Asks, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection) -> list[Question]:
+def free_questions(task: Any, inputs: Mapping[str, Any], prompt: Prompt, connection: Connection) -> list[Question]:
     """Ask the prompt of inputs without content; a set of labels learns nothing from these."""
     required = [name for name, default in task.inputs.items() if default is REQUIRED]
     free = ({**inputs, **dict.fromkeys(required, text)} for text in _CONTENT_FREE if not prompt.output.several)

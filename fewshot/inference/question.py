@@ -62,6 +62,8 @@ class Question:
     """Whether this model was seen to think before it answers: it is asked not to, or that was seen to be in vain."""
     window: int = 0
     """Tokens that the model holds, question and answer together; 0 where nobody says, or it is of no matter."""
+    counted: tuple[float, ...] = ()
+    """Tokens of the prompt without its text, and of each block of that, as the model's own server counts; or of all."""
     calibration: Calibration | None = None
     completions: list[Completion] = field(default_factory=list)
     """Filled as the conversation goes, so that nothing paid for is forgotten when it fails."""

@@ -224,6 +224,10 @@ class OpenAIClient:
         """Give how many tokens a model holds, as the list of models says, else 0; raises ServiceError without one."""
         return read_window(await PlainWire(self.endpoint, self._client).get("/models", timeout=10.0), model)
 
+    async def tokens_of(self, request: Request, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of a request and of some texts as the embedded model does; nothing is given for others."""
+        return await self._slot.tokens_of(request, texts) if self._slot else []
+
     def refused(self, model: str | None = None, form: Form | None = None) -> frozenset[str]:
         """Give the parameters that a model is known to refuse altogether."""
         return self._facts(model or self.endpoint.model).dialects[form or self.endpoint.form].refused

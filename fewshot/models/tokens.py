@@ -1,4 +1,4 @@
-"""How many tokens a text or a request has, estimated from characters, since no service tells its tokeniser.
+"""How many tokens a text or a request has, estimated from characters, since services seldom tell.
 
 What a request has at most, for a budget that must hold, is worked out from its bytes: see `Request.most_tokens`.
 """

@@ -5,48 +5,55 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
-__all__ = ["cut", "weight"]
+__all__ = ["BLOCK", "cut", "sums_of"]
 
 _SENTENCE = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)\s+|[。！？｡]+[」』”’）]*\s*|\n\s*")
+BLOCK = 2_000
+"""Characters of a text whose tokens are counted together."""
 _WORD = re.compile(r"\s+")
 _JOINED = re.compile("[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\udc00-\udfff\n]")
 """What does not begin a part of its own: it belongs to the character before it."""
-_PLAIN, _OTHER = 2, 7
-"""Sevenths of a token that a character has: as `estimated_tokens` has it, an ASCII one 1/3.5, any other one."""
+_PLAIN, _OTHER = 37 / 128, 1.0
+"""Tokens of a character, about as `estimated_tokens` has it: 1/3.5 of an ASCII one; binary, so that sums are exact."""
 _OVERLAP = 10
 """A part begins with up to a tenth of what the one before it holds."""
 
 
-def weight(text: str) -> float:
-    """Estimate the tokens of a text."""
-    plain = len(text.encode("ascii", "ignore"))
-    return (plain * _PLAIN + (len(text) - plain) * _OTHER) / 7
+def sums_of(text: str, counted: Sequence[float] = ()) -> list[float]:
+    """Give the tokens before each character and before the end: estimated, or as counted of each block."""
+    weights = [_PLAIN if character < "\x80" else _OTHER for character in text]
+    for start, tokens in zip(range(0, len(text), BLOCK), counted, strict=False):
+        share = tokens / math.fsum(weights[start : start + BLOCK])
+        weights[start : start + BLOCK] = [weight * share for weight in weights[start : start + BLOCK]]
+    return [0.0, *accumulate(weights)]
 
 
-def cut(text: str, most: float, *, overlap: bool = True) -> list[tuple[int, int]]:
+def cut(text: str, most: float, counted: Sequence[float] = (), *, overlap: bool = True) -> list[tuple[int, int]]:
     """Cut a text into about equal parts, at sentences where there are any, else between words, else anywhere.
 
     Arguments:
-        most: the weight that no part exceeds.
+        most: the tokens that no part exceeds.
+        counted: the tokens of each block of the text, where they need not be estimated.
         overlap: begin each part with the last sentences of the one before it, as far as a tenth of it holds them.
 
     Returns:
         Where each part begins and ends; together they hold every character.
     """
-    sums = [0, *accumulate(_PLAIN if character < "\x80" else _OTHER for character in text)]
-    most = max(int(most * 7), 4 * _OTHER)
-    shared = most // _OVERLAP if overlap else 0
+    sums = sums_of(text, counted)
+    most = max(most, 4 * _OTHER)
+    shared = most / _OVERLAP if overlap else 0.0
     sentences = [found.end() for found in _SENTENCE.finditer(text)]
     parts: list[tuple[int, int]] = []
     start = 0
     while True:
         if sums[-1] - sums[start] <= most:
             return [*parts, (start, len(text))]
-        limit = bisect_right(sums, sums[start] + most) - 1
+        limit = max(start + 1, bisect_right(sums, sums[start] + most) - 1)
         wanted = bisect_right(sums, sums[start] + _even(sums[-1] - sums[start], most, shared)) - 1
-        least = bisect_left(sums, sums[start] + most // 2)
+        least = bisect_left(sums, sums[start] + most / 2)
         end = _nearest(sentences, wanted, least, limit) or _between_words(text, least, limit) or _whole(text, limit)
         parts.append((start, end))
         back = bisect_left(sums, sums[end] - shared)
@@ -54,7 +61,7 @@ def cut(text: str, most: float, *, overlap: bool = True) -> list[tuple[int, int]
         start = min(first if first < end else _after_blank(text, back, end), end) if shared else end
 
 
-def _even(total: int, most: int, shared: int) -> int:
+def _even(total: float, most: float, shared: float) -> float:
     """Give the size at which all parts are about as long as each other, none longer than it may be."""
     count = max(1, math.ceil((total - shared) / (most - shared)))
     return min(most, math.ceil((total - shared) / count) + shared)

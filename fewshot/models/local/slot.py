@@ -17,7 +17,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,12 @@ class Slot:
         self._scratch = f"{secrets.token_hex(8)}{_UNFINISHED}"
         self._known: dict[str, Path] = {}
         """States by key that were found sound in this process."""
+
+    async def tokens_of(self, request: Request, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of a request and of some texts, out of turn; nothing is given where the server will not."""
+        asked = await self._chat([*request.chat]) if request.text is None else request.text
+        replies = [await self._ask("/tokenize", {"content": text, "parse_special": True}) for text in (asked, *texts)]
+        return [len(reply["tokens"]) for reply in replies if reply] if all(replies) else []
 
     @contextlib.asynccontextmanager
     async def turn(self, request: Request | None) -> AsyncIterator[None]:
