@@ -145,11 +145,8 @@ class Question:
         closed = any(field.values for field in self.output.fields)
         if refusal_of(self.output) is None and not closed:
             return 0
-        return min(
-            self.top_logprobs,
-            _LISTED_IN_RECORDS if closed else LISTED,
-            _MOST_LISTED // (self.settings.max_tokens or self.longest_answer),
-        )
+        most = _MOST_LISTED // (self.settings.max_tokens or self.longest_answer)
+        return min(self.top_logprobs, _LISTED_IN_RECORDS if closed else LISTED, most)
 
     @property
     def longest_answer(self) -> int:

@@ -103,7 +103,7 @@ class OpenAIClient:
         own = getattr(client, "api_key", None)  # the client's own business, but nothing to show
         self._secrets = (Secret(own),) if isinstance(own, str) else (endpoint.api_key,)
         self._before = _azure_path(client)
-        self._slot = slot
+        self._slot, self.tokens_of = slot, slot.tokens_of if slot else None
         self.is_ready = False
         self.facts: dict[str, ModelFacts] = {}
         """What was learnt of each model; copies of this client share it."""
@@ -223,10 +223,6 @@ class OpenAIClient:
     async def window_of(self, model: str) -> int:
         """Give how many tokens a model holds, as the list of models says, else 0; raises ServiceError without one."""
         return read_window(await PlainWire(self.endpoint, self._client).get("/models", timeout=10.0), model)
-
-    async def tokens_of(self, request: Request, texts: Sequence[str]) -> list[int]:
-        """Count the tokens of a request and of some texts as the embedded model does; nothing is given for others."""
-        return await self._slot.tokens_of(request, texts) if self._slot else []
 
     def refused(self, model: str | None = None, form: Form | None = None) -> frozenset[str]:
         """Give the parameters that a model is known to refuse altogether."""
