@@ -185,3 +185,20 @@ def test_on_shots_alone_one_row_more_or_less_does_not_outweigh_the_likelihood(sa
     assert tried["batch"].nll < tried["none"].nll
     assert tried["batch"].accuracy < tried["none"].accuracy
     assert (fitted.calibration.name == "batch") is likelihood_decides
+
+
+@pytest.mark.parametrize("widths", [Widths(across=1.0), Widths(across=0.3, bias=2.0)])
+def test_a_regression_over_features_has_the_same_weights_with_numpy_and_without(
+    widths: Widths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(5)
+    targets = [draw.randrange(3) for _ in range(60)]
+    scores = [[draw.gauss(target == label, 1) for target in targets] for label in range(3)]
+    features = [[draw.gauss(target == n, 1) for target in targets] for n in range(4)]
+    found = []
+    for there in (object(), None):
+        monkeypatch.setattr(logistic, "find_spec", lambda _name, there=there: there)
+        weights = logistic.fit(scores, features, targets, widths)
+        found.append([weights.sharpness, *weights.bias, *(w for row in weights.across for w in row)])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+    assert max(map(abs, found[0][4:])) > 0.1

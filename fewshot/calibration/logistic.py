@@ -1,4 +1,4 @@
-"""Multinomial logistic regression without dependencies, small enough to read, quick enough for a thousand rows.
+"""Multinomial logistic regression, small enough to read; over features in NumPy where that is installed.
 
 The score of label j is `sharpness * x_j + sum_f across_jf * u_f + bias_j`: x are the label's own scores,
 u are features that all labels share. Every weight has a normal prior round the point where only the sharpness is left,
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from operator import mul, sub, truediv
 
 __all__ = ["Weights", "Widths", "fit", "minimise", "probabilities"]
@@ -43,7 +44,6 @@ def fit(scores: Sequence[Column], features: Sequence[Column], targets: Sequence[
     `scores` has one column a label, `features` one a feature, and `targets` the position of each row's label.
     """
     count, width = len(scores), len(features) if widths.across else 0
-    hot = [[float(target == label) for target in targets] for label in range(count)]
     prior = [widths.sharpness] + [widths.bias] * count + [widths.across] * (count * width)
     free = [place for place, deviation in enumerate(prior) if deviation]
     precision = [1 / prior[place] ** 2 for place in free]
@@ -60,18 +60,53 @@ def fit(scores: Sequence[Column], features: Sequence[Column], targets: Sequence[
             across=tuple(tuple(across[j * width : (j + 1) * width]) for j in range(count)),
         )
 
+    judge = (_in_numpy if width and find_spec("numpy") else _in_columns)(scores, features[:width], targets)
+
     def loss(point: Vector) -> tuple[float, Vector]:
-        weights = unpack(point)
-        chances = probabilities(weights, scores, features)
-        surprise = -sum(math.log(max(chances[label][n], 1e-300)) for n, label in enumerate(targets))
-        wrong = [list(map(sub, chance, truth)) for chance, truth in zip(chances, hot, strict=True)]
-        slope = [weights.sharpness * sum(map(_dot, wrong, scores)), *map(sum, wrong)]
-        slope += [_dot(r, u) for r in wrong for u in features[:width]]
+        surprise, slope = judge(unpack(point))
         penalty = sum(p * v * v for p, v in zip(precision, point, strict=True)) / 2
         gradient = [slope[place] + p * v for place, p, v in zip(free, precision, point, strict=True)]
         return (surprise + penalty) / rows, [g / rows for g in gradient]
 
     return unpack(minimise(loss, [0.0] * len(free)))
+
+
+def _in_columns(
+    scores: Sequence[Column], features: Sequence[Column], targets: Sequence[int]
+) -> Callable[[Weights], tuple[float, Vector]]:
+    """Give what tells the surprise of all rows at some weights, and its slope: sharpness, biases, features by label."""
+    hot = [[float(target == label) for target in targets] for label in range(len(scores))]
+
+    def judge(weights: Weights) -> tuple[float, Vector]:
+        chances = probabilities(weights, scores, features)
+        surprise = -sum(math.log(max(chances[label][n], 1e-300)) for n, label in enumerate(targets))
+        wrong = [list(map(sub, chance, truth)) for chance, truth in zip(chances, hot, strict=True)]
+        slope = [weights.sharpness * sum(map(_dot, wrong, scores)), *map(sum, wrong)]
+        return surprise, slope + [_dot(r, u) for r in wrong for u in features]
+
+    return judge
+
+
+def _in_numpy(
+    scores: Sequence[Column], features: Sequence[Column], targets: Sequence[int]
+) -> Callable[[Weights], tuple[float, Vector]]:
+    """Do the same in NumPy."""
+    import numpy as np
+
+    x, u, rows = np.array(scores), np.array(features), np.arange(len(targets))
+    hot = np.zeros_like(x)
+    hot[targets, rows] = 1.0
+
+    def judge(weights: Weights) -> tuple[float, Vector]:
+        logits = weights.sharpness * x + np.array(weights.bias)[:, None] + np.array(weights.across) @ u
+        logits -= logits.max(axis=0)
+        parts = np.exp(logits)
+        totals = parts.sum(axis=0)
+        wrong = parts / totals - hot
+        slope = [weights.sharpness * float((wrong * x).sum()), *wrong.sum(axis=1).tolist()]
+        return float((np.log(totals) - logits[targets, rows]).sum()), [*slope, *(wrong @ u.T).ravel().tolist()]
+
+    return judge
 
 
 def probabilities(weights: Weights, scores: Sequence[Column], features: Sequence[Column]) -> list[Vector]:
