@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import atexit
 import contextlib
 import csv
+import io
 import json
 import shutil
 import tempfile
